@@ -1,0 +1,73 @@
+"""Every way the zoo can fail, each with its exit code and the five things a user needs to know."""
+
+from __future__ import annotations
+
+
+class ZooError(Exception):
+    """Base of all errors raised on purpose.
+
+    The message says what happened in one line; the five fields say which model and file, which
+    source was tried, what was expected, what was found, and which command to run next. A field
+    that does not apply is left out of the text.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self, message: str, *, model: str = "", source: str = "", expected: str = "", actual: str = "", next: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.model, self.source, self.expected, self.actual, self.next = model, source, expected, actual, next
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The five fields by name, in the order they are printed."""
+        return {name: getattr(self, name) for name in ("model", "source", "expected", "actual", "next")}
+
+    def __str__(self) -> str:
+        lines = [f"  {name + ':':<10}{text}" for name, text in self.fields.items() if text]
+        return "\n".join([self.message, *lines])
+
+    def __reduce__(self) -> tuple:  # errors cross process boundaries (conversion runs in a child)
+        return (_rebuild, (type(self), self.message, self.fields))
+
+
+def _rebuild(kind: type[ZooError], message: str, fields: dict[str, str]) -> ZooError:
+    return kind(message, **fields)
+
+
+class VerificationFailed(ZooError):
+    """Bytes or tensors are not the ones promised: wrong hash, wrong size, NaN, missing keys."""
+
+    exit_code = 1
+
+
+class UsageError(ZooError):
+    """The call itself is wrong: a bad argument, an impossible combination."""
+
+    exit_code = 2
+
+
+class Unavailable(ZooError):
+    """No source could serve the file."""
+
+    exit_code = 3
+
+
+class UnknownCheckpoint(ZooError):
+    """No checkpoint, architecture or file of that name."""
+
+    exit_code = 4
+
+
+class StorageError(ZooError):
+    """The local disk refused: no space, no permission, no home."""
+
+    exit_code = 5
+
+
+class Refused(ZooError):
+    """The file is unsafe or malformed and was not read: a pickle that runs code, a bomb, a broken header."""
+
+    exit_code = 6
