@@ -1,0 +1,39 @@
+"""Adversarially robust ImageNet weights, verified, as timm models. Names are loaded when first used."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    "Checkpoint": "rows",
+    "ThreatModel": "threat",
+    "ZooError": "errors",
+    "create_model": "factory",
+    "get": "registry",
+    "list_models": "registry",
+    "pixel_model": "normalize",
+    "register_with_timm": "hub",
+}
+__all__ = ["__version__", *_EXPORTS]
+
+if TYPE_CHECKING:
+    from robust_zoo.errors import ZooError
+    from robust_zoo.factory import create_model
+    from robust_zoo.hub import register_with_timm
+    from robust_zoo.normalize import pixel_model
+    from robust_zoo.registry import get, list_models
+    from robust_zoo.rows import Checkpoint
+    from robust_zoo.threat import ThreatModel
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_EXPORTS[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,168 +1,23 @@
-"""The registry: rows of `checkpoints.toml` as frozen values, looked up by name and filtered by type. No torch."""
+"""The registry: checkpoints looked up by any spelling of their name, and filtered by typed values. No torch."""
 
 from __future__ import annotations
 
 import difflib
 import re
-import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from functools import cache
-from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from robust_zoo.errors import UnknownCheckpoint, UsageError
-from robust_zoo.threat import NORMS, ThreatModel, eps_from_tag, is_fraction, parse_eps, written_eps
+from robust_zoo.rows import DATA, Architecture, Checkpoint, Collection, Measurement, Preprocessing, load_rows
+from robust_zoo.threat import NORMS, eps_from_tag, is_fraction, parse_eps, written_eps
 
-DATA = Path(__file__).with_name("data")
-_ROWS = Path(__file__).with_name("checkpoints.toml")
+__all__ = ["DATA", "Architecture", "Checkpoint", "Collection", "Measurement", "Preprocessing",
+           "canonical_name", "get", "get_architecture", "list_models", "natural_key"]  # fmt: skip
 
 # What a name may look like before it is looked up: never a path, a drive, a NUL or a URL.
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*(/255)?")
 _THREAT_TAG = re.compile(r"(?P<stem>.+)_(?P<norm>l2|linf)_eps(?P<eps>\d+(?:[._]\d+)?)(?:/255)?")
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """A network: `timm` names its builder, `keys` the rule from the source's state-dict keys to timm's."""
-
-    name: str
-    timm: str
-    torchvision: str
-    keys: str
-    approximate_mb: float
-
-
-@dataclass(frozen=True)
-class Collection:
-    """What a family of checkpoints shares: where it is hosted, how it was made, how its images are prepared.
-
-    preprocessing: input_size (C, H, W), interpolation, crop_pct, crop_mode, mean, std, num_classes, in timm's terms.
-    """
-
-    name: str
-    title: str
-    paper: str
-    dataset: str
-    format: str
-    repo: str
-    revision: str
-    mirrors: tuple[str, ...]
-    recipe: str
-    licence: str
-    origin: str
-    reported_by: str
-    preprocessing: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One accuracy measured by this project: `correct` of `n` images, with everything needed to repeat it.
-
-    attack: "none" (clean) or e.g. "pgd-20"; norm and eps in [0, 1] units, None for clean.
-    """
-
-    attack: str
-    correct: int
-    n: int
-    data: str
-    weights_sha256: str
-    code: str
-    norm: str | None = None
-    eps: float | None = None
-    settings: str = ""
-
-    @property
-    def accuracy(self) -> float:
-        """In percent."""
-        return 100 * self.correct / self.n
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """One row: a named set of weights.
-
-    file: the file's exact name at its sources (in the package's data folder when `bundled`).
-    sha256: of that file, None when only the hub declares one. size: its bytes, None when unknown.
-    clean_accuracy: top-1 in percent on the dataset's test (ImageNet: validation) images.
-    reported_by: who reported it; "" when it was measured here, with the evidence in `measured`.
-    """
-
-    name: str
-    collection: Collection
-    architecture: str
-    threat: ThreatModel
-    file: str
-    clean_accuracy: float
-    sha256: str | None = None
-    size: int | None = None
-    bundled: bool = False
-    training: str = ""
-    measured: tuple[Measurement, ...] = field(default=())
-
-    @property
-    def dataset(self) -> str:
-        return self.collection.dataset
-
-    @property
-    def norm(self) -> str:
-        return self.threat.norm
-
-    @property
-    def eps(self) -> float:
-        """Radius in [0, 1] image units."""
-        return self.threat.eps
-
-    @property
-    def recipe(self) -> str:
-        return self.collection.recipe
-
-    @property
-    def licence(self) -> str:
-        return self.collection.licence
-
-    @property
-    def reported_by(self) -> str:
-        return self.collection.reported_by
-
-    @property
-    def preprocessing(self) -> Mapping[str, Any]:
-        return self.collection.preprocessing
-
-    @property
-    def approximate_size(self) -> int:
-        """Bytes at the source: exact when the row knows, else what files of this architecture weigh."""
-        return self.size or int(get_architecture(self.architecture).approximate_mb * 1e6)
-
-
-@cache
-def _registry() -> tuple[dict[str, Architecture], dict[str, Checkpoint]]:
-    data = tomllib.loads(_ROWS.read_text(encoding="utf-8"))
-    architectures = {name: Architecture(name, **row) for name, row in data["architecture"].items()}
-    collections = {name: _collection(name, row) for name, row in data["collection"].items()}
-    checkpoints = {row["name"]: _checkpoint(row, collections) for row in data["checkpoint"]}
-    return architectures, dict(sorted(checkpoints.items(), key=lambda item: natural_key(item[0])))
-
-
-def _collection(name: str, row: dict[str, Any]) -> Collection:
-    preprocessing = {k: tuple(v) if isinstance(v, list) else v for k, v in row["preprocessing"].items()}
-    return Collection(
-        name,
-        **{**row, "mirrors": tuple(row["mirrors"]), "preprocessing": MappingProxyType(preprocessing)},
-    )
-
-
-def _checkpoint(row: dict[str, Any], collections: dict[str, Collection]) -> Checkpoint:
-    row = dict(row)
-    threat = ThreatModel(row.pop("norm"), parse_eps(eps := row.pop("eps"), None))
-    if threat.norm == "linf" and eps and "/" not in str(eps):
-        raise UsageError(f"{row['name']}: an Linf eps is written as a fraction", expected='"4/255"', actual=repr(eps))
-    measured = tuple(
-        Measurement(**{**m, "eps": parse_eps(m["eps"], None) if "eps" in m else None}) for m in row.pop("measured", ())
-    )
-    return Checkpoint(**{**row, "collection": collections[row["collection"]], "threat": threat, "measured": measured})
 
 
 def natural_key(name: str) -> list[tuple[int, float, str]]:
@@ -182,7 +37,7 @@ def canonical_name(name: str) -> str:
     if not match:
         return stem
     prefix = match["stem"]
-    for arch in _registry()[0].values():
+    for arch in load_rows()[0].values():
         if prefix in (arch.timm, arch.torchvision):
             prefix = arch.name
     norm = match["norm"]
@@ -195,7 +50,7 @@ def get(name: str) -> Checkpoint:
 
     Raises UnknownCheckpoint (exit code 4) naming the three closest names.
     """
-    rows = _registry()[1]
+    rows = load_rows()[1]
     if isinstance(name, Checkpoint):
         return name
     if _NAME.fullmatch(name.strip().lower()) and (found := rows.get(canonical_name(name))):
@@ -219,7 +74,7 @@ def get_architecture(name: str) -> Architecture:
 
     Raises UnknownCheckpoint naming the three closest.
     """
-    architectures = _registry()[0]
+    architectures = load_rows()[0]
     for arch in architectures.values():
         if name in (arch.name, arch.timm, arch.torchvision):
             return arch
@@ -251,7 +106,7 @@ def list_models(
     >>> list_models("resnet50_*", norm="l2", eps=(0.5, 1))
     ['resnet50_l2_eps0_5', 'resnet50_l2_eps1']
     """
-    rows = _registry()[1].values()
+    rows = sorted(load_rows()[1].values(), key=lambda row: natural_key(row.name))
     if norm is not None and norm not in NORMS:
         raise UsageError(f"unknown norm {norm!r}", expected=" or ".join(NORMS), actual=repr(norm))
     wanted = _patterns(pattern)

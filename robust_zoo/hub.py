@@ -1,0 +1,57 @@
+"""The same names elsewhere: as torch.hub entry points, and as timm models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from robust_zoo.registry import get, list_models
+from robust_zoo.rows import Checkpoint
+
+# timm looks here for the cfgs of the functions that register_with_timm() hands to it.
+default_cfgs: dict[str, Any] = {}
+
+
+def entry_points(*, pretrained: bool = True) -> dict[str, Callable[..., Any]]:
+    """One function a checkpoint, `name(pretrained=..., **kwargs)`; kwargs are those of create_model."""
+    return {name: _entry_point(get(name), pretrained) for name in list_models()}
+
+
+def _entry_point(checkpoint: Checkpoint, default: bool) -> Callable[..., Any]:
+    def entry(pretrained: bool = default, **kwargs: Any) -> Any:
+        from robust_zoo.factory import create_model
+
+        return create_model(checkpoint.name, pretrained, **kwargs)
+
+    entry.__name__ = entry.__qualname__ = checkpoint.name
+    entry.__module__ = __name__
+    figure = f"{checkpoint.clean_accuracy:.2f} % clean accuracy on {checkpoint.dataset}"
+    entry.__doc__ = (
+        f"{checkpoint.architecture}, {checkpoint.threat}: {figure}, {checkpoint.evidence}.\n\n"
+        "pretrained: load the verified weights. kwargs: those of robust_zoo.create_model and timm.create_model."
+    )
+    return entry
+
+
+def register_with_timm() -> None:
+    """Makes every checkpoint, and every architecture timm lacks, a timm model name.
+
+    Afterwards `timm.create_model("resnet50_l2_eps3", pretrained=True)` loads the same verified weights;
+    as everywhere in timm, pretrained defaults to False. Calling it again changes nothing.
+    """
+    from timm.models import generate_default_cfgs, is_model, register_model
+
+    from robust_zoo.architectures import register_architectures
+
+    register_architectures()
+    new = {name: entry for name, entry in entry_points(pretrained=False).items() if not is_model(name)}
+    default_cfgs.update(generate_default_cfgs({name: _timm_cfg(get(name)) for name in new}))
+    for entry in new.values():
+        register_model(entry)
+
+
+def _timm_cfg(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What timm may know of a row before it is built: preprocessing, and that weights exist (timm asks for a URL)."""
+    origin = checkpoint.collection.origin
+    return asdict(checkpoint.preprocessing) | {"url": origin, "license": checkpoint.licence, "origin_url": origin}

@@ -1,0 +1,120 @@
+"""`robust-zoo demo`: the bundled standard and robust model side by side, on real images, in a minute on a laptop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor, nn
+
+from robust_zoo.factory import create_model
+from robust_zoo.normalize import pixel_model
+from robust_zoo.registry import get, list_models
+from robust_zoo.rows import Checkpoint
+from robust_zoo.threat import ThreatModel
+from robust_zoo.training.attacks import pgd
+from robust_zoo.training.evaluate import Accuracy, pgd_accuracy
+from robust_zoo.training.samples import CIFAR10_CLASSES, cifar10_sample
+
+_THREAT = ThreatModel("l2", 0.5)
+_STEPS = 20
+_STEP_SIZE = 2.5 * _THREAT.eps / _STEPS
+_ZOOM = 3  # a 32-pixel image is drawn at 96
+_COLUMNS = 10  # one image a class
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One model's results: accuracies on the sample, and its view of one image a class."""
+
+    checkpoint: Checkpoint
+    clean: Accuracy
+    robust: Accuracy
+    adv_images: Tensor  # (10, 3, 32, 32) in [0, 1]
+    predictions: list[str]  # of the adversarial images
+    gradients: Tensor  # (10, 3, 32, 32), of the loss in pixel space
+
+
+def bundled_pair() -> tuple[Checkpoint, Checkpoint]:
+    """The bundled CIFAR-10 models the demo compares: standard training, and training at the demo's threat model."""
+    names = list_models(dataset="cifar10", norm=_THREAT.norm, bundled=True)
+    rows = {get(name).eps: get(name) for name in names}
+    return rows[0.0], rows[_THREAT.eps]
+
+
+def run_demo(out: Path, n: int = 200, *, progress: bool = True) -> list[Shown]:
+    """Verifies both models, measures them on `n` bundled images under PGD-20 at L2 0.5, draws `out` (a PNG).
+
+    n: a multiple of 10 up to 1,000. Raises VerificationFailed when a bundled file is damaged.
+    """
+    data = cifar10_sample(max(1, min(n, 1000) // len(CIFAR10_CLASSES)))
+    first = torch.arange(len(CIFAR10_CLASSES)) * (len(data) // len(CIFAR10_CLASSES))
+    images, labels = data.images[first].float() / 255, data.labels[first]
+    shown = []
+    for row in bundled_pair():
+        model = pixel_model(create_model(row.name).eval())
+        clean = pgd_accuracy(model, data, _THREAT, steps=0)
+        label = f"attacking {row.name}" if progress else ""
+        robust = pgd_accuracy(model, data, _THREAT, steps=_STEPS, step_size=_STEP_SIZE, progress=label)
+        adv_images = pgd(model, images, labels, _THREAT, steps=_STEPS, step_size=_STEP_SIZE)
+        with torch.no_grad():
+            predictions = [CIFAR10_CLASSES[i] for i in model(adv_images).argmax(1)]
+        shown.append(Shown(row, clean, robust, adv_images, predictions, input_gradient(model, images, labels)))
+    draw(images, shown).save(out)
+    return shown
+
+
+def input_gradient(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """The gradient of each image's cross-entropy in pixel space, same shape as `images` (Tsipras et al. 2019, fig. 2)."""
+    images = images.clone().requires_grad_(True)
+    loss = F.cross_entropy(model(images), labels, reduction="sum")
+    return torch.autograd.grad(loss, images)[0]
+
+
+def table(shown: list[Shown]) -> str:
+    """The two models side by side, as text."""
+    lines = [f"{'model':<34}{'clean':>10}{f'PGD-{_STEPS} {_THREAT}':>22}   training"]
+    for s in shown:
+        how = f"adversarial, {s.checkpoint.threat}" if s.checkpoint.eps else "standard"
+        lines.append(f"{s.checkpoint.name:<34}{s.clean.percent:>8.1f} %{s.robust.percent:>20.1f} %   {how}")
+    low, high = shown[-1].robust.interval
+    lines.append(f"on {shown[0].clean.n} bundled CIFAR-10 test images; 95 % interval of the last figure {low:.0f}-{high:.0f} %")
+    return "\n".join(lines)
+
+
+def draw(images: Tensor, shown: list[Shown]) -> Image.Image:
+    """Rows of ten tiles: the images, then for each model its adversarial images and its input gradients."""
+    strips = [("images", images, list(CIFAR10_CLASSES))]
+    for s in shown:
+        kind = f"{s.checkpoint.threat} robust" if s.checkpoint.eps else "standard"
+        strips.append((f"{kind} model: adversarial images ({_THREAT}) and what it sees", s.adv_images, s.predictions))
+        strips.append((f"{kind} model: input gradient", _as_picture(s.gradients), []))
+    tile, gap, line = 32 * _ZOOM, 4, 18
+    font = ImageFont.load_default(13)
+    heights = [line + tile + (line if captions else 0) + 2 * gap for _, _, captions in strips]
+    canvas = Image.new("RGB", (_COLUMNS * (tile + gap) + gap, sum(heights) + gap), "white")
+    pen = ImageDraw.Draw(canvas)
+    top = gap
+    for (title, tiles, captions), height in zip(strips, heights, strict=True):
+        pen.text((gap, top), title, fill="black", font=font)
+        for column, pixels in enumerate(tiles):
+            left = gap + column * (tile + gap)
+            canvas.paste(_picture(pixels).resize((tile, tile), Image.Resampling.NEAREST), (left, top + line))
+            if captions:
+                wrong = captions[column] != CIFAR10_CLASSES[column]
+                pen.text((left, top + line + tile), captions[column], fill="#b00020" if wrong else "#444444", font=font)
+        top += height
+    return canvas
+
+
+def _as_picture(gradients: Tensor) -> Tensor:
+    """Gradients clipped at 3 standard deviations of each image and centred on grey, as in Tsipras et al. 2019."""
+    scale = 3 * gradients.flatten(1).std(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
+    return ((gradients / scale).clamp(-1, 1) + 1) / 2
+
+
+def _picture(pixels: Tensor) -> Image.Image:
+    return Image.fromarray((pixels.permute(1, 2, 0) * 255).round().byte().numpy())
