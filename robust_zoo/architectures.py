@@ -7,14 +7,28 @@ what they mean in timm. Importing this module registers nothing (see robust_zoo.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from timm.models import build_model_with_cfg
+from timm import create_model, list_models
+from timm.layers import set_layer_config
+from timm.models import (
+    build_model_with_cfg,
+    generate_default_cfgs,
+    get_pretrained_cfg,
+    is_model,
+    register_model,
+)
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import nn
 
-from robust_zoo.shufflenet import shufflenet_v2_x1_0
+from robust_zoo.errors import UnknownCheckpoint
+from robust_zoo.shufflenet import ShuffleNetV2
+
+# timm looks here for the cfgs of the functions that register_architectures() hands to it.
+default_cfgs: dict[str, Any] = {}
 
 
 class CifarResNet(ResNet):
@@ -62,10 +76,84 @@ _CIFAR_CFG = _cfg(
 )  # fmt: skip
 
 
-def _resnet(name: str, cls: type[ResNet], cfg: dict[str, Any], **model_args: Any) -> Callable[..., nn.Module]:
-    def builder(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-        kwargs["pretrained_cfg"] = kwargs.get("pretrained_cfg") or cfg
-        return build_model_with_cfg(cls, name, pretrained, **{**model_args, **kwargs})
+@dataclass(frozen=True)
+class _Network:
+    """A row of the table below: the class to build, its arguments, and timm's cfg for it."""
 
-    builder.__name__ = name
+    cls: type[nn.Module]
+    arguments: dict[str, Any]
+    cfg: dict[str, Any]
+
+
+def _cifar_family() -> dict[str, _Network]:
+    """resnet{10,18}_x{width}[_s2]: He et al.'s blocks; s2 is the stride-2 stem, four times cheaper."""
+    return {
+        f"resnet{depth}_x{written}{suffix}": _Network(
+            CifarResNet, {"block": BasicBlock, "layers": layers, "width": width, "stem_stride": stride}, _CIFAR_CFG
+        )
+        for depth, layers in ((10, (1, 1, 1, 1)), (18, (2, 2, 2, 2)))
+        for written, width in (("0_25", 0.25), ("0_5", 0.5), ("1", 1.0))
+        for suffix, stride in (("", 1), ("_s2", 2))
+    }
+
+
+NETWORKS: dict[str, _Network] = {
+    # robustness' and upstream's wide ResNets: torchvision's ResNet-50 with `width_per_group=256`.
+    "wide_resnet50_4": _Network(ResNet, {"block": Bottleneck, "layers": (3, 4, 6, 3), "base_width": 256}, _cfg()),
+    "shufflenet_v2_x1_0": _Network(ShuffleNetV2, {}, _cfg(first_conv="conv1.0")),
+    **_cifar_family(),
+}
+
+
+def _builder(name: str) -> Callable[..., nn.Module]:
+    """timm's entry point for a row of the table."""
+    network = NETWORKS[name]
+
+    def builder(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+        kwargs["pretrained_cfg"] = kwargs.get("pretrained_cfg") or network.cfg
+        return build_model_with_cfg(network.cls, name, pretrained, **{**network.arguments, **kwargs})
+
+    builder.__name__ = builder.__qualname__ = name
+    builder.__module__ = __name__
     return builder
+
+
+def build(architecture: str, **kwargs: Any) -> nn.Module:
+    """A model of any architecture, ours or timm's; `kwargs` are those of `timm.create_model`.
+
+    Raises UnknownCheckpoint (exit code 4) naming the three closest architectures.
+    """
+    if architecture in NETWORKS:
+        layer_config = {k: kwargs.pop(k) for k in ("scriptable", "exportable", "no_jit") if k in kwargs}
+        kwargs = {k: v for k, v in kwargs.items() if v is not None}  # as timm.create_model: None means not set
+        with set_layer_config(**layer_config):
+            model = _builder(architecture)(**kwargs)
+        placement = ("device", "dtype", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained", "cache_dir")
+        model._model_args = {k: v for k, v in kwargs.items() if k not in placement}  # timm keeps these to save a model
+        return model
+    if not is_model(architecture):
+        closest = difflib.get_close_matches(architecture, [*NETWORKS, *list_models()], n=3, cutoff=0.0)
+        raise UnknownCheckpoint(
+            f"unknown architecture {architecture!r}",
+            expected=f"one of timm's or robust_zoo's; closest: {', '.join(closest)}",
+            actual=repr(architecture),
+            next="timm.list_models() and robust_zoo.architectures.NETWORKS list them",
+        )
+    return create_model(architecture, **kwargs)
+
+
+def default_cfg(architecture: str) -> dict[str, Any]:
+    """Where an architecture's first convolution and classifier are, in timm's terms, without any weights' address."""
+    if architecture in NETWORKS:
+        return dict(NETWORKS[architecture].cfg)
+    cfg = get_pretrained_cfg(architecture)
+    full = cfg.to_dict() if cfg else {}
+    return {key: full[key] for key in _cfg() if key in full}
+
+
+def register_architectures() -> None:
+    """Makes the architectures of this module timm model names; calling it again changes nothing."""
+    for name in NETWORKS:
+        if not is_model(name):
+            default_cfgs.update(generate_default_cfgs({name: NETWORKS[name].cfg}))
+            register_model(_builder(name))

@@ -71,3 +71,7 @@ class Refused(ZooError):
     """The file is unsafe or malformed and was not read: a pickle that runs code, a bomb, a broken header."""
 
     exit_code = 6
+
+
+class NewHeadWarning(UserWarning):
+    """A model differs from its checkpoint in a layer that starts at random: the robustness figures do not apply."""

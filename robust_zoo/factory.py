@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,4 +11,134 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from robust_zoo import architectures
+from robust_zoo import architectures, private
+from robust_zoo.errors import NewHeadWarning, UnknownCheckpoint, UsageError
+from robust_zoo.registry import get, get_architecture
+from robust_zoo.rows import Architecture, Checkpoint
+from robust_zoo.weights import ensure
+
+
+def create_model(
+    model_name: str,
+    pretrained: bool = True,
+    pretrained_cfg: Any = None,
+    pretrained_cfg_overlay: dict[str, Any] | None = None,
+    checkpoint_path: str | Path | None = None,
+    cache_dir: str | Path | None = None,
+    *,
+    num_classes: int | None = None,
+    in_chans: int | None = None,
+    features_only: bool = False,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    **timm_kwargs: Any,
+) -> nn.Module:
+    """A timm model with the verified weights of a checkpoint; a drop-in for `timm.create_model`.
+
+    The model takes normalised images (B, C, H, W), as every timm model; `model.pretrained_cfg` carries the
+    checkpoint's own preprocessing, and `robust_zoo.pixel_model(model)` makes it take [0, 1] images.
+
+    model_name: a checkpoint in any accepted spelling ("resnet50_l2_eps3"), or an architecture ("resnet50")
+        when `checkpoint_path` is given or `pretrained` is False.
+    pretrained: load the checkpoint's weights. True here, for the name means weights; timm's default is False.
+    checkpoint_path: load this file instead of the registry's: a `.ckpt` of the robustness library, a torchvision
+        or timm state dict, or safetensors. Its head and normalisation statistics are read from the file.
+    num_classes, in_chans: when they differ from the checkpoint's, the head starts at random and the first
+        convolution is adapted as timm does; a NewHeadWarning says that robustness figures no longer apply.
+        num_classes=0 removes the head.
+    features_only, out_indices, global_pool, drop_rate, ...: as in timm.
+    pretrained_cfg, pretrained_cfg_overlay: replace, or override entries of, the checkpoint's pretrained_cfg.
+    device, dtype: where the model ends up and in which floating-point type.
+
+    Raises UnknownCheckpoint (with the three closest names), VerificationFailed, Unavailable, Refused, StorageError.
+    """
+    row, network = _resolve(model_name, needs_row=pretrained and not checkpoint_path)
+    cfg = _pretrained_cfg(network, row, pretrained_cfg)
+    weights: Path | None = None
+    if checkpoint_path:
+        weights, found = private.load(Path(checkpoint_path), network, cache_dir)
+        cfg |= found
+    elif pretrained and row:
+        weights = ensure(row, cache_dir=cache_dir).path
+    changes = {"num_classes": num_classes, "in_chans": in_chans}
+    kwargs = {k: v for k, v in (timm_kwargs | changes).items() if v is not None}
+    if features_only:
+        kwargs["features_only"] = True
+    kwargs |= {"pretrained_cfg": cfg, "pretrained_cfg_overlay": pretrained_cfg_overlay}
+    if weights is None:
+        model = architectures.build(network.timm, **kwargs)
+    elif features_only or _warn_of_changes(model_name, cfg, num_classes, in_chans):
+        model = _build_adapted(network, weights, kwargs)
+    else:
+        model = _build_exact(network, weights, kwargs)
+    return model.to(device=device, dtype=dtype)
+
+
+def _resolve(name: str, *, needs_row: bool) -> tuple[Checkpoint | None, Architecture]:
+    try:
+        row = get(name)
+        return row, row.network
+    except UnknownCheckpoint:
+        if needs_row:
+            raise
+        return None, get_architecture(name)
+
+
+def _pretrained_cfg(network: Architecture, row: Checkpoint | None, given: Any) -> dict[str, Any]:
+    """The architecture's cfg (first convolution, classifier), without its own weights, under the row's preprocessing."""
+    if isinstance(given, str):
+        raise UsageError(
+            f"pretrained_cfg={given!r}: a tag names other weights than the checkpoint's",
+            expected="a dict or timm PretrainedCfg",
+            actual=repr(given),
+            next="timm.create_model takes timm's tags; robust_zoo.list_models() lists the weights here",
+        )
+    if given:
+        return dict(given if isinstance(given, dict) else given.to_dict())
+    cfg = architectures.default_cfg(network.timm) | {"architecture": network.timm}
+    if row:
+        collection = row.collection
+        cfg |= asdict(row.preprocessing) | {
+            "tag": row.threat.tag,
+            "license": row.licence,
+            "origin_url": collection.origin,
+            "paper_ids": collection.paper,
+        }
+    return cfg
+
+
+def _warn_of_changes(name: str, cfg: dict[str, Any], num_classes: int | None, in_chans: int | None) -> bool:
+    """Whether the model differs from the weights in its head or first layer; warns when something starts at random."""
+    head = num_classes is not None and num_classes != cfg["num_classes"]
+    stem = in_chans is not None and in_chans != cfg["input_size"][0]
+    if head and num_classes:
+        warnings.warn(
+            f"{name}: the head for {num_classes} classes starts at random (the checkpoint has {cfg['num_classes']}); "
+            "robustness figures of the checkpoint do not apply",
+            NewHeadWarning,
+            stacklevel=3,
+        )
+    if stem:
+        warnings.warn(
+            f"{name}: the first convolution was adapted to {in_chans} channels; "
+            "robustness figures of the checkpoint do not apply",
+            NewHeadWarning,
+            stacklevel=3,
+        )
+    return head or stem
+
+
+def _build_exact(network: Architecture, weights: Path, kwargs: dict[str, Any]) -> nn.Module:
+    """Nothing to adapt: a model without storage takes the file's tensors as they are, so nothing is initialised twice."""
+    with torch.device("meta"):
+        model = architectures.build(network.timm, **kwargs)
+    model.load_state_dict(load_file(weights), strict=True, assign=True)
+    return model
+
+
+def _build_adapted(network: Architecture, weights: Path, kwargs: dict[str, Any]) -> nn.Module:
+    """Another head, other channels or features only: timm's own loading adapts a state dict that it is handed."""
+    cfg = kwargs["pretrained_cfg"] | {"state_dict": load_file(weights)}
+    model = architectures.build(network.timm, **kwargs | {"pretrained": True, "pretrained_cfg": cfg})
+    model.pretrained_cfg.pop("state_dict", None)
+    return model

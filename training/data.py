@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,13 @@ class Images:
 
     def first(self, n: int) -> Images:
         return Images(self.images[:n], self.labels[:n])
+
+    @property
+    def sha256(self) -> str:
+        """Fingerprint of the pixels and labels, in order."""
+        digest = hashlib.sha256(self.images.numpy().tobytes())
+        digest.update(self.labels.numpy().tobytes())
+        return digest.hexdigest()
 
 
 def load_npz(path: Path, split: str) -> Images:

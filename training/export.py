@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from robust_zoo import __version__
+from robust_zoo.normalize import PixelModel
 from robust_zoo.rows import Checkpoint, Measurement
 from robust_zoo.safetensors_file import write_safetensors
 from robust_zoo.threat import ThreatModel, written_eps
@@ -52,3 +53,53 @@ def export(
     row = row_toml(checkpoint, path, sha256, how, measure(model, checkpoint, test, sha256))
     (out / "row.toml").write_text(row, encoding="utf-8")
     return path
+
+
+def measure(model: nn.Module, checkpoint: Checkpoint, data: Images, sha256: str) -> tuple[Measurement, ...]:
+    """Clean and PGD-20 accuracy on `data`, at the trained radius (for eps 0: at the norm's usual one)."""
+    threat = checkpoint.threat if checkpoint.eps else ThreatModel(checkpoint.norm, _USUAL_EPS[checkpoint.norm])
+    pixels = PixelModel(model, checkpoint.preprocessing.mean, checkpoint.preprocessing.std)
+    common = {"n": len(data), "data": f"{checkpoint.dataset} test", "weights_sha256": sha256, "code": code_version()}
+    clean = pgd_accuracy(pixels, data, threat, steps=0, progress="clean accuracy")
+    step_size = 2.5 * threat.eps / PGD_STEPS
+    robust = pgd_accuracy(pixels, data, threat, steps=PGD_STEPS, step_size=step_size, progress=f"PGD-{PGD_STEPS} {threat}")
+    return (
+        Measurement(attack="none", correct=clean.correct, **common),
+        Measurement(
+            attack=f"pgd-{PGD_STEPS}",
+            correct=robust.correct,
+            norm=threat.norm,
+            eps=threat.eps,
+            settings=f"{PGD_STEPS} steps of 2.5 eps / {PGD_STEPS}, cross-entropy, from the image itself, last iterate",
+            **common,
+        ),
+    )
+
+
+def row_toml(checkpoint: Checkpoint, path: Path, sha256: str, how: str, measured: tuple[Measurement, ...]) -> str:
+    """The row of checkpoints.toml that describes exactly this file."""
+    values = {
+        "name": checkpoint.name,
+        "collection": checkpoint.collection.name,
+        "architecture": checkpoint.architecture,
+        "norm": checkpoint.norm,
+        "eps": _toml_eps(checkpoint.threat),
+        "file": path.name,
+        "sha256": sha256,
+        "size": path.stat().st_size,
+        "bundled": True,
+        "clean_accuracy": round(measured[0].accuracy, 2),
+        "training": how,
+    }
+    lines = ["[[checkpoint]]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
+    for m in measured:
+        fields = {k: v for k, v in asdict(m).items() if v not in (None, "")}
+        if m.norm is not None:
+            fields["eps"] = _toml_eps(ThreatModel(m.norm, m.eps))
+        lines += ["", "[[checkpoint.measured]]", *(f"{key} = {json.dumps(value)}" for key, value in fields.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _toml_eps(threat: ThreatModel) -> float | str:
+    written = written_eps(threat.norm, threat.eps)
+    return f"{written}/255" if threat.norm == "linf" and threat.eps else float(written)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
+from robust_zoo.errors import UsageError, VerificationFailed
 from robust_zoo.training.attacks import pgd
 from robust_zoo.training.data import Images, train_batches
 from robust_zoo.training.recipes import Recipe
@@ -90,7 +91,13 @@ def _step(
         logits = model(adv_images).float()
     loss = F.cross_entropy(logits, labels)
     if not torch.isfinite(loss):
-        raise FloatingPointError(f"the training loss is {loss.item()}; the last whole epoch is kept in state.pt")
+        raise VerificationFailed(
+            f"the training loss is {loss.item()}",
+            model=recipe.architecture,
+            expected="a finite loss",
+            actual=str(loss.item()),
+            next="lower the recipe's lr, or train in fp32 (--precision fp32); the last whole epoch is kept in state.pt",
+        )
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
@@ -113,7 +120,14 @@ def _restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, rec
         return 0
     state = torch.load(path, weights_only=True)
     if state["recipe"] != asdict(recipe):
-        raise ValueError(f"{path} belongs to another recipe: {state['recipe']}; choose another --out directory")
+        raise UsageError(
+            f"{path.parent} holds a run of another recipe",
+            model=recipe.architecture,
+            source=str(path),
+            expected=str(asdict(recipe)),
+            actual=str(state["recipe"]),
+            next="choose another --out directory",
+        )
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     return int(state["epoch"])

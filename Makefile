@@ -1,0 +1,44 @@
+# Each target works alone on a fresh machine with Python >= 3.11 and pip; a second run reuses .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-peers check cards bench clean
+
+demo: .venv/demo.stamp
+	$(BIN)/robust-zoo demo
+
+test: .venv/dev.stamp
+	$(BIN)/python -m pytest -q
+
+# Compares with the robustness library (genuine checkpoints) and runs timm's own test file; see tests/peers.
+test-peers: .venv/peers.stamp
+	$(BIN)/python -m pytest -q -m peers tests/peers
+
+check: .venv/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+cards: .venv/dev.stamp
+	$(BIN)/robust-zoo card --all -o model_cards
+
+bench: .venv/dev.stamp
+	$(BIN)/python benchmarks/loading.py
+
+$(BIN)/python:
+	$(PYTHON) -m venv .venv
+
+.venv/demo.stamp: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q -e '.[training]'
+	touch $@
+
+.venv/dev.stamp: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q -e '.[training,dev]'
+	touch $@ .venv/demo.stamp
+
+.venv/peers.stamp: tests/peers/requirements.txt .venv/dev.stamp
+	$(BIN)/python -m pip install -q -r tests/peers/requirements.txt
+	touch $@
+
+clean:
+	rm -rf .venv build *.egg-info
