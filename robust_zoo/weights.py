@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import uuid
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from robust_zoo.cache import Receipt, cache_root, find, install, site_roots
+from robust_zoo import cache
+from robust_zoo.cache import Receipt, cache_root, local_directories, weights_path
 from robust_zoo.convert import convert
 from robust_zoo.download import Fetched, fetch, is_offline
 from robust_zoo.errors import VerificationFailed
@@ -21,8 +25,8 @@ class Weights:
     """A safetensors file whose bytes were verified a moment ago.
 
     sha256: of this file. source: where its bytes came from.
-    state: how far its origin is proven. "pinned": the row's sha256. "hub-declared": the sha256 the hub
-    declared at the pinned revision. "unverified": neither, and the caller asked for it.
+    state: how far its origin is proven. "pinned": by the row's sha256. "hub-declared": by the sha256 that the hub
+    declares at the pinned revision. "unverified": by neither, and the caller asked for it.
     """
 
     path: Path
@@ -43,16 +47,98 @@ def ensure(
 
     cache_dir: instead of ROBUST_ZOO_CACHE or the platform's user cache.
     offline: open no socket; None follows ROBUST_ZOO_OFFLINE and HF_HUB_OFFLINE.
+    allow_unverified: accept bytes for which no hash is known anywhere.
 
     Raises VerificationFailed, Unavailable, StorageError or Refused.
     """
-    root = cache_root(cache_dir)
     offline = is_offline() if offline is None else offline
-    if not checkpoint.bundled and (cached := _cached(checkpoint, root, offline)):
-        return cached
-    fetched = fetch(
-        checkpoint, root / "downloads", offline=offline, allow_unverified=allow_unverified, progress=progress
-    )
+    root = cache_root(cache_dir)
     if checkpoint.bundled:
-        return Weights(fetched.path, fetched.sha256, fetched.state, fetched.source)
-    receipt = _convert_into(root, checkpoint, fetched)
+        fetched = fetch(checkpoint, root)
+        return Weights(fetched.path, fetched.sha256, fetched.state, "bundled")
+    if found := _cached(checkpoint, (root, *local_directories()), allow_unverified):
+        return found
+    with cache.lock(root, checkpoint.name) as alone:
+        if found := _cached(checkpoint, (root,), allow_unverified, heal=not offline):  # another process may have been first
+            return found
+        fetched = fetch(
+            checkpoint,
+            root / "downloads",
+            offline=offline,
+            allow_unverified=allow_unverified,
+            progress=progress,
+            unique="" if alone else f".{os.getpid()}-{uuid.uuid4().hex[:8]}",
+        )
+        receipt = _install(checkpoint, fetched, root)
+    return Weights(weights_path(root, checkpoint.name), receipt.sha256, receipt.state, receipt.source)
+
+
+def _cached(
+    checkpoint: Checkpoint, roots: Sequence[Path], allow_unverified: bool, *, heal: bool = True
+) -> Weights | None:
+    """A sound copy in one of the caches. A damaged one is skipped, or raised when nothing better can be had (heal=False)."""
+    for root in roots:
+        try:
+            receipt = cache.verified(checkpoint, root)
+        except VerificationFailed as error:
+            if not heal:
+                raise
+            _log.warning("%s", error)
+            continue
+        if receipt and (allow_unverified or receipt.state != "unverified"):
+            return Weights(weights_path(root, checkpoint.name), receipt.sha256, receipt.state, receipt.source)
+    return None
+
+
+def provenance(checkpoint: Checkpoint, source_sha256: str) -> dict[str, str]:
+    """What a converted file's header says: a function of the row and the source's bytes, so conversions agree."""
+    return {
+        "name": checkpoint.name,
+        "architecture": checkpoint.architecture,
+        "dataset": checkpoint.dataset,
+        "norm": checkpoint.norm,
+        "eps": repr(checkpoint.eps),
+        "source_file": checkpoint.file,
+        "source_sha256": source_sha256,
+        "source_repo": checkpoint.collection.repo,
+        "revision": checkpoint.collection.revision,
+        "licence": checkpoint.licence,
+        "preprocessing": json.dumps(asdict(checkpoint.preprocessing), sort_keys=True),
+    }
+
+
+def _install(checkpoint: Checkpoint, fetched: Fetched, root: Path) -> Receipt:
+    target = weights_path(root, checkpoint.name)
+    temporary = target.with_name(f".{checkpoint.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    with cache.storage(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    preprocessing = checkpoint.preprocessing
+    try:
+        answer = convert(
+            fetched.path,
+            temporary,
+            checkpoint.network,
+            provenance(checkpoint, fetched.sha256),
+            mean=preprocessing.mean,
+            std=preprocessing.std,
+            num_classes=preprocessing.num_classes,
+            model=checkpoint.name,
+        )
+        receipt = Receipt(
+            name=checkpoint.name,
+            sha256=answer["sha256"],
+            size=temporary.stat().st_size,
+            state=fetched.state,
+            source=fetched.source,
+            source_file=checkpoint.file,
+            source_sha256=fetched.sha256,
+            revision=checkpoint.collection.revision,
+        )
+        if target.exists():
+            cache.set_aside(root, checkpoint.name)
+        cache.install(temporary, receipt, root)
+    finally:
+        temporary.unlink(missing_ok=True)
+        if fetched.temporary:  # converted or refused, it is not needed again
+            fetched.path.unlink(missing_ok=True)
+    return receipt

@@ -1,0 +1,220 @@
+"""Where verified weights live, with a receipt beside each that says what they are and where they came from.
+
+<root>/weights/<name>.safetensors   the weights          <root>/weights/<name>.json   the receipt
+<root>/downloads/                   files on their way, resumable
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import IO
+
+from robust_zoo.errors import StorageError, VerificationFailed
+from robust_zoo.rows import Checkpoint
+
+LOCK_PATIENCE = 60.0  # seconds without any growth after which another process' lock counts as stale
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a cached file is.
+
+    sha256, size: of the safetensors file. state: "pinned", "hub-declared" or "unverified" (see robust_zoo.weights).
+    source: where the bytes came from. source_file, source_sha256, revision: the file they were made of.
+    """
+
+    name: str
+    sha256: str
+    size: int
+    state: str
+    source: str
+    source_file: str
+    source_sha256: str
+    revision: str
+
+
+def cache_root(cache_dir: str | Path | None = None) -> Path:
+    """The cache's directory: the argument, ROBUST_ZOO_CACHE, or the platform's user cache. An empty value is unset."""
+    if chosen := cache_dir or os.environ.get("ROBUST_ZOO_CACHE"):
+        return Path(chosen).expanduser()
+    from platformdirs import user_cache_path
+
+    path = user_cache_path("robust_zoo", appauthor=False)
+    if path.is_absolute():
+        return path
+    fallback = Path(tempfile.gettempdir()) / "robust_zoo"
+    warnings.warn(f"no home directory: weights are kept in {fallback}; set ROBUST_ZOO_CACHE to choose", stacklevel=2)
+    return fallback
+
+
+def local_directories() -> tuple[Path, ...]:
+    """ROBUST_ZOO_PATH: directories with source files, or whole (read-only) caches; searched, never written."""
+    return tuple(Path(p).expanduser() for p in os.environ.get("ROBUST_ZOO_PATH", "").split(os.pathsep) if p)
+
+
+def weights_path(root: Path, name: str) -> Path:
+    return root / "weights" / f"{name}.safetensors"
+
+
+def read_receipt(root: Path, name: str) -> Receipt | None:
+    """The receipt of a cached checkpoint, None when there is none that can be read."""
+    try:
+        values = json.loads(weights_path(root, name).with_suffix(".json").read_text(encoding="utf-8"))
+        return Receipt(**{field.name: values[field.name] for field in fields(Receipt)})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def verified(checkpoint: Checkpoint, root: Path) -> Receipt | None:
+    """The receipt of a cached file whose bytes were just hashed; None when it is not cached. Changes nothing.
+
+    Raises VerificationFailed when the file or its receipt is not what was promised.
+    """
+    path = weights_path(root, checkpoint.name)
+    if not path.is_file():
+        return None
+    receipt = read_receipt(root, checkpoint.name)
+    if receipt is None or receipt.name != checkpoint.name:
+        raise _corrupt(checkpoint, path, f"a receipt for {checkpoint.name}", "none that can be read")
+    if checkpoint.sha256 and receipt.source_sha256 != checkpoint.sha256:
+        raise _corrupt(checkpoint, path, f"made of sha256 {checkpoint.sha256}", f"made of {receipt.source_sha256}")
+    if (actual := sha256_of(path)) != receipt.sha256:
+        raise _corrupt(checkpoint, path, f"sha256 {receipt.sha256}", f"sha256 {actual} ({path.stat().st_size:,} bytes)")
+    return receipt
+
+
+def _corrupt(checkpoint: Checkpoint, path: Path, expected: str, actual: str) -> VerificationFailed:
+    return VerificationFailed(
+        f"the cached weights of {checkpoint.name} are damaged",
+        model=f"{checkpoint.name} ({path.name})",
+        source=str(path),
+        expected=expected,
+        actual=actual,
+        next=f"robust-zoo download {checkpoint.name}   fetches them again",
+    )
+
+
+def set_aside(root: Path, name: str) -> None:
+    """Moves a damaged file out of the way, to `.corrupt` (one copy is kept); its receipt goes."""
+    path = weights_path(root, name)
+    with storage(path):
+        path.replace(path.with_suffix(".corrupt"))
+        path.with_suffix(".json").unlink(missing_ok=True)
+
+
+def install(file: Path, receipt: Receipt, root: Path) -> Path:
+    """Gives a finished file, already on the cache's disk, its name; the receipt first, so a crash leaves no orphan.
+
+    A receipt without its file counts as absent, and one that does not fit the file as damaged: no order of
+    events makes wrong bytes pass. Targets that are symbolic links are replaced, not followed.
+    """
+    target = weights_path(root, receipt.name)
+    with storage(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{receipt.name}.", suffix=".tmp")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+            json.dump(asdict(receipt), out, indent=1, sort_keys=True)
+            out.flush()
+            os.fsync(out.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(target.with_suffix(".json"))
+        file.replace(target)
+        sync_directory(target.parent)
+    return target
+
+
+def sync_directory(path: Path) -> None:
+    """Makes a rename survive a power cut, where the platform can."""
+    if os.name == "posix":
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def lock(root: Path, name: str) -> Iterator[bool]:
+    """Holds a checkpoint's lock while its weights are fetched, so that many ranks make one transfer.
+
+    Yields whether the lock is held. It is best effort (network file systems may not have one): after a minute in
+    which the holder got nowhere, or where locks do not exist, it yields False and the caller must not share files.
+    """
+    path = root / "downloads" / f"{name}.lock"
+    with storage(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    with file:
+        yield _acquire(file, path.parent, name)
+
+
+def _acquire(file: IO[str], directory: Path, name: str) -> bool:
+    try:
+        import fcntl
+    except ImportError:
+        return False
+    still_since, seen, told = time.monotonic(), None, False
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            pass
+        except OSError:
+            return False
+        if not told:
+            _log.warning("waiting for another process that fetches %s", name)
+            told = True
+        sizes = [(p.name, p.stat().st_size) for p in directory.glob("*.part") if p.exists()]
+        if sizes != seen:
+            still_since, seen = time.monotonic(), sizes
+        if time.monotonic() - still_since > LOCK_PATIENCE:
+            _log.warning("%s is still locked, going on without the lock", name)
+            return False
+        time.sleep(0.2)
+
+
+@contextmanager
+def storage(path: Path) -> Iterator[None]:
+    """Turns the disk's refusals into a StorageError that names the path and the variable to set."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {path.parent}",
+            source=str(path),
+            expected="a writable directory with free space",
+            actual=f"{type(error).__name__}: {error.strerror or error}",
+            next="set ROBUST_ZOO_CACHE to a directory you can write to, or pass --cache-dir",
+        ) from error
+
+
+def entries(root: Path) -> list[str]:
+    """Names of the checkpoints whose weights are in this cache."""
+    return sorted(path.stem for path in (root / "weights").glob("[!.]*.safetensors"))
+
+
+def leftovers(root: Path, known: set[str]) -> list[Path]:
+    """What `prune` may delete: cut downloads, temporaries, damaged copies, weights whose row is gone, lone receipts."""
+    weights = root / "weights"
+    found = [p for p in (root / "downloads").glob("*") if p.is_file()]
+    found += [p for p in weights.glob(".*.tmp")] + list(weights.glob("*.corrupt"))
+    found += [p for p in weights.glob("[!.]*.safetensors") if p.stem not in known]
+    found += [p for p in weights.glob("*.json") if p.stem not in known or not p.with_suffix(".safetensors").exists()]
+    return sorted(found)

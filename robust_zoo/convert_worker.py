@@ -1,0 +1,167 @@
+"""The child of robust_zoo.convert: reads one untrusted file. JSON request on stdin, JSON answer on stdout."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import pickletools
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from robust_zoo import architectures, state_dict
+from robust_zoo.errors import Refused, ZooError
+from robust_zoo.safetensors_file import read_table, write_safetensors
+
+_HEADROOM = 500 << 20  # bytes above twice the file
+_LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # what torch.save wrote before its zip format
+
+
+def _allowed_numpy() -> list[Any]:
+    """Learning-rate schedules keep numpy scalars; their names under numpy 1 and 2 (checked on files of robustness)."""
+    scalar = np.float64(0).__reduce__()[0]
+    return [
+        (scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"),
+        np.dtype, type(np.dtype("float64")), type(np.dtype("int64")),
+    ]  # fmt: skip
+
+
+def main() -> None:
+    request = json.load(sys.stdin)
+    _limit_memory(2 * Path(request["source"]).stat().st_size + _HEADROOM)
+    # Only the answer may reach stdout.
+    with contextlib.redirect_stdout(sys.stderr):
+        try:
+            answer = work(request)
+        except ZooError as error:
+            answer = {"error": [type(error).__name__, error.message, error.fields]}
+        except MemoryError:
+            answer = _refusal("it asks for more memory than its size allows", "2 x the file + 500 MB", "out of memory")
+    print(json.dumps(answer))
+
+
+def work(request: dict[str, Any]) -> dict[str, Any]:
+    """Reads, checks and writes; see robust_zoo.convert.convert for the fields."""
+    source, target = Path(request["source"]), Path(request["target"])
+    found = state_dict.unwrap(read(source))
+    if sum(t.numel() * t.element_size() for t in found.state.values()) > source.stat().st_size:
+        raise Refused("its tensors claim more bytes than the file has", expected="tensors stored in the file", actual="a bomb")
+    if request["mean"]:
+        state_dict.check_normalizer(found, request["mean"], request["std"])
+    num_classes = request["num_classes"] or state_dict.classes(found.state)
+    with torch.device("meta"):
+        reference = architectures.build(request["timm"], num_classes=num_classes).state_dict()
+    state = state_dict.to_timm(found.state, request["keys"], reference)
+    state_dict.check(state, reference)
+    sha256 = write_safetensors(target, state, request["header"])
+    return {"sha256": sha256, "num_classes": num_classes, "mean": _rounded(found.mean), "std": _rounded(found.std)}
+
+
+def _rounded(statistic: tuple[float, ...] | None) -> list[float] | None:
+    """As it was typed: 0.485, not the nearest fp32 number."""
+    return [round(value, 6) for value in statistic] if statistic else None
+
+
+def _limit_memory(extra: int) -> None:
+    """Address space may grow by `extra` bytes from here; torch's own mappings are already made."""
+    try:
+        import resource
+
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    except (ImportError, OSError):  # not Linux: the time limit and the size checks remain
+        return
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    limit = used + extra if hard == resource.RLIM_INFINITY else min(used + extra, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+
+
+def read(source: Path) -> Any:
+    """The object in a checkpoint file, by its first bytes, never running code from it. Raises Refused."""
+    with source.open("rb") as file:
+        start = file.read(512)
+    if start.startswith(b"PK\x03\x04"):
+        _check_zip(source)
+        return _load(source, mmap=True)
+    if start.startswith(_LEGACY_MAGIC):
+        return _load(source, mmap=False)
+    if start.lstrip()[:1] == b"<":
+        raise Refused("it is an HTML page, not a checkpoint", expected="a checkpoint", actual=start.lstrip()[:40].decode("latin-1"))
+    if start[8:9] == b"{":
+        read_table(source)
+        try:
+            return load_file(source)
+        except SafetensorError as error:
+            raise Refused("malformed safetensors", expected="a sound file", actual=str(error)) from None
+    if start[:1] == b"\x80":
+        raise Refused("a bare pickle", expected="a torch checkpoint", actual=_describe(_globals(source.read_bytes())))
+    raise Refused("not a checkpoint", expected="a torch zip, legacy torch or safetensors file", actual=repr(start[:16]))
+
+
+def _check_zip(source: Path) -> None:
+    """Sizes before contents: torch stores entries uncompressed, so they can not be larger than the file."""
+    try:
+        with zipfile.ZipFile(source) as archive:
+            entries = archive.infolist()
+            total = sum(entry.file_size for entry in entries)
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or total > source.stat().st_size:
+                raise Refused("a compressed archive", expected="stored entries, as torch writes", actual=f"{total:,} bytes unpacked")
+            if damaged := archive.testzip():
+                raise Refused("damaged", expected="every entry's CRC to match", actual=f"{damaged} differs")
+    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError) as error:
+        raise Refused("truncated or damaged", expected="a whole zip archive", actual=str(error)) from None
+
+
+def _load(source: Path, *, mmap: bool) -> Any:
+    try:
+        with torch.serialization.safe_globals(_allowed_numpy()):
+            return torch.load(source, map_location="cpu", weights_only=True, mmap=mmap)
+    except MemoryError:
+        raise
+    except Exception as error:  # weights_only raises many kinds for hostile files; each means the file is refused
+        text = str(error).splitlines()[0] if str(error) else ""
+        if "alloc" in text or "memory" in text.lower():
+            raise MemoryError from None
+        found = _describe(_globals(_pickle_of(source)))
+        raise Refused("unsafe or malformed, not read", expected="tensors and plain values", actual=f"{found} ({text[:160]})") from None
+
+
+def _pickle_of(source: Path) -> bytes:
+    if not zipfile.is_zipfile(source):
+        return source.read_bytes()
+    with zipfile.ZipFile(source) as archive:
+        return b"".join(archive.read(n) for n in archive.namelist() if n.endswith(".pkl"))
+
+
+def _globals(data: bytes) -> list[str]:
+    """The names a pickle would import, read from its opcodes without running them."""
+    names, strings, stream = [], [], io.BytesIO(data)
+    with contextlib.suppress(Exception):  # a broken pickle still names what came before the break
+        while stream.tell() < len(data):  # legacy files are several pickles in a row
+            for opcode, argument, _ in pickletools.genops(stream):
+                if opcode.name == "GLOBAL":
+                    names.append(str(argument).replace(" ", "."))
+                elif opcode.name == "STACK_GLOBAL":
+                    names.append(".".join(strings[-2:]))
+                elif isinstance(argument, str):
+                    strings.append(argument)
+    harmless = ("torch.", "collections.OrderedDict", "numpy.")
+    return sorted({name for name in names if not name.startswith(harmless)})
+
+
+def _describe(names: list[str]) -> str:
+    return f"it would import {', '.join(names[:5])}" if names else "broken contents"
+
+
+def _refusal(message: str, expected: str, actual: str) -> dict[str, Any]:
+    return {"error": ["Refused", message, {"expected": expected, "actual": actual}]}
+
+
+if __name__ == "__main__":
+    main()

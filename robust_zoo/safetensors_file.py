@@ -1,0 +1,110 @@
+"""The safetensors format, written to the same bytes every time, and its header read without torch.
+
+The library's own writer keeps metadata in a hash map, so two runs give two files; a hash needs one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from robust_zoo.errors import Refused
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_MAX_HEADER = 1 << 20  # bytes; our largest network needs about 60 kB
+_NAMES = {
+    "torch.float64": "F64", "torch.float32": "F32", "torch.float16": "F16", "torch.bfloat16": "BF16",
+    "torch.int64": "I64", "torch.int32": "I32", "torch.int16": "I16", "torch.int8": "I8",
+    "torch.uint8": "U8", "torch.bool": "BOOL",
+}  # fmt: skip
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> str:
+    """Writes `tensors` under `header` to `path`, all or nothing; returns the file's sha256.
+
+    The bytes depend on the arguments only: tensors are ordered by falling item size, then by name (so that
+    each is aligned), header keys by name.
+    """
+    order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+    table: dict[str, object] = {"__metadata__": dict(sorted({**header, "format": "pt"}.items()))}
+    offset = 0
+    for name in order:
+        tensor = tensors[name]
+        end = offset + tensor.numel() * tensor.element_size()
+        table[name] = {"dtype": _NAMES[str(tensor.dtype)], "shape": list(tensor.shape), "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(table, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    digest = hashlib.sha256()
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            for chunk in (struct.pack("<Q", len(text)), text, *(_bytes(tensors[name]) for name in order)):
+                file.write(chunk)
+                digest.update(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)  # mkstemp's 0600 would hide a shared cache from its other readers
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return digest.hexdigest()
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    import torch
+
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else memoryview(b"")
+
+
+def read_header(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file. Raises Refused (exit code 6) when the file is not one."""
+    return read_table(path).get("__metadata__", {})
+
+
+def read_table(path: Path) -> dict[str, dict]:
+    """The whole header: `__metadata__`, and for each tensor its dtype, shape and data_offsets.
+
+    Raises Refused when the header is malformed, too long, or does not cover the file exactly.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if not 2 <= length <= min(_MAX_HEADER, size - 8):
+            raise _malformed(path, f"a header of 2 to {_MAX_HEADER:,} bytes", f"{length:,} bytes in a file of {size:,}")
+        text = file.read(length)
+    try:
+        table = json.loads(text)
+        entries = [entry for name, entry in table.items() if name != "__metadata__"]
+        spans = sorted(tuple(entry["data_offsets"]) for entry in entries)
+        contiguous = all(a[1] == b[0] for a, b in zip(spans, spans[1:], strict=False))
+        covers = not spans or (spans[0][0] == 0 and spans[-1][1] == size - 8 - length)
+        metadata = table.get("__metadata__", {})
+        strings = all(isinstance(v, str) for v in metadata.values())
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise _malformed(path, "a JSON table of tensors", f"{type(error).__name__}: {error}") from None
+    if not (contiguous and covers and strings):
+        raise _malformed(path, f"tensors that fill the {size - 8 - length:,} bytes after the header", f"spans {spans[-3:]}")
+    return table
+
+
+def _malformed(path: Path, expected: str, actual: str) -> Refused:
+    return Refused(
+        f"{path.name} is not a sound safetensors file",
+        model=path.name,
+        source=str(path),
+        expected=expected,
+        actual=actual,
+        next="fetch it again: robust-zoo download NAME, or ask whoever made it",
+    )

@@ -1,0 +1,166 @@
+"""State dicts as they are found -> timm's keys, nothing guessed and nothing dropped in silence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robust_zoo.errors import Refused, VerificationFailed
+
+_WRAPPERS = ("module.", "model.")  # DataParallel, and models held inside models
+_NORMALIZERS = {
+    "mean": ("normalizer.new_mean", "attacker.normalize.new_mean"),
+    "std": ("normalizer.new_std", "attacker.normalize.new_std"),
+}
+_CLASSIFIER_BIAS = re.compile(r"(head\.)?(fc|classifier(\.\d+)?)\.bias")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A bare network's tensors, with the normaliser that came with them (None when there was none)."""
+
+    state: dict[str, Tensor]
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+def unwrap(raw: Any) -> Found:
+    """What torch.load returned -> the network's own tensors, prefixes found from the keys.
+
+    Takes robustness checkpoints ({"model" | "state_dict": the state of DataParallel(AttackerModel(...)), ...}; the
+    library's train.py) and plain state dicts. The attacker's second copy must equal the first; it and the
+    normaliser are taken off.
+
+    Raises Refused when there is no state dict, VerificationFailed when the copies differ.
+    """
+    state = _tensors(raw)
+    state = _without_prefix(state, "module.")
+    if not any(key.startswith(("normalizer.", "attacker.")) for key in state):
+        return Found(_without_wrappers(state))
+    network = {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}
+    copy = {k.removeprefix("attacker.model."): v for k, v in state.items() if k.startswith("attacker.model.")}
+    known = {"model." + k for k in network} | {"attacker.model." + k for k in copy}
+    left = [k for k in state if k not in known and not any(k in keys for keys in _NORMALIZERS.values())]
+    if left or not network:
+        raise _fail("tensors that belong to no known part of a robustness checkpoint", "model.*, attacker.*", str(left[:3]))
+    if copy:
+        differing = [k for k in network.keys() | copy.keys() if not _same(network.get(k), copy.get(k))]
+        if differing:
+            raise _fail(
+                "the attacker's copy of the network differs from the network",
+                "two equal copies (robustness stores the same tensors twice)",
+                f"{len(differing)} differ: {', '.join(sorted(differing)[:3])}",
+            )
+    return Found(_without_wrappers(network), *(_statistic(state, keys) for keys in _NORMALIZERS.values()))
+
+
+def _tensors(raw: Any) -> dict[str, Tensor]:
+    for key in ("model", "state_dict"):
+        if isinstance(raw, Mapping) and isinstance(raw.get(key), Mapping):
+            raw = raw[key]
+            break
+    if not isinstance(raw, Mapping) or not raw or not all(isinstance(v, Tensor) for v in raw.values()):
+        found = f"keys {sorted(map(str, raw))[:5]}" if isinstance(raw, Mapping) else type(raw).__name__
+        raise Refused("no state dict in the file", expected="a dict of tensors, or one under 'model'", actual=found)
+    return dict(raw)
+
+
+def _without_prefix(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    whole = all(key.startswith(prefix) for key in state)
+    return {key.removeprefix(prefix): v for key, v in state.items()} if whole else state
+
+
+def _without_wrappers(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    while prefix := next((p for p in _WRAPPERS if all(key.startswith(p) for key in state)), None):
+        state = _without_prefix(state, prefix)
+    return state
+
+
+def _same(a: Tensor | None, b: Tensor | None) -> bool:
+    # bytes, not values: NaN equals itself here and is refused by name in check()
+    return a is not None and b is not None and a.dtype == b.dtype and a.shape == b.shape and _bits_equal(a, b)
+
+
+def _bits_equal(a: Tensor, b: Tensor) -> bool:
+    if a.data_ptr() == b.data_ptr() and a.stride() == b.stride():
+        return True
+    return torch.equal(torch.nan_to_num(a, nan=0.5), torch.nan_to_num(b, nan=0.5))
+
+
+def _statistic(state: dict[str, Tensor], keys: Sequence[str]) -> tuple[float, ...] | None:
+    found = [tuple(state[key].flatten().tolist()) for key in keys if key in state]
+    if len(set(found)) > 1:
+        raise _fail("the model and its attacker normalise differently", str(found[0]), str(found[1]))
+    return found[0] if found else None
+
+
+def check_normalizer(found: Found, mean: Sequence[float], std: Sequence[float]) -> None:
+    """The checkpoint's own normaliser must be the one its row promises (to 1e-6). Raises VerificationFailed."""
+    for name, own, promised in (("mean", found.mean, mean), ("std", found.std, std)):
+        if own is not None and not torch.allclose(torch.tensor(own), torch.tensor(tuple(promised)), rtol=0, atol=1e-6):
+            raise _fail(f"the checkpoint normalises with another {name}", str(tuple(promised)), str(own))
+
+
+def classes(state: Mapping[str, Tensor]) -> int:
+    """How many classes a state dict's last layer has. Raises Refused when it has none by a usual name."""
+    biases = sorted(key for key in state if _CLASSIFIER_BIAS.fullmatch(key))
+    if not biases:
+        raise Refused("no classifier in the state dict", expected="fc, classifier or head.fc", actual=str(list(state)[-3:]))
+    return len(state[biases[-1]])
+
+
+def to_timm(state: dict[str, Tensor], rule: str, reference: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """torchvision's keys -> timm's, by the architecture's rule; a state dict with timm's keys comes back as it is.
+
+    rule: "same"; "in_order": both libraries define the same layers in the same order, so keys are renamed one by one;
+        "vgg": timm holds the hidden linear layers as convolutions (torchvision classifier.0/3/6).
+    reference: the timm model's state dict (meta tensors will do).
+    """
+    if rule == "same" or state.keys() == reference.keys():
+        return state
+    if rule == "in_order":
+        pairs = list(zip(state.items(), reference.items(), strict=False))
+        if len(state) != len(reference) or any(_leaf(a) != _leaf(b) or x.shape != y.shape for (a, x), (b, y) in pairs):
+            return state  # check() names what is missing or mis-shaped
+        return {new: tensor for (_, tensor), (new, _) in pairs}
+    if rule == "vgg":
+        renamed = {"classifier.0": "pre_logits.fc1", "classifier.3": "pre_logits.fc2", "classifier.6": "head.fc"}
+        out = {}
+        for key, tensor in state.items():
+            layer, _, leaf = key.rpartition(".")
+            key = f"{renamed.get(layer, layer)}.{leaf}"
+            fits = key in reference and tensor.numel() == reference[key].numel()
+            out[key] = tensor.reshape(reference[key].shape) if fits and layer in renamed else tensor
+        return out
+    raise ValueError(f"unknown key rule {rule!r}")
+
+
+def _leaf(key: str) -> str:
+    return key.rpartition(".")[2]
+
+
+def check(state: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> None:
+    """Every tensor of the network, no other, of the right shape and type, and finite. Raises VerificationFailed."""
+    missing, extra = [k for k in reference if k not in state], [k for k in state if k not in reference]
+    if missing or extra:
+        raise _fail(
+            "the tensors are not those of this architecture",
+            f"{len(reference)} tensors" + (f"; missing {len(missing)}: {', '.join(missing[:3])}" if missing else ""),
+            f"{len(state)} tensors" + (f"; not expected {len(extra)}: {', '.join(extra[:3])}" if extra else ""),
+        )
+    wrong = [k for k in reference if (state[k].shape, state[k].dtype) != (reference[k].shape, reference[k].dtype)]
+    if wrong:
+        described = [", ".join(f"{k} {tuple(s[k].shape)} {s[k].dtype}" for k in wrong[:3]) for s in (reference, state)]
+        raise _fail(f"{len(wrong)} tensors have another shape or type", *described)
+    broken = [k for k, v in state.items() if v.is_floating_point() and not v.isfinite().all()]
+    if broken:
+        raise _fail("the weights hold NaN or infinity", "finite numbers", f"{len(broken)} tensors: {', '.join(broken[:3])}")
+
+
+def _fail(message: str, expected: str, actual: str) -> VerificationFailed:
+    return VerificationFailed(message, expected=expected, actual=actual)
