@@ -60,8 +60,10 @@ def work(request: dict[str, Any]) -> dict[str, Any]:
         reference = architectures.build(request["timm"], num_classes=num_classes).state_dict()
     state = state_dict.to_timm(found.state, request["keys"], reference)
     state_dict.check(state, reference)
-    sha256 = write_safetensors(target, state, request["header"])
-    return {"sha256": sha256, "num_classes": num_classes, "mean": _rounded(found.mean), "std": _rounded(found.std)}
+    statistics = {"mean": _rounded(found.mean), "std": _rounded(found.std)}
+    about_file = {"num_classes": str(num_classes)} | {k: json.dumps(v) for k, v in statistics.items() if v}
+    sha256 = write_safetensors(target, state, about_file | request["header"])
+    return {"sha256": sha256, "num_classes": num_classes, **statistics}
 
 
 def _rounded(statistic: tuple[float, ...] | None) -> list[float] | None:

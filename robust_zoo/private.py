@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from robust_zoo.cache import cache_root, sha256_of, storage
 from robust_zoo.convert import convert
+from robust_zoo.errors import UsageError
 from robust_zoo.rows import Architecture
 from robust_zoo.safetensors_file import read_header
 
@@ -22,11 +24,24 @@ def load(path: Path, network: Architecture, cache_dir: str | Path | None = None)
     Raises Refused, VerificationFailed, UsageError or StorageError.
     """
     path = path.expanduser()
-    directory = cache_root(cache_dir) / "private"
-    key = f"{sha256_of(path)}-{network.name}" if path.is_file() else ""
-    target = directory / f"{key}.safetensors"
-    if not key or not target.is_file():
+    if not path.is_file():
+        raise UsageError(
+            f"no such file: {path}", model=network.name, source=str(path), expected="a checkpoint file",
+            actual="nothing there", next="give checkpoint_path= a .ckpt, .pth, .pt or .safetensors file",
+        )  # fmt: skip
+    source_sha256 = sha256_of(path)
+    target = cache_root(cache_dir) / "private" / f"{source_sha256}-{network.name}.safetensors"
+    proof = target.with_suffix(".sha256")
+    if not (target.is_file() and proof.is_file() and proof.read_text() == sha256_of(target)):
         with storage(target):
-            directory.mkdir(parents=True, exist_ok=True)
-        convert_file(path, target, network)
-    return target, json.loads(read_header(target)["found"])
+            target.parent.mkdir(parents=True, exist_ok=True)
+            answer = convert(path, target, network, provenance(path, source_sha256, network))
+            proof.write_text(answer["sha256"])
+    header = read_header(target)
+    statistics = {key: tuple(json.loads(header[key])) for key in ("mean", "std") if key in header}
+    return target, {"num_classes": int(header["num_classes"]), **statistics}
+
+
+def provenance(path: Path, source_sha256: str, network: Architecture) -> Mapping[str, str]:
+    """What the header of a converted private file says."""
+    return {"architecture": network.name, "source_file": path.name, "source_sha256": source_sha256}

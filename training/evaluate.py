@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from tqdm import tqdm
 
+from robust_zoo.stats import wilson_interval
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks import pgd
 from robust_zoo.training.data import Images
@@ -27,11 +27,8 @@ class Accuracy:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % Wilson score interval, in percent (Wilson 1927)."""
-        z, p = 1.959964, self.correct / self.n
-        centre, spread = p + z * z / (2 * self.n), z * math.sqrt(p * (1 - p) / self.n + z * z / (4 * self.n**2))
-        scale = 100 / (1 + z * z / self.n)
-        return (max(0.0, centre - spread) * scale, min(1.0 + z * z / self.n, centre + spread) * scale)
+        """95 % Wilson score interval, in percent."""
+        return wilson_interval(self.correct, self.n)
 
     def __str__(self) -> str:
         low, high = self.interval

@@ -1,0 +1,80 @@
+"""The `robust-zoo` command: one module a verb, loaded when it is used; torch is imported inside command bodies only."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from robust_zoo import __version__
+from robust_zoo.errors import StorageError, ZooError
+
+# verb -> (module, one line for --help, so that listing the verbs imports none of them)
+_VERBS = {
+    "list": ("list", "List checkpoints, with filters."),
+    "info": ("info", "Show everything known of one checkpoint."),
+    "download": ("download", "Fetch, verify and convert weights."),
+    "verify": ("verify", "Hash the weights you have, offline."),
+    "convert": ("convert", "Turn a .ckpt of your own into safetensors."),
+    "card": ("card", "Write model cards."),
+    "cache": ("cache", "Look into and tidy the cache."),
+    "demo": ("demo", "Attack the two bundled models and draw what they see."),
+    "train": ("train", "Train a small checkpoint by its recipe."),
+}
+
+
+class _Verbs(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in _VERBS:
+            return None
+        return import_module(f"robust_zoo.cli.{_VERBS[name][0]}").command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and args[0] not in _VERBS and not args[0].startswith("-"):
+            near = ", ".join(difflib.get_close_matches(args[0], _VERBS, n=3, cutoff=0.0))
+            raise click.UsageError(f"no command {args[0]!r}; closest: {near}. See: robust-zoo --help", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(verb, text) for verb, (_, text) in _VERBS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Errors become five fields and an exit code, never a traceback."""
+        try:
+            return super().invoke(ctx)
+        except ZooError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except BrokenPipeError:  # `robust-zoo list | head`: the reader has enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
+        except OSError as error:
+            where = error.filename or ""
+            click.echo(f"error: {StorageError(str(error), source=str(where), next='check the path and its disk')}", err=True)
+            ctx.exit(StorageError.exit_code)
+        except KeyboardInterrupt:
+            click.echo("interrupted; what was downloaded so far is kept and resumed", err=True)
+            ctx.exit(130)
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="robust-zoo")
+def main() -> None:
+    """Adversarially robust ImageNet weights: find, verify, convert and use them.
+
+    \b
+    robust-zoo list 'resnet50_*' --norm l2
+    robust-zoo download resnet50_l2_eps3
+    robust-zoo demo
+
+    Exit codes: 0 ok, 1 verification failed, 2 usage, 3 unavailable from every source, 4 unknown name,
+    5 local storage, 6 refused as unsafe or malformed, 130 interrupted.
+    """
