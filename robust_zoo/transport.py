@@ -24,7 +24,7 @@ READ_TIMEOUT = 12.0  # seconds without a byte: a black hole or a stalled body
 _MAX_WAIT = 30.0  # the longest Retry-After that is waited for
 _MAX_HOPS = 5
 _CUTS = 5  # resumes at one source that make progress
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16  # bytes; what arrived of a chunk that is cut is lost, so not more
 
 
 class SourceFailed(Exception):

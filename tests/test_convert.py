@@ -1,0 +1,358 @@
+"""Conversion: exact, deterministic, and closed to everything that is not these weights."""
+
+import io
+import os
+import pickle
+import struct
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import checkpoints
+import numpy as np
+import pytest
+import torch
+from checkpoints import MEAN, STD
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from robust_zoo import architectures, convert_worker, state_dict
+from robust_zoo.convert import convert
+from robust_zoo.errors import Refused, UsageError, VerificationFailed, ZooError
+from robust_zoo.registry import get_architecture
+from robust_zoo.safetensors_file import read_header, read_table, write_safetensors
+
+TINY = get_architecture("shufflenet")  # the smallest of the ten: 9 MB
+
+
+@pytest.fixture(scope="module")
+def network():
+    return checkpoints.network("shufflenet")
+
+
+@pytest.fixture
+def state(network):
+    return {k: v.clone() for k, v in network.state_dict().items()}
+
+
+def work(path, tmp_path, **overrides):
+    """The child's work, in this process: what the subprocess does, without its start."""
+    request = {
+        "source": str(path), "target": str(tmp_path / "out.safetensors"), "timm": TINY.timm, "keys": TINY.keys,
+        "header": {"name": "x"}, "mean": list(MEAN), "std": list(STD), "num_classes": 1000,
+    }  # fmt: skip
+    return convert_worker.work(request | overrides)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet", "mnasnet", "mobilenet", "shufflenet", "vgg16_bn"])
+def test_key_rules_keep_the_function(name):
+    """One architecture for each rule and family: the timm model with mapped keys gives torchvision's logits."""
+    source = checkpoints.network(name)
+    arch = get_architecture(name)
+    model = architectures.build(arch.timm).eval()
+    found = state_dict.unwrap(checkpoints.checkpoint(dict(source.state_dict())))
+    mapped = state_dict.to_timm(found.state, arch.keys, model.state_dict())
+    state_dict.check(mapped, model.state_dict())
+    model.load_state_dict(mapped)
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        assert (model(images) - source(images)).abs().max() <= 1e-5
+    assert all(torch.allclose(torch.tensor(a), torch.tensor(b)) for a, b in ((found.mean, MEAN), (found.std, STD)))
+
+
+def test_in_a_child_process_and_byte_for_byte_again(tmp_path, network):
+    checkpoints_file = tmp_path / "a.ckpt"
+    torch.save(checkpoints.checkpoint(dict(network.state_dict())), checkpoints_file)
+    answers = []
+    for out in ("one", "two"):
+        answers.append(
+            convert(checkpoints_file, tmp_path / out, TINY, {"b": "2", "a": "1"}, mean=MEAN, std=STD, num_classes=1000)
+        )
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    assert answers[0] == answers[1] and answers[0]["mean"] == list(MEAN)
+    loaded = load_file(tmp_path / "one")
+    assert all(torch.equal(loaded[k], v) for k, v in network.state_dict().items())
+    header = read_header(tmp_path / "one")
+    assert header["a"] == "1" and header["format"] == "pt" and header["num_classes"] == "1000"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.ckpt", "one", "two"]
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "model.", "module.model."])
+def test_plain_state_dicts_with_any_wrapper(tmp_path, state, prefix):
+    path = tmp_path / "a.pth"
+    torch.save({prefix + k: v for k, v in state.items()}, path)
+    assert work(path, tmp_path, mean=None)["mean"] is None
+    assert read_table(tmp_path / "out.safetensors").keys() == {*state, "__metadata__"}
+
+
+@pytest.mark.parametrize("extra", ["", "model.", "module.model."])
+def test_the_prefix_is_found_from_the_keys(tmp_path, state, extra):
+    path = tmp_path / "a.ckpt"
+    torch.save({"state_dict": checkpoints.robustness_state(state, extra=extra)}, path)
+    work(path, tmp_path)
+    assert load_file(tmp_path / "out.safetensors").keys() == state.keys()
+
+
+def test_legacy_format_numpy_scalars_and_safetensors_are_read(tmp_path, state):
+    schedule = {"last_lr": np.float64(0.1), "base": np.float64(1.0), "epoch": np.int64(3)}
+    content = checkpoints.checkpoint(state, schedule=schedule)
+    torch.save(content, tmp_path / "zip.ckpt")
+    torch.save(content, tmp_path / "legacy.ckpt", _use_new_zipfile_serialization=False)
+    write_safetensors(tmp_path / "plain.safetensors", state, {})
+    hashes = {
+        work(tmp_path / name, tmp_path, mean=None, header={})["sha256"]
+        for name in ("zip.ckpt", "legacy.ckpt")
+    }
+    assert len(hashes) == 1
+    assert work(tmp_path / "plain.safetensors", tmp_path, mean=None)["num_classes"] == 1000
+
+
+class Payload:
+    """Unpickling this runs a command: the canary file tells whether it was."""
+
+    def __init__(self, call, *arguments):
+        self.call, self.arguments = call, arguments
+
+    def __reduce__(self):
+        return self.call, self.arguments
+
+
+def _payloads(canary):
+    touch = f"open({str(canary)!r}, 'w').close()"
+    return {
+        "os.system": Payload(os.system, f"touch {canary}"),
+        "eval": Payload(eval, touch),
+        "exec": Payload(exec, touch),
+        "subprocess": Payload(subprocess.call, ["touch", str(canary)]),
+        "pathlib": Payload(Path.touch, Path(canary)),
+        "nested": {"deep": [Payload(eval, touch)]},
+        "pickle.loads": Payload(pickle.loads, pickle.dumps(Payload(eval, touch))),
+    }
+
+
+@pytest.mark.parametrize("kind", _payloads("x"))
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("where", ["optimizer", "whole"])
+def test_code_in_a_pickle_never_runs(tmp_path, kind, legacy, where):
+    canary = tmp_path / "canary"
+    payload = _payloads(canary)[kind]
+    content = {"model": {"w": torch.zeros(2)}, "optimizer": payload} if where == "optimizer" else payload
+    path = tmp_path / "evil.ckpt"
+    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(Refused) as error:
+        work(path, tmp_path)
+    assert not canary.exists() and not (tmp_path / "out.safetensors").exists()
+    assert error.value.exit_code == 6
+    assert "would import" in error.value.actual
+
+
+def test_a_bare_pickle_is_named_and_not_run(tmp_path):
+    canary = tmp_path / "canary"
+    path = tmp_path / "evil.ckpt"
+    path.write_bytes(pickle.dumps(_payloads(canary)["eval"], protocol=4))
+    with pytest.raises(Refused, match=r"eval"):
+        work(path, tmp_path)
+    assert not canary.exists()
+
+
+def _edit(change):
+    def corrupt(state):
+        state = dict(state)
+        change(state)
+        return checkpoints.checkpoint(state)
+
+    return corrupt
+
+
+def _nan(state):
+    state["conv5.0.weight"] = state["conv5.0.weight"].clone()
+    state["conv5.0.weight"][0, 0] = float("nan")
+
+
+def _diverging(state):
+    content = checkpoints.checkpoint(state)
+    content["model"]["module.attacker.model.fc.bias"] = state["fc.bias"] + 1e-6
+    return content
+
+
+def _normaliser(state):
+    content = checkpoints.checkpoint(state)
+    for key in ("module.normalizer.new_mean", "module.attacker.normalize.new_mean"):
+        content["model"][key] = torch.full((3, 1, 1), 0.5)
+    return content
+
+
+def _one_normaliser(state):
+    content = checkpoints.checkpoint(state)
+    content["model"]["module.normalizer.new_std"] = torch.full((3, 1, 1), 0.5)
+    return content
+
+
+def _unknown_part(state):
+    content = checkpoints.checkpoint(state)
+    content["model"]["module.something.else"] = torch.zeros(3)
+    return content
+
+
+WRONG = {
+    "nan": (_edit(_nan), "NaN or infinity"),
+    "missing": (_edit(lambda s: s.pop("conv5.0.weight")), "missing 1: conv5.0.weight"),
+    "extra": (_edit(lambda s: s.update({"conv9.weight": torch.zeros(3)})), "not expected 1: conv9.weight"),
+    "shape": (_edit(lambda s: s.update({"conv5.0.weight": torch.zeros(4, 464, 1, 1)})), "another shape"),
+    "dtype": (_edit(lambda s: s.update({"conv5.0.weight": s["conv5.0.weight"].half()})), "another shape or type"),
+    "classes": (_edit(lambda s: s.update({"fc.weight": s["fc.weight"][:10], "fc.bias": s["fc.bias"][:10]})), "fc.weight"),
+    "copy": (_diverging, "copy of the network differs"),
+    "normaliser": (_normaliser, "another mean"),
+    "normalisers": (_one_normaliser, "normalise differently"),
+    "unknown": (_unknown_part, "no known part"),
+}
+
+
+@pytest.mark.parametrize("fault", WRONG)
+def test_weights_that_are_not_these_are_refused(tmp_path, state, fault):
+    make, message = WRONG[fault]
+    torch.save(make(state), tmp_path / "a.ckpt")
+    with pytest.raises(VerificationFailed) as error:
+        work(tmp_path / "a.ckpt", tmp_path)
+    assert message in str(error.value)
+    assert error.value.expected and error.value.actual
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_another_models_weights(tmp_path):
+    torch.save(checkpoints.checkpoint(dict(checkpoints.network("resnet18").state_dict())), tmp_path / "a.ckpt")
+    with pytest.raises(VerificationFailed, match="not those of this architecture"):
+        work(tmp_path / "a.ckpt", tmp_path)
+
+
+def _truncated(sound):
+    return sound[: len(sound) // 2]
+
+
+def _flipped(sound):
+    middle = len(sound) // 2
+    return sound[:middle] + bytes([sound[middle] ^ 1]) + sound[middle + 1 :]
+
+
+def _bomb(_):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"\0" * (200 << 20))
+    return buffer.getvalue()
+
+
+def _claims_terabytes(_):
+    buffer = io.BytesIO()
+    tensor = torch.zeros(1).expand(1_000_000, 1_000_000)
+    torch.save({"model": {"fc.bias": tensor}}, buffer)
+    return buffer.getvalue()
+
+
+MALFORMED = {
+    "truncated": _truncated,
+    "flipped": _flipped,
+    "empty": lambda _: b"",
+    "html": lambda _: b"\n <!DOCTYPE html><title>login</title>",
+    "text": lambda _: b"version https://git-lfs.github.com/spec/v1\noid sha256:0",
+    "bomb": _bomb,
+    "terabytes": _claims_terabytes,
+    "no tensors": lambda _: _saved({"model": "hello"}),
+    "safetensors without data": lambda _: struct.pack("<Q", 60) + b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}      ',
+    "safetensors huge header": lambda _: struct.pack("<Q", 1 << 60) + b"{}",
+    "safetensors overlap": lambda _: _overlap(),
+}
+
+
+def _saved(value):
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+def _overlap():
+    entry = '{"dtype":"F32","shape":[1],"data_offsets":[%d,%d]}'
+    text = f'{{"a":{entry % (0, 4)},"b":{entry % (2, 6)}}}'.encode()
+    return struct.pack("<Q", len(text)) + text + b"\0" * 6
+
+
+@pytest.mark.parametrize("fault", MALFORMED)
+def test_malformed_files_are_refused(tmp_path, state, fault):
+    sound = _saved(checkpoints.checkpoint(state))
+    (tmp_path / "a.ckpt").write_bytes(MALFORMED[fault](sound))
+    with pytest.raises(Refused) as error:
+        work(tmp_path / "a.ckpt", tmp_path)
+    assert error.value.exit_code == 6
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_errors_cross_the_process_boundary_with_five_fields(tmp_path):
+    torch.save(_payloads(tmp_path / "canary")["os.system"], tmp_path / "evil.ckpt")
+    with pytest.raises(Refused) as error:
+        convert(tmp_path / "evil.ckpt", tmp_path / "out", TINY, {}, model="resnet50_l2_eps3")
+    assert all(error.value.fields.values())
+    assert "resnet50_l2_eps3" in error.value.model and "evil.ckpt" in error.value.source
+    assert [p.name for p in tmp_path.iterdir()] == ["evil.ckpt"]
+
+
+def test_memory_and_time_are_bounded(tmp_path):
+    def small_file_that_asks_for_gigabytes(path):
+        # a legacy file whose storage claims 16 GB
+        torch.save({"model": {"fc.bias": torch.zeros(64)}}, path, _use_new_zipfile_serialization=False)
+        raw = path.read_bytes()
+        path.write_bytes(raw.replace(b"K@", b"\x8a\x05\x00\x00\x00\x00\x01"))
+
+    small_file_that_asks_for_gigabytes(tmp_path / "a.ckpt")
+    with pytest.raises(ZooError) as error:
+        convert(tmp_path / "a.ckpt", tmp_path / "out", TINY, {})
+    assert error.value.exit_code == 6
+    with pytest.raises(Refused, match=r"0\.1 s") as error:
+        convert(tmp_path / "a.ckpt", tmp_path / "out", TINY, {}, time_limit=0.1)
+    assert all(error.value.fields.values())
+    with pytest.raises(UsageError):
+        convert(tmp_path / "nothing", tmp_path / "out", TINY, {})
+    assert [p.name for p in tmp_path.iterdir()] == ["a.ckpt"]
+
+
+def test_the_parent_does_not_import_torch():
+    code = "import robust_zoo.convert, robust_zoo.weights, sys; assert not {'torch', 'timm', 'requests'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    shapes=st.lists(st.lists(st.integers(0, 4), max_size=3), min_size=1, max_size=5),
+    dtype=st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool]),
+    header=st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=4),
+)
+def test_the_writer_agrees_with_the_librarys_reader(tmp_path_factory, shapes, dtype, header):
+    path = tmp_path_factory.mktemp("w") / "x.safetensors"
+    header.pop("format", None)
+    tensors = {f"t{i}": (torch.rand(s) * 9).to(dtype) for i, s in enumerate(shapes)} | {"zz": torch.tensor(7)}
+    write_safetensors(path, tensors, header)
+    loaded = load_file(path)
+    assert loaded.keys() == tensors.keys()
+    assert all(torch.equal(loaded[k], v) and loaded[k].dtype == v.dtype for k, v in tensors.items())
+    with safe_open(path, "pt") as file:
+        assert file.metadata() == {**header, "format": "pt"}
+    assert read_header(path) == {**header, "format": "pt"}
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_mutated_safetensors_headers_are_refused_or_read(tmp_path_factory, data):
+    path = tmp_path_factory.getbasetemp() / "mutated.safetensors"
+    if not path.exists():
+        write_safetensors(path, {"a": torch.ones(3), "b": torch.ones(2, 2)}, {"name": "x"})
+    sound = path.read_bytes()
+    content = bytearray(sound)
+    for _ in range(data.draw(st.integers(1, 3))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    mutated = path.with_name("m.safetensors")
+    mutated.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    try:
+        read_table(mutated)
+    except Refused as error:
+        assert error.fields["expected"] and error.fields["actual"]
