@@ -13,7 +13,8 @@ from urllib.parse import quote
 from robust_zoo.cache import local_directories, sha256_of
 from robust_zoo.errors import Unavailable, VerificationFailed, ZooError
 from robust_zoo.rows import DATA, Checkpoint
-from robust_zoo.transport import CONNECT_TIMEOUT, READ_TIMEOUT, Expected, SourceFailed, WrongBytes, download
+from robust_zoo.http import SourceFailed, head
+from robust_zoo.transport import Expected, WrongBytes, download
 
 _log = logging.getLogger(__name__)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -92,12 +93,8 @@ def declared(checkpoint: Checkpoint) -> Declared:
     """
     import requests
 
-    url = _hub_address(checkpoint)
     try:
-        answer = requests.head(
-            url, headers=_hub_headers() | {"Accept-Encoding": "identity"}, allow_redirects=False,
-            timeout=(CONNECT_TIMEOUT, READ_TIMEOUT), auth=lambda request: request,
-        )  # fmt: skip
+        answer = head(_hub_address(checkpoint), _hub_headers())
     except requests.RequestException as error:
         raise SourceFailed(f"{type(error).__name__}: {str(error)[:160]}") from error
     if answer.status_code >= 400:

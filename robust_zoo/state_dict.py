@@ -17,6 +17,8 @@ _NORMALIZERS = {
     "mean": ("normalizer.new_mean", "attacker.normalize.new_mean"),
     "std": ("normalizer.new_std", "attacker.normalize.new_std"),
 }
+_LEAVES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")  # in the order of a BatchNorm2d
+_MOST_CHANNELS = 64  # hyperspectral images have tens; more is not a normaliser
 _CLASSIFIER_BIAS = re.compile(r"(head\.)?(fc|classifier(\.\d+)?)\.bias")
 
 
@@ -36,7 +38,8 @@ def unwrap(raw: Any) -> Found:
     library's train.py) and plain state dicts. The attacker's second copy must equal the first; it and the
     normaliser are taken off.
 
-    Raises Refused when there is no state dict, VerificationFailed when the copies differ.
+    Raises Refused when there is no state dict of ordinary tensors, VerificationFailed when the copies differ or the
+    normaliser is not one.
     """
     state = _tensors(raw)
     state = _without_prefix(state, "module.")
@@ -47,7 +50,9 @@ def unwrap(raw: Any) -> Found:
     known = {"model." + k for k in network} | {"attacker.model." + k for k in copy}
     left = [k for k in state if k not in known and not any(k in keys for keys in _NORMALIZERS.values())]
     if left or not network:
-        raise _fail("tensors that belong to no known part of a robustness checkpoint", "model.*, attacker.*", str(left[:3]))
+        raise _fail(
+            "tensors that belong to no known part of a robustness checkpoint", "model.*, attacker.*", f"{left[:3]}"
+        )
     if copy:
         differing = [k for k in network.keys() | copy.keys() if not _same(network.get(k), copy.get(k))]
         if differing:
@@ -56,7 +61,10 @@ def unwrap(raw: Any) -> Found:
                 "two equal copies (robustness stores the same tensors twice)",
                 f"{len(differing)} differ: {', '.join(sorted(differing)[:3])}",
             )
-    return Found(_without_wrappers(network), *(_statistic(state, keys) for keys in _NORMALIZERS.values()))
+    mean, std = (_statistic(state, keys) for keys in _NORMALIZERS.values())
+    if (mean is None) != (std is None) or not all(value > 0 for value in std or ()):
+        raise _fail("the checkpoint's normaliser makes no sense", "a mean and positive std", f"mean {mean}, std {std}")
+    return Found(_without_wrappers(network), mean, std)
 
 
 def _tensors(raw: Any) -> dict[str, Tensor]:
@@ -67,7 +75,18 @@ def _tensors(raw: Any) -> dict[str, Tensor]:
     if not isinstance(raw, Mapping) or not raw or not all(isinstance(v, Tensor) for v in raw.values()):
         found = f"keys {sorted(map(str, raw))[:5]}" if isinstance(raw, Mapping) else type(raw).__name__
         raise Refused("no state dict in the file", expected="a dict of tensors, or one under 'model'", actual=found)
+    # A view can claim terabytes of a storage of one number, and sparse tensors have none: nothing below may touch such.
+    odd = [k for k, v in raw.items() if not isinstance(k, str) or not _stored(v)]
+    if odd:
+        raise Refused(
+            "tensors that are not stored as they stand", expected="plain tensors by name", actual=f"{odd[:3]}"
+        )
     return dict(raw)
+
+
+def _stored(tensor: Tensor) -> bool:
+    plain = tensor.layout is torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
+    return plain and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 def _without_prefix(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -82,18 +101,20 @@ def _without_wrappers(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _same(a: Tensor | None, b: Tensor | None) -> bool:
-    # bytes, not values: NaN equals itself here and is refused by name in check()
-    return a is not None and b is not None and a.dtype == b.dtype and a.shape == b.shape and _bits_equal(a, b)
-
-
-def _bits_equal(a: Tensor, b: Tensor) -> bool:
-    if a.data_ptr() == b.data_ptr() and a.stride() == b.stride():
+    if a is None or b is None or a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    if a.data_ptr() == b.data_ptr() and a.stride() == b.stride():  # robustness saves each storage once
         return True
-    return torch.equal(torch.nan_to_num(a, nan=0.5), torch.nan_to_num(b, nan=0.5))
+    # bytes, not values: NaN equals itself here, and is refused by name in check()
+    return torch.equal(a.reshape(-1).view(torch.uint8), b.reshape(-1).view(torch.uint8))
 
 
 def _statistic(state: dict[str, Tensor], keys: Sequence[str]) -> tuple[float, ...] | None:
-    found = [tuple(state[key].flatten().tolist()) for key in keys if key in state]
+    tensors = [state[key] for key in keys if key in state]
+    if not all(0 < t.numel() <= _MOST_CHANNELS and t.is_floating_point() and t.isfinite().all() for t in tensors):
+        shapes = ", ".join(f"{tuple(t.shape)} {t.dtype}" for t in tensors)
+        raise _fail("the checkpoint's normaliser makes no sense", f"one finite number a channel in {keys[0]}", shapes)
+    found = [tuple(t.flatten().tolist()) for t in tensors]
     if len(set(found)) > 1:
         raise _fail("the model and its attacker normalise differently", str(found[0]), str(found[1]))
     return found[0] if found else None
@@ -102,32 +123,37 @@ def _statistic(state: dict[str, Tensor], keys: Sequence[str]) -> tuple[float, ..
 def check_normalizer(found: Found, mean: Sequence[float], std: Sequence[float]) -> None:
     """The checkpoint's own normaliser must be the one its row promises (to 1e-6). Raises VerificationFailed."""
     for name, own, promised in (("mean", found.mean, mean), ("std", found.std, std)):
-        if own is not None and not torch.allclose(torch.tensor(own), torch.tensor(tuple(promised)), rtol=0, atol=1e-6):
+        if own is None:
+            continue
+        if len(own) != len(promised) or any(abs(a - b) > 1e-6 for a, b in zip(own, promised, strict=True)):
             raise _fail(f"the checkpoint normalises with another {name}", str(tuple(promised)), str(own))
 
 
 def classes(state: Mapping[str, Tensor]) -> int:
     """How many classes a state dict's last layer has. Raises Refused when it has none by a usual name."""
     biases = sorted(key for key in state if _CLASSIFIER_BIAS.fullmatch(key))
-    if not biases:
-        raise Refused("no classifier in the state dict", expected="fc, classifier or head.fc", actual=str(list(state)[-3:]))
+    if not biases or state[biases[-1]].ndim != 1:
+        last = f"{list(state)[-3:]}"
+        raise Refused("no classifier in the state dict", expected="fc, classifier or head.fc", actual=last)
     return len(state[biases[-1]])
 
 
 def to_timm(state: dict[str, Tensor], rule: str, reference: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """torchvision's keys -> timm's, by the architecture's rule; a state dict with timm's keys comes back as it is.
 
-    rule: "same"; "in_order": both libraries define the same layers in the same order, so keys are renamed one by one;
+    rule: "same"; "in_order": both libraries define the same layers in the same order, so keys are renamed one by one,
+        in the order of the numbers in their names (a file's own order proves nothing: safetensors sorts its keys);
         "vgg": timm holds the hidden linear layers as convolutions (torchvision classifier.0/3/6).
     reference: the timm model's state dict (meta tensors will do).
     """
     if rule == "same" or state.keys() == reference.keys():
         return state
     if rule == "in_order":
-        pairs = list(zip(state.items(), reference.items(), strict=False))
-        if len(state) != len(reference) or any(_leaf(a) != _leaf(b) or x.shape != y.shape for (a, x), (b, y) in pairs):
+        pairs = list(zip(sorted(state, key=_definition_order), reference, strict=False))
+        fits = all(_leaf(a) == _leaf(b) and state[a].shape == reference[b].shape for a, b in pairs)
+        if not fits or len(state) != len(reference):
             return state  # check() names what is missing or mis-shaped
-        return {new: tensor for (_, tensor), (new, _) in pairs}
+        return {new: state[old] for old, new in pairs}
     if rule == "vgg":
         renamed = {"classifier.0": "pre_logits.fc1", "classifier.3": "pre_logits.fc2", "classifier.6": "head.fc"}
         out = {}
@@ -142,6 +168,13 @@ def to_timm(state: dict[str, Tensor], rule: str, reference: Mapping[str, Tensor]
 
 def _leaf(key: str) -> str:
     return key.rpartition(".")[2]
+
+
+def _definition_order(key: str) -> tuple[Any, ...]:
+    """Sorts torchvision's names as its modules are defined: by number, the classifier last, then as in a layer."""
+    layer, _, leaf = key.rpartition(".")
+    numbered = [(int(part) if part.isdecimal() and len(part) < 9 else -1, part) for part in layer.split(".")]
+    return layer.startswith("classifier"), numbered, _LEAVES.index(leaf) if leaf in _LEAVES else len(_LEAVES), leaf
 
 
 def check(state: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> None:
@@ -159,7 +192,8 @@ def check(state: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> None:
         raise _fail(f"{len(wrong)} tensors have another shape or type", *described)
     broken = [k for k, v in state.items() if v.is_floating_point() and not v.isfinite().all()]
     if broken:
-        raise _fail("the weights hold NaN or infinity", "finite numbers", f"{len(broken)} tensors: {', '.join(broken[:3])}")
+        first = f"{len(broken)} tensors: {', '.join(broken[:3])}"
+        raise _fail("the weights hold NaN or infinity", "finite numbers", first)
 
 
 def _fail(message: str, expected: str, actual: str) -> VerificationFailed:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from robust_zoo import transport
+from robust_zoo import http, transport
 from robust_zoo.download import Source, fetch, is_offline, plan
 from robust_zoo.errors import StorageError, Unavailable, VerificationFailed
 from robust_zoo.registry import get
@@ -27,8 +27,8 @@ UNPINNED = get("resnet50_l2_eps0_25")
 
 @pytest.fixture(autouse=True)
 def short_timeouts(monkeypatch):
-    monkeypatch.setattr(transport, "CONNECT_TIMEOUT", 1.0)
-    monkeypatch.setattr(transport, "READ_TIMEOUT", 1.0)
+    monkeypatch.setattr(http, "CONNECT_TIMEOUT", 1.0)
+    monkeypatch.setattr(http, "READ_TIMEOUT", 1.0)
 
 
 def arrives(row, directory, **kwargs):
@@ -122,8 +122,8 @@ def test_refused_connection_fails_over_at_once(hub, tmp_path, monkeypatch):
 
 
 def test_https_to_http_is_refused():
-    with pytest.raises(transport.SourceFailed, match="https to http"):
-        transport._check_hop("https://a/x", "http://a/x")
+    with pytest.raises(http.SourceFailed, match="https to http"):
+        http._check_hop("https://a/x", "http://a/x")
 
 
 def test_a_file_that_changed_under_a_resume_restarts_once(hub, tmp_path):

@@ -13,17 +13,17 @@ import click
 from robust_zoo import __version__
 from robust_zoo.errors import StorageError, ZooError
 
-# verb -> (module, one line for --help, so that listing the verbs imports none of them)
+# verb, which is also its module -> one line for --help, so that listing the verbs imports none of them
 _VERBS = {
-    "list": ("list", "List checkpoints, with filters."),
-    "info": ("info", "Show everything known of one checkpoint."),
-    "download": ("download", "Fetch, verify and convert weights."),
-    "verify": ("verify", "Hash the weights you have, offline."),
-    "convert": ("convert", "Turn a .ckpt of your own into safetensors."),
-    "card": ("card", "Write model cards."),
-    "cache": ("cache", "Look into and tidy the cache."),
-    "demo": ("demo", "Attack the two bundled models and draw what they see."),
-    "train": ("train", "Train a small checkpoint by its recipe."),
+    "list": "List checkpoints, with filters.",
+    "info": "Show everything known of one checkpoint.",
+    "download": "Fetch, verify and convert weights.",
+    "verify": "Hash the weights you have, offline.",
+    "convert": "Turn a .ckpt of your own into safetensors.",
+    "card": "Write model cards.",
+    "cache": "Look into and tidy the cache.",
+    "demo": "Attack the two bundled models and draw what they see.",
+    "train": "Train a small checkpoint by its recipe.",
 }
 
 
@@ -32,9 +32,7 @@ class _Verbs(click.Group):
         return list(_VERBS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in _VERBS:
-            return None
-        return import_module(f"robust_zoo.cli.{_VERBS[name][0]}").command
+        return import_module(f"robust_zoo.cli.{name}").command if name in _VERBS else None
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and args[0] not in _VERBS and not args[0].startswith("-"):
@@ -44,7 +42,7 @@ class _Verbs(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(verb, text) for verb, (_, text) in _VERBS.items()])
+            formatter.write_dl(list(_VERBS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
         """Errors become five fields and an exit code, never a traceback."""
@@ -57,12 +55,29 @@ class _Verbs(click.Group):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(0)
         except OSError as error:
-            where = error.filename or ""
-            click.echo(f"error: {StorageError(str(error), source=str(where), next='check the path and its disk')}", err=True)
+            click.echo(f"error: {storage_error(error)}", err=True)
             ctx.exit(StorageError.exit_code)
         except KeyboardInterrupt:
-            click.echo("interrupted; what was downloaded so far is kept and resumed", err=True)
+            click.echo("interrupted", err=True)
             ctx.exit(130)
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:  # --help and --version print before any verb is invoked: a full disk shows here
+            click.echo(f"error: {storage_error(error)}", err=True)
+            sys.exit(StorageError.exit_code)
+
+
+def storage_error(error: OSError) -> StorageError:
+    """An error of the local disk that no module foresaw, with its five fields."""
+    return StorageError(
+        error.strerror or str(error),
+        source=str(error.filename or "standard output"),
+        expected="a path that can be read and written, on a disk with free space",
+        actual=f"{type(error).__name__}: {error}",
+        next="check the path, its permissions and its disk (df -h)",
+    )
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -5,12 +5,9 @@ from pathlib import Path
 import click
 
 from robust_zoo import cache
-from robust_zoo.cli.describe import megabytes
-from robust_zoo.registry import list_models
-
-_CACHE_DIR = click.option(
-    "--cache-dir", type=click.Path(path_type=Path), help="Instead of ROBUST_ZOO_CACHE or the user cache."
-)
+from robust_zoo.cli.describe import CACHE_DIR, count, megabytes
+from robust_zoo.errors import StorageError
+from robust_zoo.registry import list_models, natural_key
 
 
 @click.group("cache")
@@ -23,36 +20,76 @@ def command() -> None:
     """
 
 
-@command.command("path")
-@_CACHE_DIR
-def path_(cache_dir: Path | None) -> None:
-    """Print the cache's directory."""
+@command.command("path", short_help="Print the cache's directory.")
+@CACHE_DIR
+def path_(cache_dir: str | None) -> None:
+    """Print the cache's directory.
+
+    \b
+    du -sh "$(robust-zoo cache path)"
+    """
     click.echo(cache.cache_root(cache_dir))
 
 
-@command.command("ls")
-@_CACHE_DIR
-def ls(cache_dir: Path | None) -> None:
-    """List cached weights: name, size, and how far their origin is proven. (`robust-zoo verify` hashes them.)"""
+@command.command("ls", short_help="List cached weights.")
+@CACHE_DIR
+def ls(cache_dir: str | None) -> None:
+    """List cached weights: name, size, and how far their origin is proven.
+
+    \b
+    robust-zoo cache ls --cache-dir ./weights
+
+    The files are not hashed; robust-zoo verify does that.
+    """
     root = cache.cache_root(cache_dir)
-    names = cache.entries(root)
+    names = sorted(cache.entries(root), key=natural_key)
     for name in names:
         receipt = cache.read_receipt(root, name)
         size = megabytes(cache.weights_path(root, name).stat().st_size)
         click.echo(f"{name:<36} {size:>10}  {receipt.state if receipt else 'no receipt'}")
-    click.echo(f"{len(names)} checkpoints in {root}", err=True)
+    click.echo(f"{count(len(names))} in {root}", err=True)
 
 
-@command.command("prune")
+@command.command("prune", short_help="Delete what is not in use.")
 @click.option("--dry-run", is_flag=True, help="Say what would go, delete nothing.")
-@_CACHE_DIR
-def prune(dry_run: bool, cache_dir: Path | None) -> None:
-    """Delete cut downloads, temporaries, damaged copies and weights that the registry no longer knows."""
+@CACHE_DIR
+def prune(dry_run: bool, cache_dir: str | None) -> None:
+    """Delete cut downloads, temporaries, damaged copies and weights that the registry no longer knows.
+
+    \b
+    robust-zoo cache prune --dry-run
+    robust-zoo cache prune
+
+    Prints each path. Does nothing while another process downloads into this cache.
+    """
     root = cache.cache_root(cache_dir)
+    if busy := [path.stem for path in (root / "downloads").glob("*.lock") if _held(path)]:
+        raise StorageError(
+            f"{', '.join(busy)} is being downloaded into this cache", model=", ".join(busy), source=str(root),
+            expected="a cache that no process writes to", actual="its lock is held", next="robust-zoo cache prune   when it is done",
+        )  # fmt: skip
     paths = cache.leftovers(root, set(list_models()))
-    freed = sum(path.stat().st_size for path in paths)
+    freed = 0
     for path in paths:
-        click.echo(path)
+        size = path.stat().st_size
         if not dry_run:
             path.unlink()
-    click.echo(f"{'would free' if dry_run else 'freed'} {megabytes(freed)}", err=True)
+        freed += size
+        click.echo(path)
+    click.echo(f"{count(len(paths), 'file')}, {megabytes(freed)} {'would be freed' if dry_run else 'freed'}", err=True)
+
+
+def _held(lock: Path) -> bool:
+    """Whether another process has this lock; False where the platform has no locks."""
+    try:
+        import fcntl
+    except ImportError:
+        return False
+    with lock.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # no locks on this file system
+            return False
+    return False

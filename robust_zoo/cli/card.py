@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from robust_zoo.cards import card
+from robust_zoo.cli.describe import count
 from robust_zoo.errors import UsageError, VerificationFailed
 from robust_zoo.registry import get, list_models
 
@@ -21,33 +22,48 @@ def command(name: str | None, all_: bool, output: Path | None, check: Path | Non
     robust-zoo card resnet50_l2_eps3
     robust-zoo card --all -o model_cards
     robust-zoo card --all --check model_cards
+
+    --check names the cards that differ from their rows, are missing, or have no row, and then exits with 1.
     """
-    if bool(name) == all_ or (all_ and bool(output) == bool(check)):
+    if bool(name) == all_ or (name and check) or (all_ and bool(output) == bool(check)):
+        given = [flag for flag, on in {"NAME": name, "--all": all_, "-o": output, "--check": check}.items() if on]
         raise UsageError(
             "say which cards, and where they go", expected="NAME [-o FILE], or --all with -o DIR or --check DIR",
-            actual="something else", next="robust-zoo card --all -o model_cards",
+            actual=" ".join(given) or "nothing", next="robust-zoo card --all -o model_cards",
         )  # fmt: skip
     if name:
         text = card(get(name))
         if output:
-            output.write_text(text, encoding="utf-8")
+            _write(output, text)
         else:
             click.echo(text, nl=False)
         return
     cards = {f"{n}.md": card(get(n)) for n in list_models()}
     if check:
-        on_disk = {path.name: path.read_text(encoding="utf-8") for path in check.glob("*.md")}
-        drifted = sorted(n for n in cards.keys() | on_disk.keys() if cards.get(n) != on_disk.get(n))
-        if drifted:
-            raise VerificationFailed(
-                f"{len(drifted)} cards differ from their rows", source=str(check), expected="what the registry says",
-                actual=", ".join(drifted[:5]), next=f"robust-zoo card --all -o {check}",
-            )  # fmt: skip
-        return
-    if output:
+        _check(cards, check)
+    elif output:
         output.mkdir(parents=True, exist_ok=True)
-        for stale in {path.name for path in output.glob("*.md")} - cards.keys():
-            (output / stale).unlink()
         for file, text in cards.items():
-            (output / file).write_text(text, encoding="utf-8")
-        click.echo(f"{len(cards)} cards in {output}", err=True)
+            _write(output / file, text)
+        click.echo(f"{count(len(cards), 'card')} in {output}", err=True)
+        # Only told, never deleted: the directory may be one that holds other files.
+        for stale in sorted({path.name for path in output.glob("*.md")} - cards.keys()):
+            click.echo(f"no row has this card, delete it if it was one: {output / stale}", err=True)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")  # the same bytes on every platform
+
+
+def _check(cards: dict[str, str], directory: Path) -> None:
+    on_disk = {path.name: path.read_bytes().decode("utf-8", "replace") for path in directory.glob("*.md")}
+    drifted = sorted(n for n in cards.keys() | on_disk.keys() if cards.get(n) != on_disk.get(n))
+    for file in drifted:
+        click.echo(file)
+    if drifted:
+        raise VerificationFailed(
+            f"{count(len(drifted), 'card')} not as the registry has it", source=str(directory),
+            expected=f"{count(len(cards), 'card')}, each generated from its row",
+            actual=f"different, missing or without a row: {', '.join(drifted[:5])}{', ...' if len(drifted) > 5 else ''}",
+            next=f"robust-zoo card --all -o {directory}",
+        )  # fmt: skip

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from robust_zoo.errors import UsageError, VerificationFailed
+from robust_zoo.errors import StorageError, UnknownCheckpoint, UsageError, VerificationFailed
 from robust_zoo.registry import get, get_architecture
 
 
@@ -23,27 +23,23 @@ def command(file: Path, name: str | None, architecture: str | None, output: Path
 
     The file is read in a child process that runs no code from it, with bounded memory and time. The same file
     gives the same bytes each time. Use the result with create_model(..., checkpoint_path="mine.safetensors").
+    Prints the output and its sha256, and on stderr the header it wrote.
     """
     if bool(name) == bool(architecture):
         raise UsageError(
             "say what the file is", expected="either --name or --architecture", actual="both" if name else "neither",
             next=f"robust-zoo convert {file} --architecture resnet50 -o {output}",
         )  # fmt: skip
-    if output.exists() and not force:
-        raise UsageError(
-            f"{output} exists", source=str(output), expected="a new file", actual="an existing one", next="add --force to replace it"
-        )
-    if not file.is_file():
-        raise UsageError(f"no such file: {file}", source=str(file), expected="a checkpoint file", actual="nothing there")
-    if not output.parent.is_dir():
-        raise UsageError(f"no such directory: {output.parent}", expected="an existing directory", actual="nothing there")
+    row = get(name) if name else None
+    network = row.network if row else get_architecture(architecture or "")
+    _check_paths(file, output, force)
     from robust_zoo import private, weights
     from robust_zoo.cache import sha256_of
     from robust_zoo.convert import convert
+    from robust_zoo.safetensors_file import read_header
 
     source_sha256 = sha256_of(file)
-    if name:
-        row = get(name)
+    if row:
         if row.sha256 not in (None, source_sha256):
             raise VerificationFailed(
                 f"{file.name} is not the file of {row.name}",
@@ -53,14 +49,38 @@ def command(file: Path, name: str | None, architecture: str | None, output: Path
                 actual=f"sha256 {source_sha256}",
                 next=f"robust-zoo download {row.name}, or --architecture {row.architecture} for weights of your own",
             )
+        if row.sha256 is None:
+            click.echo(f"the registry has no sha256 for {row.name}: that this is its file is your word", err=True)
         preprocessing = row.preprocessing
         answer = convert(
-            file, output, row.network, weights.provenance(row, source_sha256), model=row.name,
+            file, output, network, weights.provenance(row, source_sha256), model=row.name,
             mean=preprocessing.mean, std=preprocessing.std, num_classes=preprocessing.num_classes,
         )  # fmt: skip
     else:
-        network = get_architecture(architecture or "")
         answer = convert(file, output, network, private.provenance(file, source_sha256, network))
     click.echo(f"{output}  sha256 {answer['sha256']}")
-    statistics = f"mean {answer['mean']}, std {answer['std']}" if answer["mean"] else "no normaliser in the file"
-    click.echo(f"{answer['num_classes']} classes, {statistics}", err=True)
+    for key, text in read_header(output).items():
+        click.echo(f"{key + ':':<16}{text}", err=True)
+    if not answer["mean"]:
+        click.echo("no normaliser in the file: its mean and std are not known from it", err=True)
+
+
+def _check_paths(file: Path, output: Path, force: bool) -> None:
+    """Before a child is started, which could only say that it broke."""
+    if not file.is_file():
+        raise UnknownCheckpoint(
+            f"no such file: {file}", model=file.name, source=str(file), expected="a checkpoint file",
+            actual="a directory" if file.is_dir() else "nothing there", next="robust-zoo download NAME   fetches those of the zoo",
+        )  # fmt: skip
+    if output.is_dir() or (output.exists() and not force) or output.resolve() == file.resolve():
+        is_source = output.resolve() == file.resolve()
+        actual = "a directory" if output.is_dir() else "the file to convert" if is_source else "an existing file"
+        raise UsageError(
+            f"{output} is {actual}", source=str(output), expected="a new file", actual=actual,
+            next="name another file with -o" if is_source or output.is_dir() else "add --force to replace it",
+        )  # fmt: skip
+    if not output.parent.is_dir():
+        raise StorageError(
+            f"no such directory: {output.parent}", source=str(output), expected="an existing directory",
+            actual="nothing there", next=f"mkdir -p {output.parent}",
+        )  # fmt: skip

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from robust_zoo.errors import StorageError, UsageError
+
 
 @click.command("demo")
 @click.option("--output", "-o", type=click.Path(path_type=Path), default="robust_zoo_demo.png", show_default=True, help="The picture.")
@@ -18,6 +20,17 @@ def command(output: Path, images: int) -> None:
     Verifies both weight files, classifies the bundled test images, attacks them with PGD-20 (L2, eps 0.5), and
     draws images, adversarial images and input gradients. About half a minute on two cores.
     """
+    # The picture is written last; what is wrong with its path is said before half a minute of work.
+    if output.suffix.lower() != ".png":
+        raise UsageError(
+            f"{output} is not a .png", source=str(output), expected="a path that ends in .png",
+            actual=output.name, next=f"robust-zoo demo -o {output}.png",
+        )  # fmt: skip
+    if not output.parent.is_dir():
+        raise StorageError(
+            f"no such directory: {output.parent}", source=str(output), expected="an existing directory",
+            actual="nothing there", next=f"mkdir -p {output.parent}",
+        )  # fmt: skip
     click.echo("loading torch and both models ...", err=True)
     from robust_zoo.training.demo import run_demo, table
 

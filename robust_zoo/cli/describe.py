@@ -1,15 +1,28 @@
-"""Rows as JSON objects, and names and patterns from the command line as rows: shared by the verbs."""
+"""What the verbs share: rows as JSON objects, names and patterns as rows, and the gravest of several exit codes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
+
+import click
 
 from robust_zoo.errors import UnknownCheckpoint
 from robust_zoo.registry import get, list_models
 from robust_zoo.rows import Checkpoint
 from robust_zoo.threat import written_eps
+
+# A string, not a path: an empty one ("$UNSET") means the default, where Path("") would mean the working directory.
+CACHE_DIR = click.option("--cache-dir", metavar="DIR", help="Instead of ROBUST_ZOO_CACHE or the user cache.")
+
+# Wrong or hostile bytes matter more than a full disk, and that more than a source that is down.
+_GRAVITY = (1, 6, 5, 3, 4, 2)
+
+
+def gravest(exit_codes: Iterable[int]) -> int:
+    """The exit code of a command in which several things failed; 0 when none did."""
+    return min(exit_codes, key=_GRAVITY.index, default=0)
 
 
 def promise(row: Checkpoint) -> str:
@@ -63,6 +76,15 @@ def megabytes(size: float) -> str:
     return f"{size / 1e6:,.1f} MB" if size < 1e8 else f"{size / 1e6:,.0f} MB"
 
 
+def size_text(row: Checkpoint) -> str:
+    """The size of the file at its source; `~` marks what is only typical of the architecture."""
+    return ("" if row.size else "~") + megabytes(row.approximate_size)
+
+
+def count(n: int, noun: str = "checkpoint") -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def select(names: Sequence[str]) -> list[Checkpoint]:
     """Names in any spelling and wildcard patterns -> rows, each once, in the order given.
 
@@ -70,13 +92,22 @@ def select(names: Sequence[str]) -> list[Checkpoint]:
     """
     found: dict[str, Checkpoint] = {}
     for name in names:
-        matches = list_models(name) if set(name) & set("*?[") else [get(name).name]
-        if not matches:
-            raise UnknownCheckpoint(
-                f"no checkpoint matches {name!r}",
-                expected="a pattern that matches, such as 'resnet50_l2_*'",
-                actual=repr(name),
-                next="robust-zoo list   shows every name",
-            )
-        found |= {match: get(match) for match in matches}
+        found |= {match: get(match) for match in (_matches(name) if set(name) & set("*?[") else [get(name).name])}
     return list(found.values())
+
+
+def _matches(pattern: str) -> list[str]:
+    if matches := list_models(pattern):
+        return matches
+    import difflib
+
+    bare = pattern.translate(str.maketrans("", "", "*?[]"))
+    closest = difflib.get_close_matches(bare, list_models(), n=3, cutoff=0.0)
+    raise UnknownCheckpoint(
+        f"no checkpoint matches {pattern!r}",
+        model=pattern,
+        source="the registry",
+        expected=f"a pattern that matches, such as 'resnet50_l2_*'; closest names: {', '.join(closest)}",
+        actual=repr(pattern),
+        next="robust-zoo list   shows every name",
+    )

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
-from robust_zoo.cli.describe import all_of, eps_text, megabytes, promise
+from robust_zoo.cache import cache_root, local_directories, read_receipt, weights_path
+from robust_zoo.cli.describe import all_of, eps_text, promise, size_text
 from robust_zoo.registry import get
+from robust_zoo.rows import DATA, Checkpoint
 
 _MEANING = {
     "bundled": "comes with the package",
@@ -23,37 +26,64 @@ def command(name: str, as_json: bool) -> None:
     \b
     robust-zoo info resnet50_l2_eps3
     robust-zoo info resnet50_linf_eps4.0.ckpt --json
+
+    In JSON, status is what the row promises (bundled, pinned or hub-declared), sources are listed in the order in
+    which they are tried, and cached is null or where the weights lie and how far their origin was proven; they are
+    hashed by robust-zoo verify, and before every use.
     """
     row = get(name)
-    facts = all_of(row)
+    facts = all_of(row) | {"sources": _sources(row), "cached": _cached(row)}
     if as_json:
         click.echo(json.dumps(facts, indent=1))
         return
-    preprocessing, status = row.preprocessing, promise(row)
-    source = f"{facts['repo']} at revision {facts['revision']}" if facts["repo"] else facts["origin"]
-    size = megabytes(row.approximate_size)
-    lines = {
-        "name": row.name,
-        "collection": row.collection.title,
-        "paper": facts["paper"],
-        "architecture": f"{row.architecture} (timm: {row.network.timm})",
-        "dataset": row.dataset,
-        "threat model": f"{row.norm}, eps {eps_text(row)} of images in [0, 1]" if row.eps else "none: standard training",
-        "clean accuracy": f"{row.clean_accuracy:.2f} %, {row.evidence}",
-        "file": f"{row.file} ({size if row.size else 'about ' + size})",
-        "weights": f"{status}: {_MEANING[status]}",
-        "sha256": row.sha256 or "declared by the hub",
-        "source": source,
-        "recipe": row.recipe,
-        "training": row.training,
-        "preprocessing": f"resize {round(preprocessing.input_size[-1] / preprocessing.crop_pct)} {preprocessing.interpolation}, "
-        f"crop {preprocessing.input_size[-1]}, mean {preprocessing.mean}, std {preprocessing.std}",
-        "licence": row.licence,
-    }
-    for key, text in lines.items():
-        if text:
-            click.echo(f"{key + ':':<16}{text}")
+    preprocessing, status, cached = row.preprocessing, promise(row), facts["cached"]
+    lines: list[tuple[str, Any]] = [
+        ("name", row.name),
+        ("collection", row.collection.title),
+        ("paper", facts["paper"]),
+        ("architecture", f"{row.architecture} (timm: {row.network.timm})"),
+        ("dataset", row.dataset),
+        ("threat model", f"{row.norm}, eps {eps_text(row)} of images in [0, 1]" if row.eps else "none: standard training"),
+        ("clean accuracy", f"{row.clean_accuracy:.2f} %, {row.evidence}"),
+        ("file", f"{row.file} ({size_text(row)})"),
+        ("weights", f"{status}: {_MEANING[status]}"),
+        ("sha256", row.sha256 or "declared by the hub"),
+        ("revision", facts["revision"]),
+        *(("source", source) for source in facts["sources"]),
+        ("cached", f"{cached['path']} ({cached['state']})" if cached else "no"),
+        ("recipe", f"{row.recipe}, {row.threat}"),
+        ("training", row.training),
+        (
+            "preprocessing",
+            f"resize {round(preprocessing.input_size[-1] / preprocessing.crop_pct)} {preprocessing.interpolation}, "
+            f"crop {preprocessing.input_size[-1]}, mean {preprocessing.mean}, std {preprocessing.std}",
+        ),
+        ("licence", row.licence),
+    ]
     for m in facts["measured"]:
         attack = "clean" if m["attack"] == "none" else f"{m['attack']} {m['norm']} eps {m['eps']:g}"
-        click.echo(f"{'measured:':<16}{attack}: {m['accuracy']:.2f} % ({m['correct']:,} of {m['n']:,}, {m['data']}, {m['code']})")
+        lines.append(
+            ("measured", f"{attack}: {m['accuracy']:.2f} % ({m['correct']:,} of {m['n']:,}, {m['data']}, {m['code']})")
+        )
+    for key, text in lines:
+        if text:
+            click.echo(f"{key + ':':<16}{text}")
     click.echo(f"\nmodel = robust_zoo.create_model({row.name!r})\nlogits = robust_zoo.pixel_model(model.eval())(images)  # [0, 1]")
+
+
+def _sources(row: Checkpoint) -> list[str]:
+    from robust_zoo.download import mirrors, plan
+
+    return [s.location for s in plan(row, directories=local_directories(), extra_mirrors=mirrors(), offline=False)]
+
+
+def _cached(row: Checkpoint) -> dict[str, str] | None:
+    """Where the weights lie and what their receipt says; nothing is hashed, so that `info` is quick on 1.8 GB."""
+    if row.bundled:
+        return {"path": str(DATA / row.file), "state": "pinned"}
+    for root in (cache_root(), *local_directories()):
+        path = weights_path(root, row.name)
+        if path.is_file():
+            receipt = read_receipt(root, row.name)
+            return {"path": str(path), "state": receipt.state if receipt else "no receipt"}
+    return None

@@ -4,8 +4,13 @@ import json
 
 import click
 
-from robust_zoo.cli.describe import as_json, eps_text, megabytes, promise
-from robust_zoo.registry import get, list_models
+from robust_zoo.cli.describe import as_json, count, eps_text, promise, size_text
+from robust_zoo.errors import UsageError
+from robust_zoo.registry import get, list_models, natural_key
+from robust_zoo.threat import parse_eps
+
+_COLUMNS = ("NAME", "ARCHITECTURE", "DATASET", "NORM", "EPS", "CLEAN %", "WEIGHTS", "DOWNLOAD")
+_ALIGN = "<<<<>><>"
 
 
 @click.command("list")
@@ -16,8 +21,11 @@ from robust_zoo.registry import get, list_models
 @click.option(
     "--eps",
     "-e",
-    help="Only this radius, or LOW:HIGH. In [0, 1] image units; write Linf radii as fractions (4/255): a bare 4 "
-    "could mean two things and is refused.",
+    multiple=True,
+    metavar="VALUE|LOW:HIGH",
+    help="Only this radius, or this range with both ends (repeatable). In units of an image with pixels in [0, 1]: "
+    "write Linf radii as fractions (4/255). A bare 4 could be a radius or a count of 1/255 and is refused where both "
+    "readings exist; --norm l2 settles it.",
 )
 @click.option("--bundled", is_flag=True, help="Only checkpoints whose weights come with the package.")
 @click.option("--json", "as_json_", is_flag=True, help="A JSON array on stdout.")
@@ -26,7 +34,7 @@ def command(
     architecture: tuple[str, ...],
     dataset: str | None,
     norm: str | None,
-    eps: str | None,
+    eps: tuple[str, ...],
     bundled: bool,
     as_json_: bool,
 ) -> None:
@@ -37,33 +45,61 @@ def command(
     robust-zoo list 'resnet50_*' --norm l2 --eps 0.5:5
     robust-zoo list --norm linf --eps 4/255 --json
 
-    WEIGHTS says how far a file can be proven: bundled and pinned by a sha256 in the registry, hub-declared by the
-    one that the hub records at the pinned revision. Accuracies marked * were measured by this project, the others
-    are reported by their authors.
+    WEIGHTS (in JSON: status) says how far a file can be proven: bundled and pinned by a sha256 in the registry,
+    hub-declared by the one that the hub records at the pinned revision. Accuracies marked * were measured by this
+    project, the others are reported by their authors. Sizes marked ~ are typical of the architecture.
     """
-    low, _, high = (eps or "").partition(":")
-    names = list_models(
-        patterns or "*",
-        architecture=architecture or None,
-        dataset=dataset,
-        norm=norm,
-        eps=(low, high) if high else eps,
-        bundled=bundled or None,
-    )
-    rows = [get(name) for name in names]
+    names: set[str] = set()
+    for radius in [_radius(text) for text in eps] or [None]:
+        names |= set(
+            list_models(
+                patterns or "*",
+                architecture=architecture or None,
+                dataset=dataset,
+                norm=norm,
+                eps=radius,
+                bundled=bundled or None,
+            )
+        )
+    rows = [get(name) for name in sorted(names, key=natural_key)]
     if as_json_:
         click.echo(json.dumps([as_json(row) for row in rows], indent=1))
-        return
+    elif rows:
+        _echo_table(
+            (
+                row.name,
+                row.architecture,
+                row.dataset,
+                row.norm,
+                eps_text(row),
+                f"{row.clean_accuracy:.2f}{' ' if row.reported_by else '*'}",
+                promise(row),
+                "-" if row.bundled else size_text(row),
+            )
+            for row in rows
+        )
+        click.echo(f"{count(len(rows))}; * measured by robust_zoo, the others reported by their authors", err=True)
     if not rows:
         click.echo("no checkpoint matches; robust-zoo list   shows all", err=True)
-        return
-    width = max(len(row.name) for row in rows)
-    click.echo(f"{'NAME':<{width}}  {'DATASET':<9} {'NORM':<5} {'EPS':>8} {'CLEAN %':>8}  {'WEIGHTS':<13} {'DOWNLOAD':>9}")
-    for row in rows:
-        mark = " " if row.reported_by else "*"
-        size = "-" if row.bundled else megabytes(row.approximate_size)
-        click.echo(
-            f"{row.name:<{width}}  {row.dataset:<9} {row.norm:<5} {eps_text(row):>8} {row.clean_accuracy:>7.2f}{mark}"
-            f"  {promise(row):<13} {size:>9}"
+
+
+def _radius(text: str) -> str | tuple[str, str]:
+    """One value, or (low, high); what each number means is for list_models to say."""
+    low, colon, high = text.partition(":")
+    if not colon:
+        return text
+    if not low or not high or parse_eps(low, None) > parse_eps(high, None):
+        raise UsageError(
+            f"--eps {text} is not a range",
+            expected="LOW:HIGH, both ends given and included, the lower first",
+            actual=text,
+            next="robust-zoo list --norm l2 --eps 0.5:5",
         )
-    click.echo(f"{len(rows)} checkpoints", err=True)
+    return low, high
+
+
+def _echo_table(rows) -> None:
+    table = [_COLUMNS, *rows]
+    widths = [max(len(cells[i]) for cells in table) for i in range(len(_COLUMNS))]
+    for cells in table:
+        click.echo("  ".join(f"{c:{a}{w}}" for c, a, w in zip(cells, _ALIGN, widths, strict=True)).rstrip())

@@ -1,79 +1,98 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from robust_zoo import cache
-from robust_zoo.cli.describe import as_json, select
-from robust_zoo.errors import Unavailable, UnknownCheckpoint, VerificationFailed
-from robust_zoo.registry import get, list_models
+from robust_zoo.cli import storage_error
+from robust_zoo.cli.describe import CACHE_DIR, as_json, gravest, select
+from robust_zoo.errors import StorageError, Unavailable, UsageError, VerificationFailed, ZooError
+from robust_zoo.registry import get, list_models, natural_key
 from robust_zoo.rows import DATA, Checkpoint
+
+_EXIT_CODES = {
+    "corrupt": VerificationFailed.exit_code,
+    "unreadable": StorageError.exit_code,
+    "missing": Unavailable.exit_code,
+}
 
 
 @click.command("verify")
 @click.argument("names", nargs=-1)
 @click.option("--all", "all_", is_flag=True, help="All that is bundled or cached (what no names means, too).")
-@click.option("--cache-dir", type=click.Path(path_type=Path), help="Instead of ROBUST_ZOO_CACHE or the user cache.")
+@CACHE_DIR
 @click.option("--json", "as_json_", is_flag=True, help="A JSON array on stdout.")
-def command(names: tuple[str, ...], all_: bool, cache_dir: Path | None, as_json_: bool) -> None:
+def command(names: tuple[str, ...], all_: bool, cache_dir: str | None, as_json_: bool) -> None:
     """Hash the weights you have and compare with what was promised. Offline; changes nothing.
 
     \b
-    robust-zoo verify                    # everything bundled or cached
+    robust-zoo verify                    # everything bundled, cached, or in the caches of ROBUST_ZOO_PATH
     robust-zoo verify resnet50_l2_eps3 --json
 
-    Every file is checked, then all bad ones are named. Exit code 1 if any is bad, 3 if a named one is not here.
+    Every file is checked, and each gets a status: ok, corrupt, unreadable or missing. Exit code 1 if any is
+    corrupt, else 5 if any can not be read, else 3 if one that you named is not here.
     """
-    root = cache.cache_root(cache_dir)
-    rows = select(names) if names and not all_ else _present(root)
-    results = [_verify(row, root) for row in rows]
+    if names and all_:
+        raise UsageError(
+            "--all with names", expected="names, or --all", actual="both", next="robust-zoo verify   checks everything"
+        )
+    roots = (cache.cache_root(cache_dir), *cache.local_directories())
+    rows = select(names) if names else _present(roots)
+    results = [result for row in rows for result in _results(row, roots)]
     if as_json_:
         click.echo(json.dumps([result for result, _ in results], indent=1))
-    else:
-        for result, error in results:
-            click.echo(f"{result['status']:<8} {result['name']}" + (f"  {result['state']}" if result["state"] else ""))
-            if error and result["status"] == "corrupt":
-                click.echo(f"error: {error}", err=True)
+    for result, error in results:
+        if not as_json_:
+            click.echo("  ".join([f"{result['status']:<10}", result["name"], *filter(None, [result["state"], result["path"]])]))
+        if error:
+            click.echo(f"error: {error}", err=True)
     statuses = [result["status"] for result, _ in results]
     click.echo(f"{statuses.count('ok')} of {len(statuses)} ok", err=True)
-    code = VerificationFailed.exit_code if "corrupt" in statuses else Unavailable.exit_code if "missing" in statuses else 0
-    click.get_current_context().exit(code)
+    click.get_current_context().exit(gravest(_EXIT_CODES[status] for status in statuses if status != "ok"))
 
 
-def _present(root: Path) -> list[Checkpoint]:
-    return [get(name) for name in sorted({*list_models(bundled=True), *_known(cache.entries(root))})]
+def _present(roots: Sequence[Path]) -> list[Checkpoint]:
+    known, found = set(list_models()), {name for root in roots for name in cache.entries(root)}
+    for name in sorted(found - known):
+        click.echo(f"not of this registry, skipped: {name} (robust-zoo cache prune deletes it)", err=True)
+    return [get(name) for name in sorted(found & known | set(list_models(bundled=True)), key=natural_key)]
 
 
-def _known(names: list[str]) -> list[str]:
-    known = []
-    for name in names:
-        try:
-            known.append(get(name).name)
-        except UnknownCheckpoint:
-            click.echo(f"not of this registry, skipped: {name} (robust-zoo cache prune deletes it)", err=True)
-    return known
+def _results(row: Checkpoint, roots: Sequence[Path]) -> list[tuple[dict[str, Any], ZooError | None]]:
+    """One result a copy. state: how far the origin of a sound copy is proven, else null; path: null when missing."""
+    if row.bundled:
+        copies = [(None, DATA / row.file)]
+    else:
+        copies = [(root, cache.weights_path(root, row.name)) for root in roots]
+    found = [(root, path) for root, path in copies if path.is_file()]
+    missing = as_json(row, "missing") | {"state": None, "path": None}
+    return [_result(row, root, path) for root, path in found] or [(missing, None)]
 
 
-def _verify(row: Checkpoint, root: Path) -> tuple[dict, VerificationFailed | None]:
-    """status: "ok", "corrupt" or "missing"; state: how far the origin of a sound file is proven."""
-    error: VerificationFailed | None = None
-    state: str | None = None
-    path = DATA / row.file if row.bundled else cache.weights_path(root, row.name)
+def _result(row: Checkpoint, root: Path | None, path: Path) -> tuple[dict[str, Any], ZooError | None]:
+    status, state, error = "ok", None, None
     try:
-        if row.bundled:
-            found = cache.sha256_of(path) if path.is_file() else None
-            if found not in (None, row.sha256):
-                raise VerificationFailed(
-                    f"the bundled weights of {row.name} are damaged", model=f"{row.name} ({row.file})", source=str(path),
-                    expected=f"sha256 {row.sha256}", actual=f"sha256 {found}", next="pip install --force-reinstall robust-zoo",
-                )  # fmt: skip
-            state = "pinned" if found else None
-        else:
-            receipt = cache.verified(row, root)
-            state = receipt.state if receipt else None
-        status = "ok" if state else "missing"
+        state = _state(row, root, path)
     except VerificationFailed as failure:
-        error, status = failure, "corrupt"
+        status, error = "corrupt", failure
+    except OSError as failure:
+        status, error = "unreadable", storage_error(failure)
     return as_json(row, status) | {"state": state, "path": str(path)}, error
+
+
+def _state(row: Checkpoint, root: Path | None, path: Path) -> str:
+    if root:
+        receipt = cache.verified(row, root)
+        if receipt is None:
+            raise FileNotFoundError(2, "deleted while it was being checked", str(path))
+        return receipt.state
+    if (actual := cache.sha256_of(path)) != row.sha256:
+        raise VerificationFailed(
+            f"the bundled weights of {row.name} are damaged", model=f"{row.name} ({row.file})", source=str(path),
+            expected=f"sha256 {row.sha256}", actual=f"sha256 {actual}", next="pip install --force-reinstall robust-zoo",
+        )  # fmt: skip
+    return "pinned"

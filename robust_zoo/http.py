@@ -1,0 +1,110 @@
+"""One GET, politely and suspiciously: retries, Retry-After, redirects, ranges."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
+
+if TYPE_CHECKING:
+    import requests
+
+CONNECT_TIMEOUT = 4.0  # seconds: a refused or unreachable source costs at most this
+READ_TIMEOUT = 12.0  # seconds without a byte: a black hole or a stalled body
+_MAX_WAIT = 30.0  # the longest Retry-After that is waited for
+_MAX_HOPS = 5
+
+
+class SourceFailed(Exception):
+    """This source can not serve the file; the text is the cause, for the list of sources tried."""
+
+
+def get(session: requests.Session, url: str, headers: Mapping[str, str], have: int) -> requests.Response:
+    """Follows up to five redirects, never from https to http, never with credentials to another origin."""
+    wanted = {**headers, "Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    for _ in range(_MAX_HOPS + 1):
+        response = _patient(session, url, wanted)
+        if response.is_redirect:
+            target = urljoin(url, response.headers["location"])
+            _check_hop(url, target)
+            if _origin(target) != _origin(url):
+                wanted = {k: v for k, v in wanted.items() if k.lower() != "authorization"}
+            url = target
+            continue
+        if response.status_code == 416 and have:  # the part is longer than what is served now
+            wanted.pop("Range")
+            have = 0
+            continue
+        if response.status_code == 206 and _range_start(response) != have:
+            raise SourceFailed("answers another range than was asked for")
+        if response.status_code not in (200, 206):
+            raise SourceFailed(f"HTTP {response.status_code} {response.reason}".strip())
+        if "text/html" in response.headers.get("content-type", ""):
+            raise SourceFailed("looks like an HTML page, not a file")
+        return response
+    raise SourceFailed(f"more than {_MAX_HOPS} redirects")
+
+
+def head(url: str, headers: Mapping[str, str]) -> requests.Response:
+    """One HEAD, redirects not followed: the hub's own answer about a file, not that of where its bytes are."""
+    import requests
+
+    with requests.Session() as session:
+        return session.head(url, headers=dict(headers), allow_redirects=False, timeout=_timeout(), auth=_keep_headers)
+
+
+def _timeout() -> tuple[float, float]:
+    return CONNECT_TIMEOUT, READ_TIMEOUT
+
+
+def _patient(session: requests.Session, url: str, headers: Mapping[str, str]) -> requests.Response:
+    """One request; server errors are tried twice more, 429 and 408 once after their Retry-After (<= 30 s)."""
+    for attempt in range(3):
+        # trust_env stays on, so proxies work; requests would take a password from ~/.netrc, so credentials are explicit
+        response = session.get(
+            url, headers=dict(headers), stream=True, allow_redirects=False, timeout=_timeout(), auth=_keep_headers
+        )  # fmt: skip
+        if response.status_code in (408, 429) and attempt == 0:
+            wait = _retry_after(response)
+            if wait is None:
+                return response
+        elif response.status_code >= 500 and attempt < 2:
+            wait = 0.2 * 2**attempt + random.uniform(0, 0.2)
+        else:
+            return response
+        response.close()
+        time.sleep(wait)
+    return response
+
+
+def _keep_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    try:
+        wait = float(response.headers.get("retry-after", "1"))
+    except ValueError:  # a date: no logic here reads the clock
+        return None
+    return wait if 0 <= wait <= _MAX_WAIT else None
+
+
+def _check_hop(url: str, target: str) -> None:
+    before, after = urlsplit(url).scheme, urlsplit(target).scheme
+    if after not in ("http", "https"):
+        raise SourceFailed(f"redirects to a {after or 'scheme-less'} address")
+    if (before, after) == ("https", "http"):
+        raise SourceFailed("redirects from https to http")
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc
+
+
+def _range_start(response: requests.Response) -> int | None:
+    unit, _, rest = response.headers.get("content-range", "").partition(" ")
+    start = rest.partition("-")[0]
+    return int(start) if unit == "bytes" and start.isdigit() else None
