@@ -40,7 +40,7 @@ class CifarResNet(ResNet):
 
     def __init__(
         self,
-        block: type[nn.Module],
+        block: Any,
         layers: tuple[int, ...],
         width: float = 1.0,
         stem_stride: int = 1,
@@ -53,10 +53,11 @@ class CifarResNet(ResNet):
         super().__init__(
             block, layers, in_chans=in_chans, channels=channels, stem_type="deep", stem_width=channels[0] // 2, **kwargs
         )
-        placement = {"device": kwargs.get("device"), "dtype": kwargs.get("dtype")}
-        self.conv1 = nn.Conv2d(in_chans, channels[0], 3, stride=stem_stride, padding=1, bias=False, **placement)
-        nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
-        self.maxpool = nn.Identity()
+        placement: dict[str, Any] = {"device": kwargs.get("device"), "dtype": kwargs.get("dtype")}
+        stem = nn.Conv2d(in_chans, channels[0], 3, stride=stem_stride, padding=1, bias=False, **placement)
+        nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
+        self.conv1 = stem  # type: ignore[assignment]
+        self.maxpool = nn.Identity()  # type: ignore[assignment]
         for info, reduction in zip(self.feature_info, (1, 1, 2, 4, 8), strict=True):
             info["reduction"] = reduction * stem_stride
 
@@ -89,7 +90,9 @@ def _cifar_family() -> dict[str, _Network]:
     """resnet{10,18}_x{width}[_s2]: He et al.'s blocks; s2 is the stride-2 stem, four times cheaper."""
     return {
         f"resnet{depth}_x{written}{suffix}": _Network(
-            CifarResNet, {"block": BasicBlock, "layers": layers, "width": width, "stem_stride": stride}, _CIFAR_CFG
+            CifarResNet,
+            {"block": BasicBlock, "layers": layers, "width": width, "stem_stride": stride},
+            _CIFAR_CFG | {"pool_size": (4 // stride, 4 // stride)},
         )
         for depth, layers in ((10, (1, 1, 1, 1)), (18, (2, 2, 2, 2)))
         for written, width in (("0_25", 0.25), ("0_5", 0.5), ("1", 1.0))
@@ -127,7 +130,7 @@ def build(architecture: str, **kwargs: Any) -> nn.Module:
         layer_config = {k: kwargs.pop(k) for k in ("scriptable", "exportable", "no_jit") if k in kwargs}
         kwargs = {k: v for k, v in kwargs.items() if v is not None}  # as timm.create_model: None means not set
         with set_layer_config(**layer_config):
-            model = _builder(architecture)(**kwargs)
+            model: Any = _builder(architecture)(**kwargs)
         placement = ("device", "dtype", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained", "cache_dir")
         model._model_args = {k: v for k, v in kwargs.items() if k not in placement}  # timm keeps these to save a model
         return model

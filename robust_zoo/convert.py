@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from robust_zoo import errors
+from robust_zoo.cache import storage
 from robust_zoo.errors import Refused, UsageError
 from robust_zoo.rows import Architecture
 
@@ -37,48 +40,70 @@ def convert(
 
     Returns {"sha256", "num_classes", "mean", "std"} (mean and std None when the file has no normaliser).
     Raises Refused (exit 6) for files that are unsafe or malformed, VerificationFailed (exit 1) for weights that are
-    not this architecture's, differ from their own copy, are normalised otherwise, or are not finite.
+    not this architecture's, differ from their own copy, are normalised otherwise, or are not finite; StorageError
+    (exit 5) when `target` cannot be written.
     """
     if not source.is_file():
-        raise UsageError(f"no such file: {source}", model=model, source=str(source), expected="a checkpoint file", actual="nothing there")
+        raise UsageError(
+            f"no such file: {source}",
+            model=model,
+            source=str(source),
+            expected="a checkpoint file",
+            actual="nothing there",
+        )
+    # A name of this call's own: what a killed child leaves behind can be swept without touching another call's.
+    mine = target.with_name(f".{target.name[:150]}.{uuid.uuid4().hex[:12]}.tmp")
     request = {
-        "source": str(source.resolve()), "target": str(target.resolve()), "timm": network.timm, "keys": network.keys,
+        "source": str(source.resolve()), "target": str(mine.absolute()), "timm": network.timm, "keys": network.keys,
         "header": dict(header), "mean": mean and list(mean), "std": std and list(std), "num_classes": num_classes,
     }  # fmt: skip
-    # The child imports this very package, from wherever this process found it.
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     about = {"model": f"{model or network.name} ({source.name})", "source": str(source)}
     try:
-        child = subprocess.run(
-            [sys.executable, "-m", "robust_zoo.convert_worker"],
-            input=json.dumps(request), capture_output=True, text=True, timeout=time_limit, env=environment,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        _sweep(target)
-        raise Refused(
-            f"{source.name} could not be read in {time_limit:g} s",
-            **about, expected=f"at most {time_limit:g} s", actual="still reading", next=_ASK,
-        ) from None  # fmt: skip
-    try:
-        answer = json.loads(child.stdout.splitlines()[-1])
-    except (ValueError, IndexError):
-        _sweep(target)
-        last = (child.stderr.strip().splitlines() or ["no message"])[-1]
-        raise Refused(
-            f"{source.name} broke the process that read it (exit {child.returncode})",
-            **about, expected="a checkpoint that loads in bounded memory", actual=last[:300], next=_ASK,
-        ) from None  # fmt: skip
-    if "error" in answer:
-        kind, message, fields = answer["error"]
-        fields = {**fields, **about, "next": fields.get("next") or _ASK}
-        raise getattr(errors, kind)(f"{source.name}: {message}", **fields)
+        answer = _run(request, time_limit, about)
+        if "error" in answer:
+            kind, message, fields = answer["error"]
+            fields = {name: _printable(text) for name, text in fields.items()}
+            advice = _ASK_DISK if kind == "StorageError" else _ASK
+            raise getattr(errors, kind)(f"{source.name}: {_printable(message)}", **{**fields, **about, "next": advice})
+        with storage(target):
+            mine.replace(target)
+    finally:
+        for left in target.parent.glob(f"*{glob.escape(mine.name)}*"):
+            left.unlink(missing_ok=True)
     return answer
 
 
+def _run(request: Mapping[str, Any], time_limit: float, about: Mapping[str, str]) -> dict[str, Any]:
+    """The child's answer. Raises Refused when it gives none."""
+    # The child imports this very package, from wherever this process found it. -P: but nothing that happens to lie in
+    # the current directory, such as a torch.py downloaded beside the checkpoint.
+    path = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
+    try:
+        child = subprocess.run(
+            [sys.executable, "-P", "-m", "robust_zoo.convert_worker"], env=os.environ | {"PYTHONPATH": path},
+            input=json.dumps(request), capture_output=True, encoding="utf-8", errors="replace", timeout=time_limit,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise Refused(
+            f"{Path(request['source']).name} could not be read in {time_limit:g} s",
+            **about, expected=f"at most {time_limit:g} s", actual="still reading", next=_ASK,
+        ) from None  # fmt: skip
+    try:
+        return json.loads(child.stdout.splitlines()[-1])
+    except (ValueError, IndexError):
+        end = f"signal {-child.returncode}" if child.returncode < 0 else f"exit {child.returncode}"
+        last = (child.stderr.strip().splitlines() or ["no message"])[-1]
+        raise Refused(
+            f"{Path(request['source']).name} broke the process that read it ({end})",
+            **about, expected="a checkpoint that loads in 2 x its size + 500 MB of memory", actual=_printable(last),
+            next=_ASK,
+        ) from None  # fmt: skip
+
+
+def _printable(text: str) -> str:
+    """Names out of an untrusted file, fit for a terminal: no control characters, no endless lines."""
+    return "".join(c if c.isprintable() else "?" for c in text[:600])
+
+
+_ASK_DISK = "nothing was written; free some space, or choose a directory that you may write to"
 _ASK = "nothing was written; fetch the file again from a source you trust"
-
-
-def _sweep(target: Path) -> None:
-    """A killed child leaves its temporary behind; it is the only writer of this target's temporaries here."""
-    for left in target.parent.glob(f".{target.name}.*.tmp"):
-        left.unlink(missing_ok=True)

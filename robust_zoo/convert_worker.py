@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import pickletools
+import re
 import sys
 import zipfile
 from pathlib import Path
@@ -17,10 +18,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from robust_zoo import architectures, state_dict
-from robust_zoo.errors import Refused, ZooError
+from robust_zoo.errors import Refused, StorageError, ZooError
 from robust_zoo.safetensors_file import read_table, write_safetensors
 
 _HEADROOM = 500 << 20  # bytes above twice the file
+_HARMLESS = re.compile(  # names in every checkpoint; anything else of torch or numpy is worth telling
+    r"collections\.OrderedDict|torch\.(\w+Storage|Size|device|\w*\d|_utils\._rebuild_\w+|nn\.parameter\.Parameter|"
+    r"(torch\.)?storage\.\w+Storage)|numpy\.(_?core\.multiarray\.scalar|dtype|dtypes\.\w+DType)"
+)
 _LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # what torch.save wrote before its zip format
 
 
@@ -35,15 +40,24 @@ def _allowed_numpy() -> list[Any]:
 
 def main() -> None:
     request = json.load(sys.stdin)
-    _limit_memory(2 * Path(request["source"]).stat().st_size + _HEADROOM)
+    torch.set_num_threads(1)  # each thread would take address space, more of it than the limit leaves on 64 cores
+    allowance = 2 * Path(request["source"]).stat().st_size + _HEADROOM
+    _limit_memory(allowance)
     # Only the answer may reach stdout.
     with contextlib.redirect_stdout(sys.stderr):
         try:
             answer = work(request)
         except ZooError as error:
             answer = {"error": [type(error).__name__, error.message, error.fields]}
-        except MemoryError:
-            answer = _refusal("it asks for more memory than its size allows", "2 x the file + 500 MB", "out of memory")
+        except (MemoryError, OSError, RuntimeError) as error:
+            if _out_of_memory(error):
+                answer = _error(
+                    Refused, "it asks for too much memory", f"at most {allowance:,} bytes", "more than that"
+                )
+            elif isinstance(error, OSError):
+                answer = _error(StorageError, "not converted", "a directory with room, and permission", str(error))
+            else:
+                raise
     print(json.dumps(answer))
 
 
@@ -52,7 +66,9 @@ def work(request: dict[str, Any]) -> dict[str, Any]:
     source, target = Path(request["source"]), Path(request["target"])
     found = state_dict.unwrap(read(source))
     if sum(t.numel() * t.element_size() for t in found.state.values()) > source.stat().st_size:
-        raise Refused("its tensors claim more bytes than the file has", expected="tensors stored in the file", actual="a bomb")
+        raise Refused(
+            "its tensors claim more bytes than the file has", expected="tensors stored in the file", actual="a bomb"
+        )
     if request["mean"]:
         state_dict.check_normalizer(found, request["mean"], request["std"])
     num_classes = request["num_classes"] or state_dict.classes(found.state)
@@ -93,8 +109,10 @@ def read(source: Path) -> Any:
         return _load(source, mmap=True)
     if start.startswith(_LEGACY_MAGIC):
         return _load(source, mmap=False)
-    if start.lstrip()[:1] == b"<":
-        raise Refused("it is an HTML page, not a checkpoint", expected="a checkpoint", actual=start.lstrip()[:40].decode("latin-1"))
+    if (text := start.lstrip(b"\xef\xbb\xbf \t\r\n")).startswith(b"<"):
+        raise Refused(
+            "it is an HTML page, not a checkpoint", expected="a checkpoint", actual=text[:40].decode("latin-1")
+        )
     if start[8:9] == b"{":
         read_table(source)
         try:
@@ -113,25 +131,32 @@ def _check_zip(source: Path) -> None:
             entries = archive.infolist()
             total = sum(entry.file_size for entry in entries)
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or total > source.stat().st_size:
-                raise Refused("a compressed archive", expected="stored entries, as torch writes", actual=f"{total:,} bytes unpacked")
+                raise Refused(
+                    "a compressed archive",
+                    expected="stored entries, as torch writes",
+                    actual=f"{total:,} bytes unpacked",
+                )
             if damaged := archive.testzip():
                 raise Refused("damaged", expected="every entry's CRC to match", actual=f"{damaged} differs")
-    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError) as error:
-        raise Refused("truncated or damaged", expected="a whole zip archive", actual=str(error)) from None
+    except (Refused, MemoryError):
+        raise
+    except Exception as error:  # zipfile has a dozen ways to say that a file is broken, OSError among them
+        cause = str(error) or type(error).__name__
+        raise Refused("truncated or damaged", expected="a whole zip archive", actual=cause) from None
 
 
 def _load(source: Path, *, mmap: bool) -> Any:
     try:
         with torch.serialization.safe_globals(_allowed_numpy()):
             return torch.load(source, map_location="cpu", weights_only=True, mmap=mmap)
-    except MemoryError:
-        raise
     except Exception as error:  # weights_only raises many kinds for hostile files; each means the file is refused
+        if _out_of_memory(error):
+            raise
         text = str(error).splitlines()[0] if str(error) else ""
-        if "alloc" in text or "memory" in text.lower():
-            raise MemoryError from None
         found = _describe(_globals(_pickle_of(source)))
-        raise Refused("unsafe or malformed, not read", expected="tensors and plain values", actual=f"{found} ({text[:160]})") from None
+        raise Refused(
+            "unsafe or malformed, not read", expected="tensors and plain values", actual=f"{found} ({text[:160]})"
+        ) from None
 
 
 def _pickle_of(source: Path) -> bytes:
@@ -143,7 +168,9 @@ def _pickle_of(source: Path) -> bytes:
 
 def _globals(data: bytes) -> list[str]:
     """The names a pickle would import, read from its opcodes without running them."""
-    names, strings, stream = [], [], io.BytesIO(data)
+    names: list[str] = []
+    strings: list[str] = []
+    stream = io.BytesIO(data)
     with contextlib.suppress(Exception):  # a broken pickle still names what came before the break
         while stream.tell() < len(data):  # legacy files are several pickles in a row
             for opcode, argument, _ in pickletools.genops(stream):
@@ -153,16 +180,20 @@ def _globals(data: bytes) -> list[str]:
                     names.append(".".join(strings[-2:]))
                 elif isinstance(argument, str):
                     strings.append(argument)
-    harmless = ("torch.", "collections.OrderedDict", "numpy.")
-    return sorted({name for name in names if not name.startswith(harmless)})
+    return sorted({name for name in names if not _HARMLESS.fullmatch(name)})
 
 
 def _describe(names: list[str]) -> str:
     return f"it would import {', '.join(names[:5])}" if names else "broken contents"
 
 
-def _refusal(message: str, expected: str, actual: str) -> dict[str, Any]:
-    return {"error": ["Refused", message, {"expected": expected, "actual": actual}]}
+def _out_of_memory(error: Exception) -> bool:
+    """Whether Python, torch's allocator or a mapping found no room; torch raises plain RuntimeErrors for its two."""
+    return isinstance(error, MemoryError) or "annot allocate memory" in str(error) or "can't allocate" in str(error)
+
+
+def _error(kind: type[ZooError], message: str, expected: str, actual: str) -> dict[str, Any]:
+    return {"error": [kind.__name__, message, {"expected": expected, "actual": actual}]}
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file
@@ -140,5 +140,5 @@ def _build_adapted(network: Architecture, weights: Path, kwargs: dict[str, Any])
     """Another head, other channels or features only: timm's own loading adapts a state dict that it is handed."""
     cfg = kwargs["pretrained_cfg"] | {"state_dict": load_file(weights)}
     model = architectures.build(network.timm, **kwargs | {"pretrained": True, "pretrained_cfg": cfg})
-    model.pretrained_cfg.pop("state_dict", None)
+    cast(dict[str, Any], model.pretrained_cfg).pop("state_dict", None)
     return model

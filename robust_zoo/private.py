@@ -38,7 +38,7 @@ def load(path: Path, network: Architecture, cache_dir: str | Path | None = None)
             answer = convert(path, target, network, provenance(path, source_sha256, network))
             proof.write_text(answer["sha256"])
     header = read_header(target)
-    statistics = {key: tuple(json.loads(header[key])) for key in ("mean", "std") if key in header}
+    statistics: dict[str, Any] = {key: tuple(json.loads(header[key])) for key in ("mean", "std") if key in header}
     return target, {"num_classes": int(header["num_classes"]), **statistics}
 
 

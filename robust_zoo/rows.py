@@ -165,8 +165,9 @@ def load_rows() -> tuple[Mapping[str, Architecture], Mapping[str, Checkpoint]]:
 
 
 def _collection(name: str, row: dict[str, Any]) -> Collection:
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in row["preprocessing"].items()}
-    return Collection(name, **row | {"mirrors": tuple(row["mirrors"]), "preprocessing": Preprocessing(**values)})
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row["preprocessing"].items()}
+    fixed: dict[str, Any] = {"mirrors": tuple(row["mirrors"]), "preprocessing": Preprocessing(**values)}
+    return Collection(name, **row | fixed)
 
 
 def _checkpoint(

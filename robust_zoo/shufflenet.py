@@ -1,14 +1,13 @@
 """ShuffleNetV2 (Ma et al. 2018) in timm's manner; its state-dict keys are torchvision's, so those weights fit as they are."""
 
-from __future__ import annotations
-
+# No postponed annotations here: torch.fx writes them into the code that TorchScript then reads.
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from timm.layers import create_classifier
 from timm.models import checkpoint_seq
-from torch import Tensor, nn
+from torch import nn
 
 _STAGES = ("stage2", "stage3", "stage4")
 _TAPS = ("conv1", "maxpool", *_STAGES)  # where intermediate features are taken, at strides 2, 4, 8, 16, 32
@@ -39,12 +38,15 @@ class ShuffleUnit(nn.Module):
             nn.ReLU(inplace=True),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x: (B, C_in, H, W) -> (B, C_out, H / stride, W / stride)."""
-        kept, worked = (x, x) if self.stride > 1 else x.chunk(2, dim=1)
+        if self.stride > 1:
+            kept, worked = x, x
+        else:
+            kept, worked = x.chunk(2, dim=1)
         x = torch.cat((self.branch1(kept), self.branch2(worked)), dim=1)
         # channel shuffle of two groups: the halves interleave
-        return x.unflatten(1, (2, x.shape[1] // 2)).transpose(1, 2).flatten(1, 2)
+        return x.reshape(x.shape[0], 2, x.shape[1] // 2, x.shape[2], x.shape[3]).transpose(1, 2).flatten(1, 2)
 
 
 class ShuffleNetV2(nn.Module):
@@ -111,20 +113,15 @@ class ShuffleNetV2(nn.Module):
         self.global_pool.train(self.training)
         self.fc.train(self.training)
 
-    def _stage(self, stage: nn.Module, x: Tensor) -> Tensor:
-        if self.grad_checkpointing and not torch.jit.is_scripting():
-            return checkpoint_seq(stage, x)
-        return stage(x)
-
     def forward_intermediates(
         self,
-        x: Tensor,
+        x: torch.Tensor,
         indices: int | list[int] | None = None,
         norm: bool = False,
         stop_early: bool = False,
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
-    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+    ) -> list[torch.Tensor] | tuple[torch.Tensor, list[torch.Tensor]]:
         """Features at `indices` of the five taps (the last n for an int, all for None), and the final features."""
         if output_fmt != "NCHW":
             raise ValueError(f"output_fmt must be NCHW, not {output_fmt}")
@@ -134,7 +131,7 @@ class ShuffleNetV2(nn.Module):
             if stop_early and i > max(wanted):
                 break
             stage = getattr(self, tap)
-            x = self._stage(stage, x) if tap in _STAGES else stage(x)
+            x = checkpoint_seq(stage, x) if self.grad_checkpointing and tap in _STAGES else stage(x)
             if i in wanted:
                 taken.append(x)
         return taken if intermediates_only else (self.conv5(x), taken)
@@ -153,21 +150,22 @@ class ShuffleNetV2(nn.Module):
             self.reset_classifier(0, "")
         return wanted
 
-    def forward_features(self, x: Tensor) -> Tensor:
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         """x: (B, C, H, W) -> (B, num_features, H / 32, W / 32)."""
         x = self.maxpool(self.conv1(x))
-        x = self._stage(self.stage2, x)
-        x = self._stage(self.stage3, x)
-        x = self._stage(self.stage4, x)
+        if self.grad_checkpointing and not torch.jit.is_scripting():
+            x = checkpoint_seq([self.stage2, self.stage3, self.stage4], x, flatten=True)
+        else:
+            x = self.stage4(self.stage3(self.stage2(x)))  # type: ignore[operator]
         return self.conv5(x)
 
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
         x = self.global_pool(x)
         if self.drop_rate:
             x = F.dropout(x, p=float(self.drop_rate), training=self.training)
         return x if pre_logits else self.fc(x)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.forward_head(self.forward_features(x))
 
 

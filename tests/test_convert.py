@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import random
 import struct
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from safetensors.torch import load_file
 
 from robust_zoo import architectures, convert_worker, state_dict
 from robust_zoo.convert import convert
-from robust_zoo.errors import Refused, UsageError, VerificationFailed, ZooError
+from robust_zoo.errors import Refused, StorageError, UsageError, VerificationFailed, ZooError
 from robust_zoo.registry import get_architecture
 from robust_zoo.safetensors_file import read_header, read_table, write_safetensors
 
@@ -102,10 +103,7 @@ def test_legacy_format_numpy_scalars_and_safetensors_are_read(tmp_path, state):
     torch.save(content, tmp_path / "zip.ckpt")
     torch.save(content, tmp_path / "legacy.ckpt", _use_new_zipfile_serialization=False)
     write_safetensors(tmp_path / "plain.safetensors", state, {})
-    hashes = {
-        work(tmp_path / name, tmp_path, mean=None, header={})["sha256"]
-        for name in ("zip.ckpt", "legacy.ckpt")
-    }
+    hashes = {work(tmp_path / name, tmp_path, mean=None, header={})["sha256"] for name in ("zip.ckpt", "legacy.ckpt")}
     assert len(hashes) == 1
     assert work(tmp_path / "plain.safetensors", tmp_path, mean=None)["num_classes"] == 1000
 
@@ -203,7 +201,7 @@ WRONG = {
     "extra": (_edit(lambda s: s.update({"conv9.weight": torch.zeros(3)})), "not expected 1: conv9.weight"),
     "shape": (_edit(lambda s: s.update({"conv5.0.weight": torch.zeros(4, 464, 1, 1)})), "another shape"),
     "dtype": (_edit(lambda s: s.update({"conv5.0.weight": s["conv5.0.weight"].half()})), "another shape or type"),
-    "classes": (_edit(lambda s: s.update({"fc.weight": s["fc.weight"][:10], "fc.bias": s["fc.bias"][:10]})), "fc.weight"),
+    "classes": (_edit(lambda s: s.update({k: s[k][:10] for k in ("fc.weight", "fc.bias")})), "fc.weight"),
     "copy": (_diverging, "copy of the network differs"),
     "normaliser": (_normaliser, "another mean"),
     "normalisers": (_one_normaliser, "normalise differently"),
@@ -260,9 +258,9 @@ MALFORMED = {
     "bomb": _bomb,
     "terabytes": _claims_terabytes,
     "no tensors": lambda _: _saved({"model": "hello"}),
-    "safetensors without data": lambda _: struct.pack("<Q", 60) + b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}      ',
+    "safetensors without data": lambda _: _safetensors((0, 4)),
     "safetensors huge header": lambda _: struct.pack("<Q", 1 << 60) + b"{}",
-    "safetensors overlap": lambda _: _overlap(),
+    "safetensors overlap": lambda _: _safetensors((0, 4), (2, 6)) + b"\0" * 6,
 }
 
 
@@ -272,10 +270,11 @@ def _saved(value):
     return buffer.getvalue()
 
 
-def _overlap():
-    entry = '{"dtype":"F32","shape":[1],"data_offsets":[%d,%d]}'
-    text = f'{{"a":{entry % (0, 4)},"b":{entry % (2, 6)}}}'.encode()
-    return struct.pack("<Q", len(text)) + text + b"\0" * 6
+def _safetensors(*spans):
+    """A header of one-number tensors at these offsets; the data is the caller's."""
+    entries = (f'"{i}":{{"dtype":"F32","shape":[1],"data_offsets":{list(span)}}}' for i, span in enumerate(spans))
+    text = f"{{{','.join(entries)}}}".encode()
+    return struct.pack("<Q", len(text)) + text
 
 
 @pytest.mark.parametrize("fault", MALFORMED)
@@ -295,6 +294,54 @@ def test_errors_cross_the_process_boundary_with_five_fields(tmp_path):
     assert all(error.value.fields.values())
     assert "resnet50_l2_eps3" in error.value.model and "evil.ckpt" in error.value.source
     assert [p.name for p in tmp_path.iterdir()] == ["evil.ckpt"]
+
+
+def test_dangerous_names_of_trusted_packages_are_told(tmp_path):
+    for call in (torch.hub.load, np.load):
+        torch.save({"model": Payload(call, "somewhere")}, tmp_path / "evil.ckpt")
+        with pytest.raises(Refused) as error:
+            work(tmp_path / "evil.ckpt", tmp_path)
+        assert f"would import {call.__module__}.{call.__name__}" in error.value.actual
+
+
+def test_a_damaged_zip_gives_the_same_bits_or_nothing(tmp_path):
+    """Entries carry CRCs, so no change of a byte, wherever it falls, may alter a weight unseen."""
+    state = {"fc.weight": torch.randn(10, 4), "fc.bias": torch.randn(10)}
+    sound = _saved(checkpoints.checkpoint(state))
+    path, chance, read = tmp_path / "a.ckpt", random.Random(0), 0
+    for _ in range(400):
+        content = bytearray(sound)
+        for _ in range(chance.choice([1, 1, 2, 8])):
+            content[chance.randrange(len(content))] = chance.randrange(256)
+        path.write_bytes(content)
+        try:
+            found = state_dict.unwrap(convert_worker.read(path)).state
+        except Refused as error:
+            assert error.expected and error.actual
+        else:
+            read += 1
+            assert found.keys() == state.keys() and all(torch.equal(found[k], state[k]) for k in state)
+    assert 0 < read < 200
+
+
+def test_the_child_trusts_neither_the_current_directory_nor_the_files_names(tmp_path, state, monkeypatch):
+    here = tmp_path / "downloads"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    for module in ("torch", "json", "robust_zoo"):
+        (here / f"{module}.py").write_text(f"open({str(tmp_path / 'canary')!r}, 'w').close()")
+    torch.save(checkpoints.checkpoint(state | {"\x1b[2J\x07" + "x" * 5000: torch.zeros(1)}), "a.ckpt")
+    with pytest.raises(VerificationFailed) as error:
+        convert(Path("a.ckpt"), Path("out"), TINY, {})
+    assert not (tmp_path / "canary").exists() and not Path("out").exists()
+    assert all(line.isprintable() for line in str(error.value).splitlines()) and len(str(error.value)) < 2000
+
+
+def test_an_unwritable_target_is_the_disks_fault(tmp_path):
+    checkpoints.save(tmp_path / "a.ckpt", "shufflenet")
+    with pytest.raises(StorageError) as error:
+        convert(tmp_path / "a.ckpt", tmp_path / "missing" / "out", TINY, {})
+    assert error.value.exit_code == 5 and all(error.value.fields.values())
 
 
 def test_memory_and_time_are_bounded(tmp_path):
@@ -317,14 +364,17 @@ def test_memory_and_time_are_bounded(tmp_path):
 
 
 def test_the_parent_does_not_import_torch():
-    code = "import robust_zoo.convert, robust_zoo.weights, sys; assert not {'torch', 'timm', 'requests'} & set(sys.modules)"
+    code = "import robust_zoo.weights, sys; assert not {'torch', 'timm', 'requests'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool]
 
 
 @settings(max_examples=30, deadline=None)
 @given(
     shapes=st.lists(st.lists(st.integers(0, 4), max_size=3), min_size=1, max_size=5),
-    dtype=st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool]),
+    dtype=st.sampled_from(DTYPES),
     header=st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=4),
 )
 def test_the_writer_agrees_with_the_librarys_reader(tmp_path_factory, shapes, dtype, header):

@@ -68,7 +68,7 @@ def run_demo(out: Path, n: int = 200, *, progress: bool = True) -> list[Shown]:
 
 
 def input_gradient(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """The gradient of each image's cross-entropy in pixel space, same shape as `images` (Tsipras et al. 2019, fig. 2)."""
+    """The gradient of each image's cross-entropy in pixel space, as `images` (Tsipras et al. 2019, fig. 2)."""
     images = images.clone().requires_grad_(True)
     loss = F.cross_entropy(model(images), labels, reduction="sum")
     return torch.autograd.grad(loss, images)[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -59,7 +60,7 @@ def measure(model: nn.Module, checkpoint: Checkpoint, data: Images, sha256: str)
     """Clean and PGD-20 accuracy on `data`, at the trained radius (for eps 0: at the norm's usual one)."""
     threat = checkpoint.threat if checkpoint.eps else ThreatModel(checkpoint.norm, _USUAL_EPS[checkpoint.norm])
     pixels = PixelModel(model, checkpoint.preprocessing.mean, checkpoint.preprocessing.std)
-    common = {"n": len(data), "data": f"{checkpoint.dataset} test", "weights_sha256": sha256, "code": code_version()}
+    common: dict[str, Any] = {"n": len(data), "data": f"{checkpoint.dataset} test", "weights_sha256": sha256, "code": code_version()}
     clean = pgd_accuracy(pixels, data, threat, steps=0, progress="clean accuracy")
     step_size = 2.5 * threat.eps / PGD_STEPS
     robust = pgd_accuracy(pixels, data, threat, steps=PGD_STEPS, step_size=step_size, progress=f"PGD-{PGD_STEPS} {threat}")
@@ -94,7 +95,7 @@ def row_toml(checkpoint: Checkpoint, path: Path, sha256: str, how: str, measured
     lines = ["[[checkpoint]]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
     for m in measured:
         fields = {k: v for k, v in asdict(m).items() if v not in (None, "")}
-        if m.norm is not None:
+        if m.norm is not None and m.eps is not None:
             fields["eps"] = _toml_eps(ThreatModel(m.norm, m.eps))
         lines += ["", "[[checkpoint.measured]]", *(f"{key} = {json.dumps(value)}" for key, value in fields.items())]
     return "\n".join(lines) + "\n"

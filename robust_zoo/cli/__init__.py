@@ -29,7 +29,7 @@ _VERBS = {
 
 class _Verbs(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_VERBS)
+        return [*_VERBS]  # not list(): once that verb is loaded, `list` in this package is its module
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         return import_module(f"robust_zoo.cli.{name}").command if name in _VERBS else None
@@ -42,7 +42,7 @@ class _Verbs(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(_VERBS.items()))
+            formatter.write_dl([*_VERBS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Errors become five fields and an exit code, never a traceback."""

@@ -65,9 +65,13 @@ def prune(dry_run: bool, cache_dir: str | None) -> None:
     root = cache.cache_root(cache_dir)
     if busy := [path.stem for path in (root / "downloads").glob("*.lock") if _held(path)]:
         raise StorageError(
-            f"{', '.join(busy)} is being downloaded into this cache", model=", ".join(busy), source=str(root),
-            expected="a cache that no process writes to", actual="its lock is held", next="robust-zoo cache prune   when it is done",
-        )  # fmt: skip
+            f"{', '.join(busy)} is being downloaded into this cache",
+            model=", ".join(busy),
+            source=str(root),
+            expected="a cache that no process writes to",
+            actual="its lock is held",
+            next="robust-zoo cache prune   when it is done",
+        )
     paths = cache.leftovers(root, set(list_models()))
     freed = 0
     for path in paths:

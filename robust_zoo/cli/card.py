@@ -13,8 +13,8 @@ from robust_zoo.registry import get, list_models
 @click.command("card")
 @click.argument("name", required=False)
 @click.option("--all", "all_", is_flag=True, help="Every checkpoint's card; -o or --check names the directory.")
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="A file (with --all: a directory); stdout if absent.")
-@click.option("--check", type=click.Path(path_type=Path), help="With --all: compare with this directory, write nothing.")
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="A file (with --all: a directory), not stdout.")
+@click.option("--check", type=click.Path(path_type=Path), help="With --all: compare with this directory.")
 def command(name: str | None, all_: bool, output: Path | None, check: Path | None) -> None:
     """Write model cards, generated from the registry.
 
@@ -28,9 +28,11 @@ def command(name: str | None, all_: bool, output: Path | None, check: Path | Non
     if bool(name) == all_ or (name and check) or (all_ and bool(output) == bool(check)):
         given = [flag for flag, on in {"NAME": name, "--all": all_, "-o": output, "--check": check}.items() if on]
         raise UsageError(
-            "say which cards, and where they go", expected="NAME [-o FILE], or --all with -o DIR or --check DIR",
-            actual=" ".join(given) or "nothing", next="robust-zoo card --all -o model_cards",
-        )  # fmt: skip
+            "say which cards, and where they go",
+            expected="NAME [-o FILE], or --all with -o DIR or --check DIR",
+            actual=" ".join(given) or "nothing",
+            next="robust-zoo card --all -o model_cards",
+        )
     if name:
         text = card(get(name))
         if output:
@@ -62,8 +64,9 @@ def _check(cards: dict[str, str], directory: Path) -> None:
         click.echo(file)
     if drifted:
         raise VerificationFailed(
-            f"{count(len(drifted), 'card')} not as the registry has it", source=str(directory),
+            f"{count(len(drifted), 'card')} not as the registry has it",
+            source=str(directory),
             expected=f"{count(len(cards), 'card')}, each generated from its row",
-            actual=f"different, missing or without a row: {', '.join(drifted[:5])}{', ...' if len(drifted) > 5 else ''}",
+            actual=f"changed, missing or without a row: {', '.join(drifted[:5])}{', ...' if len(drifted) > 5 else ''}",
             next=f"robust-zoo card --all -o {directory}",
-        )  # fmt: skip
+        )

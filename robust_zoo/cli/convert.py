@@ -11,7 +11,7 @@ from robust_zoo.registry import get, get_architecture
 @click.command("convert")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--name", help="The file is this checkpoint: its hash, normaliser and provenance are checked and kept.")
-@click.option("--architecture", "-a", help="The file is a network of yours of this architecture (resnet50, densenet, ...).")
+@click.option("--architecture", "-a", help="The file is a network of your own, of this architecture (resnet50).")
 @click.option("--output", "-o", type=click.Path(path_type=Path), required=True, help="The safetensors file to write.")
 @click.option("--force", is_flag=True, help="Replace an existing output file.")
 def command(file: Path, name: str | None, architecture: str | None, output: Path, force: bool) -> None:
@@ -69,9 +69,13 @@ def _check_paths(file: Path, output: Path, force: bool) -> None:
     """Before a child is started, which could only say that it broke."""
     if not file.is_file():
         raise UnknownCheckpoint(
-            f"no such file: {file}", model=file.name, source=str(file), expected="a checkpoint file",
-            actual="a directory" if file.is_dir() else "nothing there", next="robust-zoo download NAME   fetches those of the zoo",
-        )  # fmt: skip
+            f"no such file: {file}",
+            model=file.name,
+            source=str(file),
+            expected="a checkpoint file",
+            actual="a directory" if file.is_dir() else "nothing there",
+            next="robust-zoo download NAME   fetches those of the zoo",
+        )
     if output.is_dir() or (output.exists() and not force) or output.resolve() == file.resolve():
         is_source = output.resolve() == file.resolve()
         actual = "a directory" if output.is_dir() else "the file to convert" if is_source else "an existing file"

@@ -8,8 +8,22 @@ from robust_zoo.errors import StorageError, UsageError
 
 
 @click.command("demo")
-@click.option("--output", "-o", type=click.Path(path_type=Path), default="robust_zoo_demo.png", show_default=True, help="The picture.")
-@click.option("--images", "-n", type=click.IntRange(10, 1000), default=200, show_default=True, help="How many sample images to attack.")
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    default="robust_zoo_demo.png",
+    show_default=True,
+    help="The picture.",
+)
+@click.option(
+    "--images",
+    "-n",
+    type=click.IntRange(10, 1000),
+    default=200,
+    show_default=True,
+    help="How many sample images to attack.",
+)
 def command(output: Path, images: int) -> None:
     """Attack the two bundled CIFAR-10 models, one trained as usual and one adversarially, and draw what they see.
 

@@ -45,9 +45,11 @@ def command(
 
     if bool(names) == all_:
         raise UsageError(
-            "nothing to download" if not names else "--all with names", expected="names or wildcards, or --all",
-            actual="no name" if not names else "both", next="robust-zoo download resnet50_l2_eps3   or   robust-zoo list",
-        )  # fmt: skip
+            "--all with names" if names else "nothing to download",
+            expected="names or wildcards, or --all",
+            actual="both" if names else "neither",
+            next="robust-zoo download resnet50_l2_eps3   or   robust-zoo list",
+        )
     rows = select(list_models() if all_ else names)
     total = sum(row.approximate_size for row in rows if not row.bundled)
     click.echo(f"{count(len(rows))}, at most {megabytes(total)} to download", err=True)

@@ -27,9 +27,9 @@ def command(name: str, as_json: bool) -> None:
     robust-zoo info resnet50_l2_eps3
     robust-zoo info resnet50_linf_eps4.0.ckpt --json
 
-    In JSON, status is what the row promises (bundled, pinned or hub-declared), sources are listed in the order in
-    which they are tried, and cached is null or where the weights lie and how far their origin was proven; they are
-    hashed by robust-zoo verify, and before every use.
+    In JSON, status is what the row promises (bundled, pinned or hub-declared), sources are in the order in which
+    they are tried, and cached is null, or where the weights lie and how far their origin was proven. Nothing is
+    hashed here; robust-zoo verify does that, and so does every use.
     """
     row = get(name)
     facts = all_of(row) | {"sources": _sources(row), "cached": _cached(row)}
@@ -37,13 +37,14 @@ def command(name: str, as_json: bool) -> None:
         click.echo(json.dumps(facts, indent=1))
         return
     preprocessing, status, cached = row.preprocessing, promise(row), facts["cached"]
+    threat = f"{row.norm}, eps {eps_text(row)} of images in [0, 1]" if row.eps else "none: standard training"
     lines: list[tuple[str, Any]] = [
         ("name", row.name),
         ("collection", row.collection.title),
         ("paper", facts["paper"]),
         ("architecture", f"{row.architecture} (timm: {row.network.timm})"),
         ("dataset", row.dataset),
-        ("threat model", f"{row.norm}, eps {eps_text(row)} of images in [0, 1]" if row.eps else "none: standard training"),
+        ("threat model", threat),
         ("clean accuracy", f"{row.clean_accuracy:.2f} %, {row.evidence}"),
         ("file", f"{row.file} ({size_text(row)})"),
         ("weights", f"{status}: {_MEANING[status]}"),
@@ -68,13 +69,18 @@ def command(name: str, as_json: bool) -> None:
     for key, text in lines:
         if text:
             click.echo(f"{key + ':':<16}{text}")
-    click.echo(f"\nmodel = robust_zoo.create_model({row.name!r})\nlogits = robust_zoo.pixel_model(model.eval())(images)  # [0, 1]")
+    click.echo(f"\nmodel = robust_zoo.create_model({row.name!r})")
+    click.echo("logits = robust_zoo.pixel_model(model.eval())(images)  # images: (B, 3, H, W) in [0, 1]")
 
 
 def _sources(row: Checkpoint) -> list[str]:
+    """Where robust_zoo.download looks, at the hub's public address; its own plan takes huggingface_hub to import."""
     from robust_zoo.download import mirrors, plan
 
-    return [s.location for s in plan(row, directories=local_directories(), extra_mirrors=mirrors(), offline=False)]
+    home = row.collection
+    hub = [f"{home.origin}/resolve/{home.revision}/{row.file}"] if home.repo else []
+    local = [source.location for source in plan(row, directories=local_directories(), extra_mirrors=(), offline=True)]
+    return [*local, *hub, *([f"{base.rstrip('/')}/{row.file}" for base in (*home.mirrors, *mirrors())] if hub else [])]
 
 
 def _cached(row: Checkpoint) -> dict[str, str] | None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 import click
 
@@ -50,7 +51,8 @@ def command(
     project, the others are reported by their authors. Sizes marked ~ are typical of the architecture.
     """
     names: set[str] = set()
-    for radius in [_radius(text) for text in eps] or [None]:
+    radii = [_radius(text) for text in eps]
+    for radius in radii or (None,):
         names |= set(
             list_models(
                 patterns or "*",
@@ -98,7 +100,7 @@ def _radius(text: str) -> str | tuple[str, str]:
     return low, high
 
 
-def _echo_table(rows) -> None:
+def _echo_table(rows: Iterable[tuple[str, ...]]) -> None:
     table = [_COLUMNS, *rows]
     widths = [max(len(cells[i]) for cells in table) for i in range(len(_COLUMNS))]
     for cells in table:

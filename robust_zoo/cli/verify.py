@@ -47,7 +47,8 @@ def command(names: tuple[str, ...], all_: bool, cache_dir: str | None, as_json_:
         click.echo(json.dumps([result for result, _ in results], indent=1))
     for result, error in results:
         if not as_json_:
-            click.echo("  ".join([f"{result['status']:<10}", result["name"], *filter(None, [result["state"], result["path"]])]))
+            cells = [f"{result['status']:<10}", result["name"], result["state"], result["path"]]
+            click.echo("  ".join(cell for cell in cells if cell))
         if error:
             click.echo(f"error: {error}", err=True)
     statuses = [result["status"] for result, _ in results]
@@ -64,24 +65,22 @@ def _present(roots: Sequence[Path]) -> list[Checkpoint]:
 
 def _results(row: Checkpoint, roots: Sequence[Path]) -> list[tuple[dict[str, Any], ZooError | None]]:
     """One result a copy. state: how far the origin of a sound copy is proven, else null; path: null when missing."""
+    copies: list[tuple[Path | None, Path]] = [(root, cache.weights_path(root, row.name)) for root in roots]
     if row.bundled:
         copies = [(None, DATA / row.file)]
-    else:
-        copies = [(root, cache.weights_path(root, row.name)) for root in roots]
     found = [(root, path) for root, path in copies if path.is_file()]
     missing = as_json(row, "missing") | {"state": None, "path": None}
     return [_result(row, root, path) for root, path in found] or [(missing, None)]
 
 
 def _result(row: Checkpoint, root: Path | None, path: Path) -> tuple[dict[str, Any], ZooError | None]:
-    status, state, error = "ok", None, None
+    about = {"state": None, "path": str(path)}
     try:
-        state = _state(row, root, path)
-    except VerificationFailed as failure:
-        status, error = "corrupt", failure
-    except OSError as failure:
-        status, error = "unreadable", storage_error(failure)
-    return as_json(row, status) | {"state": state, "path": str(path)}, error
+        return as_json(row, "ok") | about | {"state": _state(row, root, path)}, None
+    except VerificationFailed as error:
+        return as_json(row, "corrupt") | about, error
+    except OSError as error:
+        return as_json(row, "unreadable") | about, storage_error(error)
 
 
 def _state(row: Checkpoint, root: Path | None, path: Path) -> str:

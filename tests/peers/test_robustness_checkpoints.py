@@ -85,10 +85,10 @@ def _network(robustness: Any, architecture: str, origin: str) -> nn.Module:
 
 
 def _train(robustness: Any, model: nn.Module, directory: Path) -> tuple[nn.Module, Path]:
-    """One step of adversarial training by robustness' own loop, which also saves; the model in DataParallel, the file."""
+    """One step of adversarial training by robustness' own loop, which also saves: the parallel model, and the file."""
     settings = robustness.train.Parameters(
         {
-            "epochs": 1, "lr": 1e-3, "momentum": 0.9, "weight_decay": 1e-4, "step_lr": 30, "step_lr_gamma": 0.1,
+            "epochs": 1, "lr": 1e-5, "momentum": 0.9, "weight_decay": 1e-4, "step_lr": 30, "step_lr_gamma": 0.1,
             "adv_train": 1, "adv_eval": 0, "constraint": "2", "eps": 3.0, "attack_lr": 2.0, "attack_steps": 1,
             "use_best": 1, "random_restarts": 0, "random_start": 0, "mixed_precision": 0, "custom_lr_multiplier": None,
             "lr_interpolation": "step", "custom_eps_multiplier": None, "log_iters": 1, "save_ckpt_iters": -1,
@@ -117,9 +117,7 @@ def _compare(ours: Tensor, theirs: Tensor, about: str) -> None:
 
 
 @pytest.mark.parametrize(("architecture", "origin"), CASES)
-def test_logits_equal_those_of_robustness(
-    robustness: Any, tmp_path: Path, architecture: str, origin: str
-) -> None:
+def test_logits_equal_those_of_robustness(robustness: Any, tmp_path: Path, architecture: str, origin: str) -> None:
     model, file = _train(robustness, _network(robustness, architecture, origin), tmp_path)
     images = torch.rand(2, 3, 224, 224)
     theirs = _logits(model, images)
@@ -127,9 +125,7 @@ def test_logits_equal_those_of_robustness(
     gc.collect()  # the widest holds 3 GB with its gradients
     network = get_architecture(architecture)
     target = tmp_path / "out.safetensors"
-    answer = convert(
-        file, target, network, {"name": "x"}, mean=checkpoints.MEAN, std=checkpoints.STD, num_classes=1000
-    )
+    answer = convert(file, target, network, {"name": "x"}, mean=checkpoints.MEAN, std=checkpoints.STD, num_classes=1000)
     file.unlink()
     assert answer["mean"] == list(checkpoints.MEAN) and answer["std"] == list(checkpoints.STD)
     with torch.device("meta"):

@@ -1,0 +1,64 @@
+"""timm's own test file, run on the names this project gives to timm. The file is fetched, never kept."""
+
+import os
+import re
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+import timm
+
+pytestmark = pytest.mark.peers
+
+# One name of each architecture that is ours, and checkpoint names of each network class.
+NAMES = (
+    "wide_resnet50_4", "shufflenet_v2_x1_0", "resnet18_x0_25", "resnet10_x0_5_s2",
+    "resnet18_l2_eps3", "wide_resnet50_4_l2_eps0", "densenet_l2_eps3", "mnasnet_l2_eps0", "mobilenet_l2_eps3",
+    "shufflenet_l2_eps0", "vgg16_bn_l2_eps3", "resnext50_32x4d_l2_eps0", "resnet18_x0_25_cifar10_l2_eps0_5",
+)  # fmt: skip
+
+_PLUGIN = """
+import robust_zoo, timm
+robust_zoo.register_with_timm()
+names = set({names!r})
+everything = timm.list_models
+bundled = set(robust_zoo.list_models(bundled=True))  # the only weights there are without a network
+
+
+def ours(*args, **kwargs):
+    wanted = names & bundled if kwargs.get("pretrained") else names
+    return [n for n in everything(*args, **kwargs) if n.split(".")[0] in wanted]
+
+
+timm.list_models = ours
+"""
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """timm's tests of the installed version, from its source distribution."""
+    folder = tmp_path_factory.mktemp("timm")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", "-d", str(folder),
+         f"timm=={timm.__version__}"],
+        check=True,
+    )  # fmt: skip
+    with tarfile.open(next(folder.glob("*.tar.gz"))) as archive:
+        archive.extractall(folder, filter="data")
+    return next(folder.glob("timm-*/tests"))
+
+
+def test_timms_own_tests_pass(suite: Path, tmp_path: Path) -> None:
+    (tmp_path / "ours.py").write_text(_PLUGIN.format(names=NAMES))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])}
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "ours", "-p", "no:cacheprovider", "-q", "-rA", "-c", os.devnull,
+         "--rootdir", str(suite.parent), "-W", "ignore", "-k", " or ".join(NAMES), str(suite / "test_models.py")],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
+    ran = re.findall(r"^PASSED \S*::(\w+)\[(\S+)\]$", run.stdout, re.MULTILINE)
+    tests_of = {name: {test for test, case in ran if name in case.split("-")} for name in NAMES}
+    assert all(tests >= {"test_model_forward", "test_model_backward"} for tests in tests_of.values()), tests_of

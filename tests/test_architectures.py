@@ -1,0 +1,107 @@
+"""The networks timm lacks, against torchvision's and against timm's own conventions."""
+
+import checkpoints
+import pytest
+import timm
+import torch
+
+from robust_zoo import architectures
+from robust_zoo.errors import UnknownCheckpoint
+
+OURS = ("shufflenet_v2_x1_0", "wide_resnet50_4", "resnet18_x0_25", "resnet10_x0_5_s2")
+SMALL = ("shufflenet_v2_x1_0", "resnet18_x0_25", "resnet10_x0_5_s2")
+IMAGES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(("name", "theirs"), [("shufflenet_v2_x1_0", "shufflenet"), ("wide_resnet50_4", "wide_resnet50_4")])
+def test_same_keys_and_logits_as_torchvision(name, theirs):
+    reference = checkpoints.network(theirs)
+    model = architectures.build(name).eval()
+    assert list(model.state_dict()) == list(reference.state_dict())
+    model.load_state_dict(reference.state_dict())
+    with torch.no_grad():
+        assert torch.equal(model(IMAGES), reference(IMAGES))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_features_have_the_announced_channels_and_strides(name):
+    model = architectures.build(name, features_only=True).eval()
+    with torch.no_grad():
+        features = model(IMAGES)
+    assert [f.shape[1] for f in features] == model.feature_info.channels()
+    assert [64 // f.shape[2] for f in features] == model.feature_info.reduction()
+    two = architectures.build(name, features_only=True, out_indices=(1, 3))
+    assert two.feature_info.channels() == [model.feature_info.channels()[i] for i in (1, 3)]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_timms_conventions(name):
+    model = architectures.build(name, num_classes=7, in_chans=1, drop_rate=0.2).eval()
+    with torch.no_grad():
+        features = model.forward_features(IMAGES[:, :1])
+        assert features.shape[1] == model.num_features
+        pooled = model.forward_head(features, pre_logits=True)
+        assert pooled.shape == (2, model.head_hidden_size)
+        assert torch.equal(model.get_classifier()(pooled), model(IMAGES[:, :1]))
+        assert model.get_submodule(model.get_classifier(name_only=True)) is model.get_classifier()
+        model.reset_classifier(5, "max")
+        assert model(IMAGES[:, :1]).shape == (2, 5)
+        model.reset_classifier(0, "")
+        assert model(IMAGES[:, :1]).shape == features.shape
+        unpooled = architectures.build(name, num_classes=0, global_pool="").eval()
+        assert unpooled(IMAGES).ndim == 4
+        last, taken = unpooled.forward_intermediates(IMAGES, indices=[1, 4])
+        assert torch.equal(last, unpooled.forward_features(IMAGES)) and len(taken) == 2
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_checkpointed_gradients_are_the_same(name):
+    model = architectures.build(name).eval()
+    grads = []
+    for enable in (False, True):
+        model.set_grad_checkpointing(enable)
+        images = IMAGES.clone().requires_grad_(True)
+        model(images).square().sum().backward()
+        grads.append((images.grad, next(model.parameters()).grad.clone()))
+        model.zero_grad()
+    assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-6) for a, b in zip(*grads, strict=True))
+
+
+def test_dropout_and_scripting():
+    model = architectures.build("shufflenet_v2_x1_0", drop_rate=0.9).train()
+    pooled = model.forward_head(torch.ones(1, 1024, 2, 2), pre_logits=True)
+    assert 0.02 < (pooled != 0).float().mean() < 0.3
+
+
+def test_meta_device_has_the_same_shapes():
+    for name in SMALL:
+        with torch.device("meta"):
+            meta = architectures.build(name)
+        assert all(t.is_meta for t in meta.state_dict().values())
+        real = architectures.build(name)
+        assert {k: v.shape for k, v in meta.state_dict().items()} == {k: v.shape for k, v in real.state_dict().items()}
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("resnet18_x1", 11_173_962)])
+def test_size_of_the_cifar_family(name, parameters):
+    """x1 is the ResNet-18 for CIFAR that the field uses: 11,173,962 parameters (kuangliu/pytorch-cifar)."""
+    assert sum(p.numel() for p in architectures.build(name).parameters()) == parameters
+
+
+def test_importing_and_building_register_nothing_and_registering_is_idempotent():
+    before = set(timm.list_models())
+    architectures.build("resnet18_x0_25")
+    assert set(timm.list_models()) == before
+    architectures.register_architectures()
+    names = set(timm.list_models())
+    architectures.register_architectures()
+    assert set(timm.list_models()) == names >= set(OURS)
+    assert timm.create_model("wide_resnet50_4", num_classes=3, device="meta").num_classes == 3
+
+
+def test_unknown_names_and_impossible_requests():
+    with pytest.raises(UnknownCheckpoint, match="resnet50") as error:
+        architectures.build("resnet5O")
+    assert error.value.exit_code == 4
+    with pytest.raises(ValueError, match="output_stride"):
+        architectures.build("shufflenet_v2_x1_0", output_stride=16)

@@ -1,0 +1,131 @@
+"""Model cards: valid for the hub's own library, true to their rows, and the ones on disk are the ones generated."""
+
+import math
+import re
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+from huggingface_hub.repocard_data import eval_results_to_model_index, model_index_to_eval_results
+
+from robust_zoo import rows
+from robust_zoo.cards import card
+from robust_zoo.registry import get, list_models
+from robust_zoo.rows import Measurement
+from robust_zoo.training.recipes import recipe_for
+
+CARDS = Path(__file__).parents[1] / "model_cards"
+TOML = tomllib.loads((Path(rows.__file__).parent / "checkpoints.toml").read_text(encoding="utf-8"))
+NAMES = [row["name"] for row in TOML["checkpoint"]]
+MEASURED = Measurement(
+    attack="apgd-ce", correct=31, n=64, data="imagenet validation", weights_sha256="ab" * 32, code="robust_zoo 9.9",
+    norm="linf", eps=4 / 255, settings="100 iterations",
+)  # fmt: skip
+
+
+def front_matter(text):
+    assert text.startswith("---\n")
+    return yaml.safe_load(text.split("---\n")[1])
+
+
+def test_cards_on_disk_are_the_generated_ones():
+    on_disk = {path.name: path.read_bytes().decode() for path in CARDS.iterdir()}
+    drifted = [name for name in NAMES if on_disk.pop(f"{name}.md", None) != card(get(name))]
+    assert not drifted and not on_disk, "run: make cards"
+
+
+@pytest.mark.parametrize("row", TOML["checkpoint"], ids=lambda row: row["name"])
+def test_card_says_what_its_row_says(row):
+    text, collection = card(get(row["name"])), TOML["collection"][row["collection"]]
+    head = front_matter(text)
+    cifar = collection["dataset"] == "cifar10"
+    assert (head["license"], head["library_name"]) == (collection["licence"], "timm")
+    assert (head["pipeline_tag"], head["datasets"]) == ("image-classification", ["cifar10" if cifar else "imagenet-1k"])
+    assert set(head["tags"]) >= {"adversarial-robustness", "robust_zoo", "timm", row["norm"]}
+    assert ("arxiv:2007.08489" in head["tags"]) == ("bibtex" in text) == (not cifar)
+
+    name, results = model_index_to_eval_results(head["model-index"])
+    figures = [row["clean_accuracy"]] if collection["reported_by"] else []
+    figures += [round(100 * m["correct"] / m["n"], 2) for m in row.get("measured", [])]
+    assert (name, [r.metric_value for r in results]) == (row["name"], figures)
+    assert results[0].metric_value == row["clean_accuracy"]
+    assert results[0].dataset_args == {"norm": row["norm"], "eps": get(row["name"]).eps, "attack": "none"}
+    assert all(r.verified is False and r.metric_type == "accuracy" for r in results)
+    for result in results:
+        reported, measured = "(reported by" in result.metric_name, "(measured by robust_zoo" in result.metric_name
+        assert (reported, measured) == (bool(collection["reported_by"]), not collection["reported_by"])
+
+    assert all(fact in text for fact in (row["file"], row.get("sha256", "declared by the hub"), collection["revision"]))
+    assert f"mean | {', '.join(map(str, collection['preprocessing']['mean']))}" in text
+    size, crop = re.search(r"\| (\d+), bilinear \|\n\| center crop \| (\d+) \|", text).groups()
+    assert (size, crop) == (("32", "32") if cifar else ("256", "224"))
+    assert ("PGD with" in text) == (row["eps"] != 0)
+    snippet = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
+    compile(snippet, row["name"], "exec")
+    assert snippet.count(row["name"]) == 2 and "pixel_model" in snippet and "torch.hub.load" in snippet
+    assert text == card(get(row["name"])) and text.isascii() and "\n\n\n" not in text and text.endswith("\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("resnet50_l2_eps0_5", "Euclidean distance of at most 0.5 (L2,"),
+        ("resnet50_linf_eps4", "each pixel value by at most 4/255 = 0.015686 (L-infinity)"),
+        ("resnet50_l2_eps0", "None (eps 0): standard training"),
+    ],
+)
+def test_threat_model_in_words(name, words):
+    assert words in card(get(name))
+
+
+def test_a_reported_and_a_measured_figure_stand_side_by_side_and_never_look_alike():
+    row = get("resnet50_linf_eps4")
+    clean = replace(MEASURED, attack="none", norm=None, eps=None, settings="", correct=41)
+    text = card(replace(row, measured=(clean, MEASURED)))
+    table = [line for line in text.splitlines() if line.startswith("| clean") or line.startswith("| accuracy")]
+    assert [re.search(r"\*(reported by|measured here)\*", line)[1] for line in table] == [
+        "reported by", "measured here", "measured here"
+    ]  # fmt: skip
+    assert table[2].startswith("| accuracy under APGD-CE, linf eps 4/255 | 48.44 % |")
+    for evidence in ("31 of 64", "imagenet validation", "100 iterations", "ab" * 32, "robust_zoo 9.9"):
+        assert evidence in table[2]
+    results = model_index_to_eval_results(front_matter(text)["model-index"])[1]
+    assert [r.metric_value for r in results] == [63.86, 64.06, 48.44]
+    assert results[2].dataset_args == {"norm": "linf", "eps": 4 / 255, "attack": "apgd-ce"}
+
+
+def test_intervals_are_wilsons():
+    """The ends are the p that lie 1.96 of their own standard deviations from the observed share (Wilson 1927)."""
+    text = card(replace(get("resnet50_linf_eps4"), measured=(MEASURED,)))
+    low, high = (float(p) / 100 for p in re.search(r"Wilson interval ([\d.]+)-([\d.]+);", text).groups())
+    for p in (low, high):
+        assert abs(31 / 64 - p) / math.sqrt(p * (1 - p) / 64) == pytest.approx(1.96, abs=2e-3)
+    assert low < 31 / 64 < high
+
+
+def test_the_hubs_library_keeps_every_figures_arguments():
+    """It merges results that differ in the dataset's arguments only; the metric's own arguments must survive that."""
+    text = card(replace(get("resnet50_linf_eps4"), measured=(MEASURED,)))
+    data = ModelCard(text).data
+    assert (data.license, data.library_name, data.model_name) == ("mit", "timm", "resnet50_linf_eps4")
+    saved = eval_results_to_model_index(data.model_name, data.eval_results)
+    metrics = [metric for result in saved[0]["results"] for metric in result["metrics"]]
+    assert [(m["value"], m["args"]["attack"]) for m in metrics] == [(63.86, "none"), (48.44, "apgd-ce")]
+
+
+@pytest.mark.parametrize("recipe", sorted({row["recipe"] for row in TOML["collection"].values()}))
+def test_recipe_in_words_agrees_with_the_recipe(recipe):
+    name = next(n for n in list_models() if get(n).recipe == recipe and get(n).eps)
+    text, values = card(get(name)), recipe_for(get(name))
+    assert values.attack_step_size == pytest.approx(2 / 3) and not values.random_start
+    for words in (
+        f"PGD with {values.attack_steps} steps", "2/3 eps from the image itself", f"momentum {values.momentum}",
+        f"batch {values.batch_size}", f"{values.epochs} epochs", f"weight decay {values.weight_decay:g}.",
+        f"learning rate {'up to ' if values.schedule == 'onecycle' else ''}{values.lr}",
+    ):  # fmt: skip
+        assert words in text, words
+    assert ("Nesterov" in text) == values.nesterov
+    assert (f"divided by 10 every {values.step_epochs} epochs" in text) == (values.schedule == "step")
