@@ -37,7 +37,7 @@ $(BIN)/python:
 	touch $@ .venv/demo.stamp
 
 .venv/peers.stamp: tests/peers/requirements.txt .venv/dev.stamp
-	$(BIN)/python -m pip install -q -r tests/peers/requirements.txt
+	$(BIN)/python -m pip install -q --no-deps -r tests/peers/requirements.txt
 	touch $@
 
 clean:

@@ -17,7 +17,8 @@ _RECIPES = {
     "salman2020": (
         _PGD,
         "SGD with momentum 0.9, batch 512, 90 epochs, learning rate 0.1 divided by 10 every 30 epochs, weight decay "
-        "0.0001. As described by the authors; not run again here.",
+        "0.0001. Known from upstream's readers, not from a "
+        "published log; not run again here.",
     ),
     "cifar10_short": (
         _PGD,

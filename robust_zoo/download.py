@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 from robust_zoo.cache import local_directories, sha256_of
 from robust_zoo.errors import Unavailable, VerificationFailed, ZooError
-from robust_zoo.rows import DATA, Checkpoint
 from robust_zoo.http import SourceFailed, head
+from robust_zoo.rows import DATA, Checkpoint
 from robust_zoo.transport import Expected, WrongBytes, download
 
 _log = logging.getLogger(__name__)
@@ -58,7 +58,9 @@ def mirrors() -> tuple[str, ...]:
     return tuple(base for base in re.split(r"[\s,]+", os.environ.get("ROBUST_ZOO_MIRRORS", "")) if base)
 
 
-def plan(checkpoint: Checkpoint, *, directories: Sequence[Path], extra_mirrors: Sequence[str], offline: bool) -> tuple[Source, ...]:
+def plan(
+    checkpoint: Checkpoint, *, directories: Sequence[Path], extra_mirrors: Sequence[str], offline: bool
+) -> tuple[Source, ...]:
     """The sources of a checkpoint, in the order in which they are tried."""
     if checkpoint.bundled:
         return (Source("bundled", str(DATA / checkpoint.file)),)
@@ -153,7 +155,12 @@ def fetch(
             label = f"{checkpoint.file} from {source.kind}" if progress else ""
             found, _ = download(source.location, part, Expected(sha256, size, limit), headers=headers, label=label)
             if failures or wrong:
-                _log.warning("%s was served by %s, after %d other sources failed", checkpoint.file, source.location, len(failures + wrong))
+                _log.warning(
+                    "%s was served by %s, after %d other sources failed",
+                    checkpoint.file,
+                    source.location,
+                    len(failures + wrong),
+                )
             return Fetched(part, found, state, source.location, temporary=True)
         except SourceFailed as error:
             failures.append((source, str(error)))
@@ -197,13 +204,17 @@ def _failure(
             next=f"robust-zoo info {checkpoint.name}   shows where this hash comes from",
         )
     if any("no sha256 is known" in cause for _, cause in failures):
-        following = f"go online, so that the hub can declare it; or robust-zoo download {checkpoint.name} --allow-unverified"
+        following = (
+            f"go online, so that the hub can declare it; or robust-zoo download {checkpoint.name} --allow-unverified"
+        )
     elif offline:
         following = f"online: robust-zoo download {checkpoint.name} (about {checkpoint.approximate_size / 1e6:,.0f} MB)"
     else:
         following = f"robust-zoo download {checkpoint.name}   tries again and resumes; ROBUST_ZOO_MIRRORS adds sources"
     return Unavailable(
-        f"{checkpoint.name} is not cached, and offline mode is on" if offline else f"no source could serve {checkpoint.name}",
+        f"{checkpoint.name} is not cached, and offline mode is on"
+        if offline
+        else f"no source could serve {checkpoint.name}",
         model=model,
         source=tried or "the cache and ROBUST_ZOO_PATH",
         expected=f"{checkpoint.file}" + (f" with sha256 {sha256}" if sha256 else ""),

@@ -85,7 +85,7 @@ def _resolve(name: str, *, needs_row: bool) -> tuple[Checkpoint | None, Architec
 
 
 def _pretrained_cfg(network: Architecture, row: Checkpoint | None, given: Any) -> dict[str, Any]:
-    """The architecture's cfg (first convolution, classifier), without its own weights, under the row's preprocessing."""
+    """The architecture's cfg (first convolution, classifier) under the row's preprocessing; no address of weights."""
     if isinstance(given, str):
         raise UsageError(
             f"pretrained_cfg={given!r}: a tag names other weights than the checkpoint's",
@@ -129,7 +129,7 @@ def _warn_of_changes(name: str, cfg: dict[str, Any], num_classes: int | None, in
 
 
 def _build_exact(network: Architecture, weights: Path, kwargs: dict[str, Any]) -> nn.Module:
-    """Nothing to adapt: a model without storage takes the file's tensors as they are, so nothing is initialised twice."""
+    """Nothing to adapt: a model without storage takes the file's tensors as they are, nothing is initialised twice."""
     with torch.device("meta"):
         model = architectures.build(network.timm, **kwargs)
     model.load_state_dict(load_file(weights), strict=True, assign=True)

@@ -11,6 +11,7 @@ import os
 import struct
 import tempfile
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,14 +89,16 @@ def read_table(path: Path) -> dict[str, dict]:
         table = json.loads(text)
         entries = [entry for name, entry in table.items() if name != "__metadata__"]
         spans = sorted(tuple(entry["data_offsets"]) for entry in entries)
-        contiguous = all(a[1] == b[0] for a, b in zip(spans, spans[1:], strict=False))
+        contiguous = all(a[1] == b[0] for a, b in pairwise(spans))
         covers = not spans or (spans[0][0] == 0 and spans[-1][1] == size - 8 - length)
         metadata = table.get("__metadata__", {})
         strings = all(isinstance(v, str) for v in metadata.values())
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise _malformed(path, "a JSON table of tensors", f"{type(error).__name__}: {error}") from None
     if not (contiguous and covers and strings):
-        raise _malformed(path, f"tensors that fill the {size - 8 - length:,} bytes after the header", f"spans {spans[-3:]}")
+        raise _malformed(
+            path, f"tensors that fill the {size - 8 - length:,} bytes after the header", f"spans {spans[-3:]}"
+        )
     return table
 
 

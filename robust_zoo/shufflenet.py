@@ -1,4 +1,4 @@
-"""ShuffleNetV2 (Ma et al. 2018) in timm's manner; its state-dict keys are torchvision's, so those weights fit as they are."""
+"""ShuffleNetV2 (Ma et al. 2018) in timm's manner; its state-dict keys are torchvision's, so those weights fit."""
 
 # No postponed annotations here: torch.fx writes them into the code that TorchScript then reads.
 from typing import Any
@@ -13,13 +13,15 @@ _STAGES = ("stage2", "stage3", "stage4")
 _TAPS = ("conv1", "maxpool", *_STAGES)  # where intermediate features are taken, at strides 2, 4, 8, 16, 32
 
 
-def _conv_norm(in_chs: int, out_chs: int, kernel: int = 1, stride: int = 1, groups: int = 1, **dd: Any) -> list[nn.Module]:
+def _conv_norm(
+    in_chs: int, out_chs: int, kernel: int = 1, stride: int = 1, groups: int = 1, **dd: Any
+) -> list[nn.Module]:
     conv = nn.Conv2d(in_chs, out_chs, kernel, stride, kernel // 2, groups=groups, bias=False, **dd)
     return [conv, nn.BatchNorm2d(out_chs, **dd)]
 
 
 class ShuffleUnit(nn.Module):
-    """Two branches, concatenated and shuffled (figure 3 c, d): the first is the identity unless the unit downsamples."""
+    """Two branches, concatenated and shuffled (figure 3 c, d): the first is the identity unless this downsamples."""
 
     def __init__(self, in_chs: int, out_chs: int, stride: int, **dd: Any) -> None:
         super().__init__()
@@ -28,7 +30,9 @@ class ShuffleUnit(nn.Module):
         self.branch1 = nn.Sequential()
         if stride > 1:
             self.branch1 = nn.Sequential(
-                *_conv_norm(in_chs, in_chs, 3, stride, in_chs, **dd), *_conv_norm(in_chs, half, **dd), nn.ReLU(inplace=True)
+                *_conv_norm(in_chs, in_chs, 3, stride, in_chs, **dd),
+                *_conv_norm(in_chs, half, **dd),
+                nn.ReLU(inplace=True),
             )
         self.branch2 = nn.Sequential(
             *_conv_norm(in_chs if stride > 1 else half, half, **dd),
@@ -177,4 +181,3 @@ def _tap_indices(indices: int | list[int] | None) -> list[int]:
     if not chosen or min(chosen) < 0 or max(chosen) >= n:
         raise ValueError(f"feature indices {indices} are outside the {n} features")
     return chosen
-

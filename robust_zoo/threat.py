@@ -34,9 +34,7 @@ class ThreatModel:
 
     def __post_init__(self) -> None:
         if self.norm not in NORMS:
-            raise UsageError(
-                f"unknown norm {self.norm!r}", expected=" or ".join(NORMS), actual=repr(self.norm)
-            )
+            raise UsageError(f"unknown norm {self.norm!r}", expected=" or ".join(NORMS), actual=repr(self.norm))
         if not 0 <= self.eps < float("inf"):
             raise UsageError("eps must be a number >= 0", expected="eps >= 0", actual=repr(self.eps))
         if self.norm == "linf" and self.eps > 1:
@@ -96,7 +94,7 @@ def is_fraction(value: float | str) -> bool:
 def _ambiguous(eps: float) -> UsageError:
     return UsageError(
         f"Linf eps {eps:g} can be read two ways",
-        expected=f'"{eps:g}/255" (= {eps / 255:.6g} of the [0, 1] range) or, if {eps:g} of the [0, 1] range is meant, "{eps:g}/1"',
+        expected=f'"{eps:g}/255" (= {eps / 255:.6g} of the [0, 1] range), or "{eps:g}/1" if that much of it is meant',
         actual=f"{eps:g}",
         next=f"write the fraction out: eps={eps:g}/255, or --eps {eps:g}/255 on the command line",
     )

@@ -38,7 +38,9 @@ class Expected:
     limit: int
 
 
-def download(url: str, part: Path, expected: Expected, *, headers: Mapping[str, str], label: str = "") -> tuple[str, int]:
+def download(
+    url: str, part: Path, expected: Expected, *, headers: Mapping[str, str], label: str = ""
+) -> tuple[str, int]:
     """Streams `url` into `part`, going on where an earlier try stopped; returns (sha256, bytes).
 
     label: shown on the progress bar on stderr; none when empty. Without an expected hash nothing is resumed.
@@ -68,9 +70,7 @@ def download(url: str, part: Path, expected: Expected, *, headers: Mapping[str, 
     raise SourceFailed(f"the connection broke {_CUTS} times")
 
 
-def _transfer(
-    url: str, part: Path, expected: Expected, headers: Mapping[str, str], label: str
-) -> tuple[str, int]:
+def _transfer(url: str, part: Path, expected: Expected, headers: Mapping[str, str], label: str) -> tuple[str, int]:
     import requests
     from tqdm import tqdm
 
@@ -88,7 +88,9 @@ def _transfer(
                 have = 0
             digest = _hash_of(part) if have else hashlib.sha256()
             _check_space(part, total or expected.limit, have)
-            bar = tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=label, disable=not label, file=sys.stderr)
+            bar = tqdm(
+                total=total, initial=have, unit="B", unit_scale=True, desc=label, disable=not label, file=sys.stderr
+            )
             with part.open("ab" if have else "wb") as file, bar:
                 size = have
                 for chunk in _body(response, first=not have):

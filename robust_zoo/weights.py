@@ -1,4 +1,4 @@
-"""From a row to a verified safetensors file: the cache, else fetch and convert. Torch runs only in the conversion's child."""
+"""From a row to a verified safetensors file: the cache, else fetch and convert. Torch runs in a child only."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ def ensure(
     if found := _cached(checkpoint, (root, *local_directories()), allow_unverified):
         return found
     with cache.lock(root, checkpoint.name) as alone:
-        if found := _cached(checkpoint, (root,), allow_unverified, heal=not offline):  # another process may have been first
+        if found := _cached(
+            checkpoint, (root,), allow_unverified, heal=not offline
+        ):  # another process may have been first
             return found
         fetched = fetch(
             checkpoint,
@@ -76,7 +78,7 @@ def ensure(
 def _cached(
     checkpoint: Checkpoint, roots: Sequence[Path], allow_unverified: bool, *, heal: bool = True
 ) -> Weights | None:
-    """A sound copy in one of the caches. A damaged one is skipped, or raised when nothing better can be had (heal=False)."""
+    """A sound copy in one of the caches. A damaged one is skipped; raised if nothing better can be had (not heal)."""
     for root in roots:
         try:
             receipt = cache.verified(checkpoint, root)

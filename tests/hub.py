@@ -100,7 +100,15 @@ class _Handler(BaseHTTPRequestHandler):
     def answer(self, head: bool) -> None:
         hub, parts = self.server.hub, self.path.split("?")[0].strip("/").split("/")
         file = parts[-1]
-        where = "mirror" if parts[0] == "mirror" else "bytes" if self.server.origin == "b" else "head" if head else "resolve"
+        where = (
+            "mirror"
+            if parts[0] == "mirror"
+            else "bytes"
+            if self.server.origin == "b"
+            else "head"
+            if head
+            else "resolve"
+        )
         self.request_seen = Request(self.command, where, file, dict(self.headers))
         hub.requests.append(self.request_seen)
         fault = hub.take(file, where) or Fault("")
@@ -153,31 +161,32 @@ class _Handler(BaseHTTPRequestHandler):
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         self.reply(206 if start else 200, body, headers, fault)
 
-    def reply(self, status: int, body: bytes, headers: dict[str, str], fault: Fault = Fault("")) -> None:
+    def reply(self, status: int, body: bytes, headers: dict[str, str], fault: Fault | None = None) -> None:
+        kind = fault.kind if fault else ""
         self.request_seen.status = status
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
-        if fault.kind == "nolength":
+        if kind == "nolength":
             self.close_connection = True
             self.send_header("Connection", "close")
         else:
-            lie = 1000 if fault.kind == "lyinglength" else 0
+            lie = 1000 if kind == "lyinglength" else 0
             self.send_header("Content-Length", str(len(body) + lie))
         self.end_headers()
         if self.command == "HEAD":
             return
-        stop = len(body) // 2 if fault.kind in ("cut", "rst", "stall") else len(body)
+        stop = len(body) // 2 if kind in ("cut", "rst", "stall") else len(body)
         for offset in range(0, stop, 1 << 16):
             chunk = body[offset : min(offset + (1 << 16), stop)]
             self.wfile.write(chunk)
             self.request_seen.sent += len(chunk)
             time.sleep(self.server.hub.delay)
-        if fault.kind == "stall":
-            time.sleep(float(fault.value or 3))
-        if fault.kind == "rst":
+        if kind == "stall":
+            time.sleep(float((fault.value if fault else "") or 3))
+        if kind == "rst":
             self.wfile.flush()
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
-        if fault.kind in ("cut", "stall", "rst", "lyinglength"):
+        if kind in ("cut", "stall", "rst", "lyinglength"):
             self.close_connection = True

@@ -13,7 +13,9 @@ SMALL = ("shufflenet_v2_x1_0", "resnet18_x0_25", "resnet10_x0_5_s2")
 IMAGES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize(("name", "theirs"), [("shufflenet_v2_x1_0", "shufflenet"), ("wide_resnet50_4", "wide_resnet50_4")])
+@pytest.mark.parametrize(
+    ("name", "theirs"), [("shufflenet_v2_x1_0", "shufflenet"), ("wide_resnet50_4", "wide_resnet50_4")]
+)
 def test_same_keys_and_logits_as_torchvision(name, theirs):
     reference = checkpoints.network(theirs)
     model = architectures.build(name).eval()

@@ -36,7 +36,9 @@ def best_in_box(images, weight, threat):
 
 
 @pytest.mark.parametrize("box_active", [False, True])
-@pytest.mark.parametrize("threat", [ThreatModel("l2", 0.5), ThreatModel("l2", 2.0), ThreatModel("linf", 8 / 255)], ids=str)
+@pytest.mark.parametrize(
+    "threat", [ThreatModel("l2", 0.5), ThreatModel("l2", 2.0), ThreatModel("linf", 8 / 255)], ids=str
+)
 def test_reaches_the_closed_form_optimum_on_a_linear_model(threat, box_active):
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(3, 8, 8, generator=generator, dtype=torch.float64)

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -156,9 +155,9 @@ def test_resumes_after_kill_9(hub, tmp_path):
     hub.files[FILE] = CONTENT
     hub.delay = 0.05
     script = (
-        "import sys; from dataclasses import replace; from robust_zoo.download import fetch; from robust_zoo.registry import get;"
-        f"from pathlib import Path; fetch(replace(get('resnet50_l2_eps3'), file={FILE!r}, sha256={SHA256!r}, size={len(CONTENT)}),"
-        f"Path({str(tmp_path)!r}), progress=False)"
+        "from dataclasses import replace; from robust_zoo.download import fetch; from robust_zoo.registry import get;"
+        f"from pathlib import Path; row = replace(get({PINNED.name!r}), file={FILE!r}, sha256={SHA256!r});"
+        f"fetch(replace(row, size={len(CONTENT)}), Path({str(tmp_path)!r}), progress=False)"
     )
     part = tmp_path / f"{FILE}.{SHA256[:12]}.part"
     for _ in range(3):

@@ -133,7 +133,14 @@ def test_a_users_own_checkpoint(tmp_path, kind, own_machine):
         assert torch.equal(again(images), expected)
         with pytest.warns(NewHeadWarning):
             head = robust_zoo.create_model("shufflenet", checkpoint_path=path, num_classes=5).eval()
-        assert torch.equal(head.forward_features(images), network.conv5(network.stage4(network.stage3(network.stage2(network.maxpool(network.conv1(images)))))))  # fmt: skip
+        assert torch.equal(head.forward_head(head.forward_features(images), pre_logits=True), _pooled(network, images))
+
+
+def _pooled(network, images):
+    features = network.maxpool(network.conv1(images))
+    for layer in (network.stage2, network.stage3, network.stage4, network.conv5):
+        features = layer(features)
+    return features.mean([2, 3])
 
 
 def test_a_users_own_classes_and_normaliser_are_read_from_the_file(tmp_path, monkeypatch):

@@ -33,8 +33,17 @@ def test_every_written_eps_reads_back(norm, thousandths):
 
 @pytest.mark.parametrize(
     ("value", "norm", "eps"),
-    [("4/255", "linf", 4 / 255), ("0.5/255", "linf", 0.5 / 255), (0.03, "linf", 0.03), ("0", "linf", 0), (3, "l2", 3)]
-    + [("0.5", "l2", 0.5), ("0.5/1", "linf", 0.5), (4, None, 4), (" 4 / 255 ", "linf", 4 / 255)],
+    [
+        ("4/255", "linf", 4 / 255),
+        ("0.5/255", "linf", 0.5 / 255),
+        (0.03, "linf", 0.03),
+        ("0", "linf", 0),
+        (3, "l2", 3),
+        ("0.5", "l2", 0.5),
+        ("0.5/1", "linf", 0.5),
+        (4, None, 4),
+        (" 4 / 255 ", "linf", 4 / 255),
+    ],
 )
 def test_parse(value, norm, eps):
     assert parse_eps(value, norm) == pytest.approx(eps)

@@ -26,9 +26,8 @@ TINY = replace(
 
 def tiny_model():
     torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, stride=2), nn.Flatten(), nn.Linear(392, 10)
-    )  # fmt: skip
+    first = [nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU()]
+    return nn.Sequential(*first, nn.Conv2d(8, 8, 3, stride=2), nn.Flatten(), nn.Linear(392, 10))
 
 
 def final_weights(out, recipe=TINY, **kwargs):
@@ -136,7 +135,9 @@ def test_every_row_has_a_recipe_that_agrees_with_it():
         assert (recipe.attack_steps, recipe.attack_step_size) == (3, pytest.approx(2 / 3))
 
 
-@pytest.mark.parametrize(("correct", "n", "low", "high"), [(8, 10, 49.02, 94.33), (0, 20, 0, 16.11), (20, 20, 83.89, 100)])
+@pytest.mark.parametrize(
+    ("correct", "n", "low", "high"), [(8, 10, 49.02, 94.33), (0, 20, 0, 16.11), (20, 20, 83.89, 100)]
+)
 def test_wilson_interval(correct, n, low, high):
     """Values computed with scipy.stats.binomtest(...).proportion_ci(method="wilson")."""
     assert Accuracy(correct, n).interval == pytest.approx((low, high), abs=0.01)

@@ -229,7 +229,8 @@ def test_an_unwritable_cache_is_a_storage_error(tmp_path):
 
 def test_many_processes_make_one_transfer(hub, sound, own_machine):
     hub.files[ROW.file] = sound[1]
-    code = f"from robust_zoo.weights import ensure; from robust_zoo.registry import get; print(ensure(get({ROW.name!r}), progress=False).sha256)"
+    code = "from robust_zoo.weights import ensure; from robust_zoo.registry import get;"
+    code += f"print(ensure(get({ROW.name!r}), progress=False).sha256)"
     children = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
     hashes = {child.communicate()[0].strip() for child in children}
     assert [child.returncode for child in children] == [0, 0, 0]

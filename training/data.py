@@ -53,7 +53,9 @@ def load_npz(path: Path, split: str) -> Images:
         with np.load(path) as file:
             images, labels = file[f"x_{split}"], file[f"y_{split}"]
     except (OSError, KeyError, ValueError) as error:
-        raise UsageError(f"cannot read {split} images", source=str(path), expected=expected, actual=str(error)) from None
+        raise UsageError(
+            f"cannot read {split} images", source=str(path), expected=expected, actual=str(error)
+        ) from None
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or len(images) != len(labels):
         found = f"images {images.dtype} {images.shape}, labels {labels.shape}"
         raise UsageError(f"not a dataset of {split} images", source=str(path), expected=expected, actual=found)

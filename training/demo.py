@@ -81,7 +81,9 @@ def table(shown: list[Shown]) -> str:
         how = f"adversarial, {s.checkpoint.threat}" if s.checkpoint.eps else "standard"
         lines.append(f"{s.checkpoint.name:<34}{s.clean.percent:>8.1f} %{s.robust.percent:>20.1f} %   {how}")
     low, high = shown[-1].robust.interval
-    lines.append(f"on {shown[0].clean.n} bundled CIFAR-10 test images; 95 % interval of the last figure {low:.0f}-{high:.0f} %")
+    lines.append(
+        f"on {shown[0].clean.n} bundled CIFAR-10 test images; 95 % interval of the last figure {low:.0f}-{high:.0f} %"
+    )
     return "\n".join(lines)
 
 

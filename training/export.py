@@ -60,10 +60,17 @@ def measure(model: nn.Module, checkpoint: Checkpoint, data: Images, sha256: str)
     """Clean and PGD-20 accuracy on `data`, at the trained radius (for eps 0: at the norm's usual one)."""
     threat = checkpoint.threat if checkpoint.eps else ThreatModel(checkpoint.norm, _USUAL_EPS[checkpoint.norm])
     pixels = PixelModel(model, checkpoint.preprocessing.mean, checkpoint.preprocessing.std)
-    common: dict[str, Any] = {"n": len(data), "data": f"{checkpoint.dataset} test", "weights_sha256": sha256, "code": code_version()}
+    common: dict[str, Any] = {
+        "n": len(data),
+        "data": f"{checkpoint.dataset} test",
+        "weights_sha256": sha256,
+        "code": code_version(),
+    }
     clean = pgd_accuracy(pixels, data, threat, steps=0, progress="clean accuracy")
     step_size = 2.5 * threat.eps / PGD_STEPS
-    robust = pgd_accuracy(pixels, data, threat, steps=PGD_STEPS, step_size=step_size, progress=f"PGD-{PGD_STEPS} {threat}")
+    robust = pgd_accuracy(
+        pixels, data, threat, steps=PGD_STEPS, step_size=step_size, progress=f"PGD-{PGD_STEPS} {threat}"
+    )
     return (
         Measurement(attack="none", correct=clean.correct, **common),
         Measurement(

@@ -111,7 +111,7 @@ def _save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, recipe
         torch.save(state, file)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def _restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe) -> int:

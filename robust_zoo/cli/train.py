@@ -7,8 +7,12 @@ import click
 
 @click.command("train")
 @click.argument("name")
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="An .npz with x_train, y_train, x_test, y_test.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The run's directory; an interrupted run goes on.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), required=True, help="An .npz with x_train, y_train, x_test, y_test."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="The run's directory; an interrupted run goes on."
+)
 @click.option(
     "--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True,
     help="auto: bf16 where the CPU multiplies it natively.",
