@@ -93,7 +93,7 @@ def read_table(path: Path) -> dict[str, dict]:
         covers = not spans or (spans[0][0] == 0 and spans[-1][1] == size - 8 - length)
         metadata = table.get("__metadata__", {})
         strings = all(isinstance(v, str) for v in metadata.values())
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise _malformed(path, "a JSON table of tensors", f"{type(error).__name__}: {error}") from None
     if not (contiguous and covers and strings):
         raise _malformed(

@@ -12,7 +12,7 @@ from robust_zoo.errors import UnknownCheckpoint, UsageError
 from robust_zoo.registry import get, get_architecture, list_models
 from robust_zoo.threat import NORMS
 
-CSV = list(csv.DictReader((Path(__file__).parent / "reference" / "salman2020.csv").open()))
+CSV = list(csv.DictReader((Path(__file__).parent / "reference" / "salman2020.csv").read_text().splitlines()))
 REVISION = "3f04ac96136001cfe402022100728124cbe3fac5"
 
 
