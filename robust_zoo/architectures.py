@@ -36,6 +36,7 @@ class CifarResNet(ResNet):
 
     width: channels are `width` x (64, 128, 256, 512).
     stem_stride: 1 keeps 32x32 features in the first stage; 2 costs a quarter.
+    output_stride: of the last stage, from 2 to 8 times stem_stride (the default); less dilates, as in timm.
     """
 
     def __init__(
@@ -45,21 +46,24 @@ class CifarResNet(ResNet):
         width: float = 1.0,
         stem_stride: int = 1,
         in_chans: int = 3,
+        output_stride: int = 32,
         **kwargs: Any,
     ) -> None:
         channels = tuple(int(width * c) for c in (64, 128, 256, 512))
         # timm fixes a plain stem at 64 channels; a deep stem has 2 x stem_width, so ask for one of the right
         # width and put the single convolution in its place before anything is trained or loaded.
         super().__init__(
-            block, layers, in_chans=in_chans, channels=channels, stem_type="deep", stem_width=channels[0] // 2, **kwargs
-        )
+            block, layers, in_chans=in_chans, channels=channels, stem_type="deep", stem_width=channels[0] // 2,
+            output_stride=min(32, output_stride * 4 // stem_stride), **kwargs,
+        )  # fmt: skip
         placement: dict[str, Any] = {"device": kwargs.get("device"), "dtype": kwargs.get("dtype")}
         stem = nn.Conv2d(in_chans, channels[0], 3, stride=stem_stride, padding=1, bias=False, **placement)
         nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
         self.conv1 = stem  # type: ignore[assignment]
         self.maxpool = nn.Identity()  # type: ignore[assignment]
-        for info, reduction in zip(self.feature_info, (1, 1, 2, 4, 8), strict=True):
-            info["reduction"] = reduction * stem_stride
+        for info in self.feature_info:  # timm counts from its own stem: 2 after the convolution, 4 after the max-pool
+            reduction: Any = info["reduction"]
+            info["reduction"] = max(reduction // 4, 1) * stem_stride
 
 
 def _cfg(**values: Any) -> dict[str, Any]:
@@ -122,7 +126,9 @@ def _builder(name: str) -> Callable[..., nn.Module]:
 
 
 def build(architecture: str, **kwargs: Any) -> nn.Module:
-    """A model of any architecture, ours or timm's; `kwargs` are those of `timm.create_model`.
+    """A model of any architecture, ours or timm's; it takes normalised images (B, C, H, W) and returns logits.
+
+    kwargs: those of `timm.create_model`, but `checkpoint_path` (robust_zoo.create_model reads files).
 
     Raises UnknownCheckpoint (exit code 4) naming the three closest architectures.
     """

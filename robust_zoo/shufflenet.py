@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.layers import create_classifier
+from timm.layers import SelectAdaptivePool2d
 from timm.models import checkpoint_seq
 from torch import nn
 
@@ -18,6 +18,12 @@ def _conv_norm(
 ) -> list[nn.Module]:
     conv = nn.Conv2d(in_chs, out_chs, kernel, stride, kernel // 2, groups=groups, bias=False, **dd)
     return [conv, nn.BatchNorm2d(out_chs, **dd)]
+
+
+def _head(in_chs: int, num_classes: int, pool_type: str, **dd: Any) -> tuple[SelectAdaptivePool2d, nn.Module]:
+    """What timm's create_classifier makes; that one takes a device and dtype in newer versions only."""
+    pool = SelectAdaptivePool2d(pool_type=pool_type, flatten=bool(pool_type))
+    return pool, nn.Linear(in_chs * pool.feat_mult(), num_classes, **dd) if num_classes else nn.Identity()
 
 
 class ShuffleUnit(nn.Module):
@@ -91,7 +97,7 @@ class ShuffleNetV2(nn.Module):
             for i, (tap, chs) in enumerate(zip(_TAPS, (stem, stem, *widths), strict=True))
         ]
         self.num_features = last
-        self.global_pool, self.fc = create_classifier(last, num_classes, pool_type=global_pool, **dd)
+        self.global_pool, self.fc = _head(last, num_classes, global_pool, **dd)
         self.head_hidden_size = last * self.global_pool.feat_mult()
 
     @torch.jit.ignore
@@ -110,8 +116,8 @@ class ShuffleNetV2(nn.Module):
         self.num_classes = num_classes
         pool_type = self.global_pool.pool_type if global_pool is None else global_pool
         like = next(self.parameters())
-        self.global_pool, self.fc = create_classifier(
-            self.num_features, num_classes, pool_type=pool_type, device=like.device, dtype=like.dtype
+        self.global_pool, self.fc = _head(
+            self.num_features, num_classes, pool_type, device=like.device, dtype=like.dtype
         )
         self.head_hidden_size = self.num_features * self.global_pool.feat_mult()
         self.global_pool.train(self.training)

@@ -1,9 +1,13 @@
 """The networks timm lacks, against torchvision's and against timm's own conventions."""
 
+import subprocess
+import sys
+
 import checkpoints
 import pytest
 import timm
 import torch
+from timm.models import group_parameters
 
 from robust_zoo import architectures
 from robust_zoo.errors import UnknownCheckpoint
@@ -25,6 +29,13 @@ def test_same_keys_and_logits_as_torchvision(name, theirs):
         assert torch.equal(model(IMAGES), reference(IMAGES))
 
 
+def test_the_shufflenet_starts_as_torchvisions():
+    reference = checkpoints.network("shufflenet", seed=3)
+    torch.manual_seed(3)
+    ours = dict(architectures.build("shufflenet_v2_x1_0").named_parameters())
+    assert all(torch.equal(ours[key], value) for key, value in reference.named_parameters())
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_features_have_the_announced_channels_and_strides(name):
     model = architectures.build(name, features_only=True).eval()
@@ -34,6 +45,38 @@ def test_features_have_the_announced_channels_and_strides(name):
     assert [64 // f.shape[2] for f in features] == model.feature_info.reduction()
     two = architectures.build(name, features_only=True, out_indices=(1, 3))
     assert two.feature_info.channels() == [model.feature_info.channels()[i] for i in (1, 3)]
+
+
+@pytest.mark.parametrize(
+    ("name", "output_stride", "strides"),
+    [("resnet18_x0_25", 4, [1, 1, 2, 4, 4]), ("resnet18_x0_25", 2, [1, 1, 2, 2, 2]),
+     ("resnet10_x0_5_s2", 8, [2, 2, 4, 8, 8])],
+)  # fmt: skip
+def test_dilated_features_have_the_stride_asked_for(name, output_stride, strides):
+    model = architectures.build(name, features_only=True, output_stride=output_stride).eval()
+    with torch.no_grad():
+        assert [64 // f.shape[2] for f in model(IMAGES)] == model.feature_info.reduction() == strides
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_pruned_model_keeps_its_features(name):
+    model = architectures.build(name).eval()
+    with torch.no_grad():
+        taps = model.forward_intermediates(IMAGES, intermediates_only=True)
+        early = model.forward_intermediates(IMAGES, indices=[2], stop_early=True, intermediates_only=True)
+        assert len(taps) == 5 and torch.equal(early[0], taps[2])
+        assert model.prune_intermediate_layers([2], prune_norm=True) == [2]
+        assert torch.equal(model.forward_features(IMAGES), taps[2])
+
+
+def test_the_shufflenets_parameters_fall_into_groups_by_depth():
+    """stem, 16 units, and what is left (conv5 and fc): what layer-wise decay and partial freezing go by."""
+    model = architectures.build("shufflenet_v2_x1_0")
+    groups = list(group_parameters(model, model.group_matcher()).values())
+    assert len(groups) == 18
+    assert groups[0] == ["conv1.0.weight", "conv1.1.weight", "conv1.1.bias"]
+    assert {key.split(".")[0] for key in groups[-1]} == {"conv5", "fc"}
+    assert len(group_parameters(model, model.group_matcher(coarse=True))) == 5
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -64,15 +107,17 @@ def test_checkpointed_gradients_are_the_same(name):
         model.set_grad_checkpointing(enable)
         images = IMAGES.clone().requires_grad_(True)
         model(images).square().sum().backward()
-        grads.append((images.grad, next(model.parameters()).grad.clone()))
-        model.zero_grad()
+        grads.append([images.grad, *(p.grad for p in model.parameters())])
+        model.zero_grad()  # sets None: the tensors above stay
     assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-6) for a, b in zip(*grads, strict=True))
 
 
-def test_dropout_and_scripting():
-    model = architectures.build("shufflenet_v2_x1_0", drop_rate=0.9).train()
-    pooled = model.forward_head(torch.ones(1, 1024, 2, 2), pre_logits=True)
-    assert 0.02 < (pooled != 0).float().mean() < 0.3
+@pytest.mark.parametrize("name", SMALL)
+def test_dropout_acts_before_the_classifier_and_in_training_only(name):
+    model = architectures.build(name, drop_rate=0.9)
+    features = torch.ones(8, model.num_features, 2, 2)
+    assert 0.02 < (model.train().forward_head(features, pre_logits=True) != 0).float().mean() < 0.3
+    assert torch.equal(model.eval().forward_head(features, pre_logits=True), features[:, :, 0, 0])
 
 
 def test_meta_device_has_the_same_shapes():
@@ -90,10 +135,15 @@ def test_size_of_the_cifar_family(name, parameters):
     assert sum(p.numel() for p in architectures.build(name).parameters()) == parameters
 
 
-def test_importing_and_building_register_nothing_and_registering_is_idempotent():
-    before = set(timm.list_models())
-    architectures.build("resnet18_x0_25")
-    assert set(timm.list_models()) == before
+def test_importing_and_building_register_nothing():
+    code = (
+        "import timm; before = timm.list_models(); from robust_zoo import architectures;"
+        "architectures.build('resnet18_x0_25'); assert timm.list_models() == before"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
+
+
+def test_registering_is_idempotent():
     architectures.register_architectures()
     names = set(timm.list_models())
     architectures.register_architectures()
@@ -102,8 +152,10 @@ def test_importing_and_building_register_nothing_and_registering_is_idempotent()
 
 
 def test_unknown_names_and_impossible_requests():
-    with pytest.raises(UnknownCheckpoint, match="resnet50") as error:
-        architectures.build("resnet5O")
-    assert error.value.exit_code == 4
+    with pytest.raises(UnknownCheckpoint) as error:
+        architectures.build("shuflenet_v2_x1_0")
+    assert error.value.exit_code == 4 and error.value.actual == "'shuflenet_v2_x1_0'"
+    closest = error.value.expected.partition("closest: ")[2].split(", ")
+    assert closest[0] == "shufflenet_v2_x1_0" and len(closest) == 3
     with pytest.raises(ValueError, match="output_stride"):
         architectures.build("shufflenet_v2_x1_0", output_stride=16)
