@@ -17,13 +17,15 @@ from typing import Any
 import checkpoints
 import pytest
 import torch
+from hub import Hub
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from robust_zoo import architectures, create_model, pixel_model
 from robust_zoo.convert import convert
+from robust_zoo.errors import VerificationFailed
 from robust_zoo.normalize import PixelModel
-from robust_zoo.registry import get_architecture
+from robust_zoo.registry import get, get_architecture
 
 # robustness is from 2020 and warns in many ways.
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]
@@ -152,3 +154,21 @@ def test_create_model_takes_the_file_as_it_is(robustness: Any, tmp_path: Path) -
     images = torch.rand(2, 3, 224, 224)
     ours = pixel_model(create_model("resnet18", checkpoint_path=file))
     _compare(_logits(ours, images), _logits(model, images), "resnet18 (create_model)")
+
+
+def test_from_the_hub_to_logits_then_offline(
+    robustness: Any, tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row whose hash only the hub declares, from an empty cache; then without the hub. A pinned row refuses the file."""
+    model, file = _train(robustness, _network(robustness, "resnet50", "own"), tmp_path)
+    images = torch.rand(2, 3, 224, 224)
+    theirs = _logits(model, images)
+    hub.files = {get(name).file: file.read_bytes() for name in ("resnet50_l2_eps0_25", "resnet50_l2_eps0_5")}
+    ours = _logits(pixel_model(create_model("resnet50_l2_eps0_25")), images)
+    _compare(ours, theirs, "resnet50 (through the hub)")
+    with pytest.raises(VerificationFailed):
+        create_model("resnet50_l2_eps0_5")
+    asked = len(hub.requests)
+    monkeypatch.setenv("ROBUST_ZOO_OFFLINE", "1")
+    assert torch.equal(_logits(pixel_model(create_model("resnet50_l2_eps0_25")), images), ours)
+    assert len(hub.requests) == asked
