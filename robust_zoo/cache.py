@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import IO
 
-from robust_zoo.errors import StorageError, VerificationFailed
+from robust_zoo.errors import VerificationFailed, cannot_write
 from robust_zoo.rows import Checkpoint
 
 LOCK_PATIENCE = 60.0  # seconds without any growth after which another process' lock counts as stale
@@ -196,13 +196,7 @@ def storage(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(
-            f"cannot write {path.parent}",
-            source=str(path),
-            expected="a writable directory with free space",
-            actual=f"{type(error).__name__}: {error.strerror or error}",
-            next="set ROBUST_ZOO_CACHE to a directory you can write to, or pass --cache-dir",
-        ) from error
+        raise cannot_write(path, error) from error
 
 
 def entries(root: Path) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class ZooError(Exception):
     """Base of all errors raised on purpose.
@@ -65,6 +67,17 @@ class StorageError(ZooError):
     """The local disk refused: no space, no permission, no home."""
 
     exit_code = 5
+
+
+def cannot_write(path: Path, error: OSError) -> StorageError:
+    """The StorageError for a file of the cache that the disk refused."""
+    return StorageError(
+        f"cannot write {path.parent}",
+        source=str(path),
+        expected="a writable directory with free space",
+        actual=f"{type(error).__name__}: {error.strerror or error}",
+        next="set ROBUST_ZOO_CACHE to a directory you can write to, or pass --cache-dir",
+    )
 
 
 class Refused(ZooError):

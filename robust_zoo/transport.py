@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from robust_zoo.errors import StorageError
+from robust_zoo.errors import StorageError, cannot_write
 from robust_zoo.http import SourceFailed, get
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def download(
             sha256, size = _transfer(url, part, expected, headers, label)
         except (requests.exceptions.RequestException, OSError) as error:
             if isinstance(error, OSError) and not isinstance(error, requests.exceptions.RequestException):
-                raise _no_storage(part, error) from error
+                raise cannot_write(part, error) from error
             grown = part.stat().st_size - resumed if part.exists() else 0
             if grown > 0 and attempt < _CUTS - 1 and expected.sha256:
                 continue
@@ -146,16 +146,6 @@ def _check_space(part: Path, total: int, have: int) -> None:
             actual=f"{free:,} bytes free",
             next="make room (robust-zoo cache prune), or set ROBUST_ZOO_CACHE to another disk",
         )
-
-
-def _no_storage(part: Path, error: OSError) -> StorageError:
-    return StorageError(
-        f"cannot write {part.name}",
-        source=str(part),
-        expected="a writable directory with free space",
-        actual=f"{type(error).__name__}: {error.strerror or error}",
-        next="set ROBUST_ZOO_CACHE to a directory you can write to, or pass --cache-dir",
-    )
 
 
 def _cause(error: BaseException) -> str:

@@ -42,7 +42,8 @@ class Recipe:
 _NONE = ThreatModel("l2", 0.0)
 
 BASES: dict[str, Recipe] = {
-    # Salman et al. 2020, appendix A.1 and upstream's README: PGD-3, step 2/3 eps, attack in eval mode.
+    # Salman et al. 2020: PGD-3, step 2/3 eps, SGD; attack in eval mode and augmentation as in robustness' code. The
+    # numbers are handed down by upstream's readers; no log of a published training was at hand to check them.
     "salman2020": Recipe(
         architecture="", dataset="imagenet", threat=_NONE, epochs=90, batch_size=512, lr=0.1, schedule="step",
         augment="robustness",

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from robust_zoo.errors import StorageError, UnknownCheckpoint, UsageError, VerificationFailed
+from robust_zoo.cli.describe import require_directory
+from robust_zoo.errors import UnknownCheckpoint, UsageError, VerificationFailed
 from robust_zoo.registry import get, get_architecture
 
 
@@ -83,8 +84,4 @@ def _check_paths(file: Path, output: Path, force: bool) -> None:
             f"{output} is {actual}", source=str(output), expected="a new file", actual=actual,
             next="name another file with -o" if is_source or output.is_dir() else "add --force to replace it",
         )  # fmt: skip
-    if not output.parent.is_dir():
-        raise StorageError(
-            f"no such directory: {output.parent}", source=str(output), expected="an existing directory",
-            actual="nothing there", next=f"mkdir -p {output.parent}",
-        )  # fmt: skip
+    require_directory(output)

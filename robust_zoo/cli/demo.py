@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from robust_zoo.errors import StorageError, UsageError
+from robust_zoo.cli.describe import require_directory
+from robust_zoo.errors import UsageError
 
 
 @click.command("demo")
@@ -40,11 +41,7 @@ def command(output: Path, images: int) -> None:
             f"{output} is not a .png", source=str(output), expected="a path that ends in .png",
             actual=output.name, next=f"robust-zoo demo -o {output}.png",
         )  # fmt: skip
-    if not output.parent.is_dir():
-        raise StorageError(
-            f"no such directory: {output.parent}", source=str(output), expected="an existing directory",
-            actual="nothing there", next=f"mkdir -p {output.parent}",
-        )  # fmt: skip
+    require_directory(output)
     click.echo("loading torch and both models ...", err=True)
     from robust_zoo.training.demo import run_demo, table
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
 
-from robust_zoo.errors import UnknownCheckpoint
+from robust_zoo.errors import StorageError, UnknownCheckpoint
 from robust_zoo.registry import get, list_models
 from robust_zoo.rows import Checkpoint
 from robust_zoo.threat import written_eps
@@ -83,6 +84,18 @@ def size_text(row: Checkpoint) -> str:
 
 def count(n: int, noun: str = "checkpoint") -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def require_directory(output: Path) -> None:
+    """Says before the work that its result would have no place to go. Raises StorageError."""
+    if not output.parent.is_dir():
+        raise StorageError(
+            f"no such directory: {output.parent}",
+            source=str(output),
+            expected="an existing directory",
+            actual="nothing there",
+            next=f"mkdir -p {output.parent}",
+        )
 
 
 def select(names: Sequence[str]) -> list[Checkpoint]:

@@ -159,7 +159,7 @@ def test_create_model_takes_the_file_as_it_is(robustness: Any, tmp_path: Path) -
 def test_from_the_hub_to_logits_then_offline(
     robustness: Any, tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A row whose hash only the hub declares, from an empty cache; then without the hub. A pinned row refuses the file."""
+    """A row whose hash only the hub declares, from an empty cache; then offline. A pinned row refuses the file."""
     model, file = _train(robustness, _network(robustness, "resnet50", "own"), tmp_path)
     images = torch.rand(2, 3, 224, 224)
     theirs = _logits(model, images)
