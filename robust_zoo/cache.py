@@ -10,16 +10,17 @@ import hashlib
 import json
 import logging
 import os
+import stat
 import tempfile
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import IO
 
-from robust_zoo.errors import VerificationFailed, cannot_write
+from robust_zoo.errors import StorageError, VerificationFailed, cannot_write
 from robust_zoo.rows import Checkpoint
 
 LOCK_PATIENCE = 60.0  # seconds without any growth after which another process' lock counts as stale
@@ -47,15 +48,33 @@ class Receipt:
 def cache_root(cache_dir: str | Path | None = None) -> Path:
     """The cache's directory: the argument, ROBUST_ZOO_CACHE, or the platform's user cache. An empty value is unset."""
     if chosen := cache_dir or os.environ.get("ROBUST_ZOO_CACHE"):
-        return Path(chosen).expanduser()
+        return Path(os.path.expanduser(chosen))  # noqa: PTH111  (unlike Path's, it takes an unknown ~user as it is)
     from platformdirs import user_cache_path
 
     path = user_cache_path("robust_zoo", appauthor=False)
     if path.is_absolute():
         return path
-    fallback = Path(tempfile.gettempdir()) / "robust_zoo"
+    fallback = _private_temporary()
     warnings.warn(f"no home directory: weights are kept in {fallback}; set ROBUST_ZOO_CACHE to choose", stacklevel=2)
     return fallback
+
+
+def _private_temporary() -> Path:
+    """A directory of this user alone: in a shared one, others could plant weights with receipts that fit them."""
+    owner = os.getuid() if hasattr(os, "getuid") else None
+    path = Path(tempfile.gettempdir()) / ("robust_zoo" if owner is None else f"robust_zoo-{owner}")
+    with storage(path):
+        path.mkdir(mode=0o700, exist_ok=True)
+        found = path.lstat()
+    if owner is not None and (found.st_uid != owner or stat.S_ISLNK(found.st_mode) or found.st_mode & 0o022):
+        raise StorageError(
+            "no home directory, and the temporary one is not private",
+            source=str(path),
+            expected="a directory that only you can write to",
+            actual=f"owner {found.st_uid}, mode {stat.filemode(found.st_mode)}",
+            next="set ROBUST_ZOO_CACHE to a directory of your own",
+        )
+    return path
 
 
 def local_directories() -> tuple[Path, ...]:
@@ -84,7 +103,7 @@ def sha256_of(path: Path) -> str:
 def verified(checkpoint: Checkpoint, root: Path) -> Receipt | None:
     """The receipt of a cached file whose bytes were just hashed; None when it is not cached. Changes nothing.
 
-    Raises VerificationFailed when the file or its receipt is not what was promised.
+    Raises VerificationFailed when the file or its receipt is not what was promised, OSError when it can not be read.
     """
     path = weights_path(root, checkpoint.name)
     if not path.is_file():
@@ -159,7 +178,8 @@ def lock(root: Path, name: str) -> Iterator[bool]:
     path = root / "downloads" / f"{name}.lock"
     with storage(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
+        # never through a link, and never truncated
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644), "r+")
     with file:
         yield _acquire(file, path.parent, name)
 
@@ -181,13 +201,21 @@ def _acquire(file: IO[str], directory: Path, name: str) -> bool:
         if not told:
             _log.warning("waiting for another process that fetches %s", name)
             told = True
-        sizes = [(p.name, p.stat().st_size) for p in directory.glob("*.part") if p.exists()]
+        sizes = _sizes(directory)
         if sizes != seen:
             still_since, seen = time.monotonic(), sizes
         if time.monotonic() - still_since > LOCK_PATIENCE:
             _log.warning("%s is still locked, going on without the lock", name)
             return False
         time.sleep(0.2)
+
+
+def _sizes(directory: Path) -> dict[str, int]:
+    sizes = {}
+    for path in directory.glob("*.part"):
+        with suppress(FileNotFoundError):  # its download was just completed
+            sizes[path.name] = path.stat().st_size
+    return sizes
 
 
 @contextmanager

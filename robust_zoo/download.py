@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from robust_zoo.cache import local_directories, sha256_of
+from robust_zoo.cache import local_directories, sha256_of, storage
 from robust_zoo.errors import Unavailable, VerificationFailed, ZooError
 from robust_zoo.http import SourceFailed, head
 from robust_zoo.rows import DATA, Checkpoint
-from robust_zoo.transport import Expected, WrongBytes, download
+from robust_zoo.transport import Expected, WrongBytes, cause, download
 
 _log = logging.getLogger(__name__)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -77,7 +77,8 @@ def plan(
 def _hub_address(checkpoint: Checkpoint) -> str:
     from huggingface_hub import hf_hub_url
 
-    endpoint = os.environ.get("HF_ENDPOINT") or None  # huggingface_hub itself reads it at import only
+    # huggingface_hub itself reads this once, at import, and takes an empty value for an address
+    endpoint = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
     collection = checkpoint.collection
     return hf_hub_url(collection.repo, checkpoint.file, revision=collection.revision, endpoint=endpoint)
 
@@ -97,8 +98,8 @@ def declared(checkpoint: Checkpoint) -> Declared:
 
     try:
         answer = head(_hub_address(checkpoint), _hub_headers())
-    except requests.RequestException as error:
-        raise SourceFailed(f"{type(error).__name__}: {str(error)[:160]}") from error
+    except (requests.RequestException, ValueError) as error:
+        raise SourceFailed(cause(error)) from error
     if answer.status_code >= 400:
         raise SourceFailed(f"HTTP {answer.status_code} {answer.reason}".strip())
     commit = answer.headers.get("x-repo-commit")
@@ -108,7 +109,7 @@ def declared(checkpoint: Checkpoint) -> Declared:
     if not _SHA256.fullmatch(etag):
         raise SourceFailed(f"declares no sha256 (ETag {etag!r})")
     size = answer.headers.get("x-linked-size", "")
-    return Declared(etag, int(size) if size.isdigit() else None)
+    return Declared(etag, int(size) if size.isdecimal() else None)
 
 
 def fetch(
@@ -149,8 +150,9 @@ def fetch(
             if source.kind in ("bundled", "local"):
                 return Fetched(*_take_local(source, sha256), state, source.location, temporary=False)
             limit = size or int(1.5 * checkpoint.approximate_size) + (10 << 20)
-            directory.mkdir(parents=True, exist_ok=True)
             part = directory / f"{checkpoint.file}.{(sha256 or 'unverified')[:12]}{unique}.part"
+            with storage(part):
+                directory.mkdir(parents=True, exist_ok=True)
             headers = _hub_headers() if source.kind == "hub" else {"User-Agent": "robust_zoo"}
             label = f"{checkpoint.file} from {source.kind}" if progress else ""
             found, _ = download(source.location, part, Expected(sha256, size, limit), headers=headers, label=label)
@@ -164,6 +166,8 @@ def fetch(
             return Fetched(part, found, state, source.location, temporary=True)
         except SourceFailed as error:
             failures.append((source, str(error)))
+        except OSError as error:  # of a local file; a disk that refuses a download is a StorageError
+            failures.append((source, f"can not be read: {error.strerror or error}"))
         except WrongBytes as error:
             wrong.append((source, f"sha256 {error.sha256} ({error.size:,} bytes)"))
     raise _failure(checkpoint, sha256, state, wrong, failures, offline=offline)

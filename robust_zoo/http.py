@@ -52,19 +52,20 @@ def head(url: str, headers: Mapping[str, str]) -> requests.Response:
     import requests
 
     with requests.Session() as session:
-        return session.head(url, headers=dict(headers), allow_redirects=False, timeout=_timeout(), auth=_keep_headers)
+        return _patient(session, url, headers, "HEAD")
 
 
 def _timeout() -> tuple[float, float]:
     return CONNECT_TIMEOUT, READ_TIMEOUT
 
 
-def _patient(session: requests.Session, url: str, headers: Mapping[str, str]) -> requests.Response:
+def _patient(session: requests.Session, url: str, headers: Mapping[str, str], method: str = "GET") -> requests.Response:
     """One request; server errors are tried twice more, 429 and 408 once after their Retry-After (<= 30 s)."""
     for attempt in range(3):
         # trust_env stays on, so proxies work; requests would take a password from ~/.netrc, so credentials are explicit
-        response = session.get(
-            url, headers=dict(headers), stream=True, allow_redirects=False, timeout=_timeout(), auth=_keep_headers
+        response = session.request(
+            method, url, stream=True, allow_redirects=False, auth=_keep_headers,
+            headers=dict(headers), timeout=_timeout(),
         )  # fmt: skip
         if response.status_code in (408, 429) and attempt == 0:
             wait = _retry_after(response)
@@ -107,4 +108,4 @@ def _origin(url: str) -> tuple[str, str]:
 def _range_start(response: requests.Response) -> int | None:
     unit, _, rest = response.headers.get("content-range", "").partition(" ")
     start = rest.partition("-")[0]
-    return int(start) if unit == "bytes" and start.isdigit() else None
+    return int(start) if unit == "bytes" and start.isdecimal() else None

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
+from robust_zoo.cache import sha256_of
 from robust_zoo.errors import StorageError, cannot_write
 from robust_zoo.http import SourceFailed, get
 
 if TYPE_CHECKING:
     import requests
 
+_log = logging.getLogger(__name__)
 _CUTS = 5  # resumes at one source that make progress
 _CHUNK = 1 << 16  # bytes; what arrived of a chunk that is cut is lost, so not more
 
@@ -44,55 +49,60 @@ def download(
     """Streams `url` into `part`, going on where an earlier try stopped; returns (sha256, bytes).
 
     label: shown on the progress bar on stderr; none when empty. Without an expected hash nothing is resumed.
+    What is on the disk is hashed again at the end: where locks lie, another process may have written there too.
 
     Raises SourceFailed, WrongBytes or StorageError; after WrongBytes the part is gone, otherwise it is kept.
     """
     import requests
 
-    if expected.sha256 is None:
+    if expected.sha256 is None or part.is_symlink():
         part.unlink(missing_ok=True)
     for attempt in range(_CUTS):
-        resumed = part.stat().st_size if part.exists() else 0
+        resumed = _size(part)
         try:
             sha256, size = _transfer(url, part, expected, headers, label)
-        except (requests.exceptions.RequestException, OSError) as error:
-            if isinstance(error, OSError) and not isinstance(error, requests.exceptions.RequestException):
-                raise cannot_write(part, error) from error
-            grown = part.stat().st_size - resumed if part.exists() else 0
-            if grown > 0 and attempt < _CUTS - 1 and expected.sha256:
+            stored = sha256_of(part) if part.exists() else None
+        except requests.exceptions.RequestException as error:
+            if _size(part) > resumed and attempt < _CUTS - 1 and expected.sha256:
                 continue
-            raise SourceFailed(_cause(error)) from error
+            raise SourceFailed(cause(error)) from error
+        except OSError as error:
+            raise cannot_write(part, error) from error
+        except ValueError as error:  # a length that is no number, an address that is none
+            raise SourceFailed(f"malformed answer: {error}") from error
         if expected.sha256 in (None, sha256):
-            return sha256, size
-        part.unlink()
+            if stored == sha256:
+                return sha256, size
+            continue
+        part.unlink(missing_ok=True)
         if not resumed:  # else: the earlier part may be of another file; once more from the start
             raise WrongBytes(sha256, size)
-    raise SourceFailed(f"the connection broke {_CUTS} times")
+    raise SourceFailed(f"no whole file in {_CUTS} attempts")
 
 
 def _transfer(url: str, part: Path, expected: Expected, headers: Mapping[str, str], label: str) -> tuple[str, int]:
     import requests
     from tqdm import tqdm
 
-    have = part.stat().st_size if part.exists() else 0
+    have = _size(part)
     if have > expected.limit:
         part.unlink()
         have = 0
     if have and have == expected.size:  # whole, but its process ended before the rename
-        return _hash_of(part).hexdigest(), have
+        return sha256_of(part), have
     with requests.Session() as session:
+        session.hooks["response"] = [partial(_compare_declared, expected)]
         response = get(session, url, headers, have)
         with response:
             total = _total(response, have, expected)
             if response.status_code != 206:
                 have = 0
-            digest = _hash_of(part) if have else hashlib.sha256()
             _check_space(part, total or expected.limit, have)
             bar = tqdm(
                 total=total, initial=have, unit="B", unit_scale=True, desc=label, disable=not label, file=sys.stderr
             )
-            with part.open("ab" if have else "wb") as file, bar:
-                size = have
+            with _open(part) as file, bar:
+                digest, size = _hash_of(file, have), have
                 for chunk in _body(response, first=not have):
                     size += len(chunk)
                     if size > expected.limit:
@@ -100,10 +110,11 @@ def _transfer(url: str, part: Path, expected: Expected, headers: Mapping[str, st
                     file.write(chunk)
                     digest.update(chunk)
                     bar.update(len(chunk))
+                if total is not None and size != total:
+                    raise requests.exceptions.ConnectionError(f"cut after {size:,} of {total:,} bytes")
+                file.truncate()
                 file.flush()
                 os.fsync(file.fileno())
-    if total is not None and size != total:
-        raise requests.exceptions.ConnectionError(f"cut after {size:,} of {total:,} bytes")
     return digest.hexdigest(), size
 
 
@@ -128,12 +139,38 @@ def _total(response: requests.Response, have: int, expected: Expected) -> int | 
     return total
 
 
-def _hash_of(part: Path) -> hashlib._Hash:
-    digest = hashlib.sha256()
-    with part.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
+def _size(part: Path) -> int:
+    try:
+        return part.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _open(part: Path) -> IO[bytes]:
+    """For writing at an offset: never through a link, and what is there stays until better bytes have arrived.
+
+    Neither appended to nor truncated: a part's name holds its file's hash, so two processes that write to it put the
+    same bytes at the same places.
+    """
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(part, flags, 0o644), "r+b")
+
+
+def _hash_of(file: IO[bytes], size: int) -> hashlib._Hash:
+    """The digest of the first `size` bytes; leaves the file positioned after them."""
+    digest, left = hashlib.sha256(), size
+    file.seek(0)
+    while chunk := file.read(min(left, 1 << 20)):
+        digest.update(chunk)
+        left -= len(chunk)
+    file.seek(size)
     return digest
+
+
+def _compare_declared(expected: Expected, response: requests.Response, *_: Any, **__: Any) -> None:
+    declared = response.headers.get("x-linked-etag", "").strip('"')
+    if expected.sha256 and re.fullmatch("[0-9a-f]{64}", declared) and declared != expected.sha256:
+        _log.warning("%s declares sha256 %s; %s is expected and decides", response.url, declared, expected.sha256)
 
 
 def _check_space(part: Path, total: int, have: int) -> None:
@@ -148,10 +185,11 @@ def _check_space(part: Path, total: int, have: int) -> None:
         )
 
 
-def _cause(error: BaseException) -> str:
+def cause(error: BaseException) -> str:
     """The innermost reason in one line: a TLS, DNS or proxy failure is named, not the wrapper around it."""
     text = type(error).__name__
-    proxy = " (a proxy variable is set)" if "Proxy" in text else ""
+    variables = [name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "all_proxy")]
+    proxy = f" (see {', '.join(sorted(variables))})" if "Proxy" in text else ""
     inner = getattr(error, "args", ())
     while inner and isinstance(inner[0], BaseException):
         error = inner[0]

@@ -87,6 +87,9 @@ def _cached(
                 raise
             _log.warning("%s", error)
             continue
+        except OSError as error:  # a site copy that this user may not read is as good as none
+            _log.warning("%s cannot be read: %s", weights_path(root, checkpoint.name), error)
+            continue
         if receipt and (allow_unverified or receipt.state != "unverified"):
             return Weights(weights_path(root, checkpoint.name), receipt.sha256, receipt.state, receipt.source)
     return None

@@ -8,7 +8,8 @@ import pytest
 from hub import Hub
 
 _VARIABLES = (
-    "ROBUST_ZOO_PATH", "ROBUST_ZOO_MIRRORS", "ROBUST_ZOO_OFFLINE", "HF_HUB_OFFLINE", "HF_TOKEN", "HF_ENDPOINT",
+    "ROBUST_ZOO_PATH", "ROBUST_ZOO_MIRRORS", "ROBUST_ZOO_OFFLINE", "HF_HUB_OFFLINE", "HF_TOKEN",
+    "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT",
     "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy",
 )  # fmt: skip
 

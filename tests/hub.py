@@ -1,13 +1,15 @@
 """A stand-in for the Hugging Face hub on 127.0.0.1: two origins, LFS redirects, and faults to order.
 
 Origin A answers `/{repo}/resolve/{revision}/{file}` as the hub does (commit, ETag, size, a redirect to origin B for
-the bytes); origin B serves the bytes. `/mirror/{file}` on B is a plain mirror. A fault belongs to a file's name and
+the bytes), and `/api/models/{repo}`, `.../revision/{revision}` and `.../tree/{revision}`, so that huggingface_hub's own
+clients work; origin B serves the bytes. `/mirror/{file}` on B is a plain mirror. A fault belongs to a file's name and
 is spent after `times` answers.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import socket
 import struct
 import threading
@@ -97,18 +99,15 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.answer(head=False)
 
+    def where(self, first: str, head: bool) -> str:
+        if first in ("mirror", "api"):
+            return first
+        return "bytes" if self.server.origin == "b" else "head" if head else "resolve"
+
     def answer(self, head: bool) -> None:
         hub, parts = self.server.hub, self.path.split("?")[0].strip("/").split("/")
         file = parts[-1]
-        where = (
-            "mirror"
-            if parts[0] == "mirror"
-            else "bytes"
-            if self.server.origin == "b"
-            else "head"
-            if head
-            else "resolve"
-        )
+        where = self.where(parts[0], head)
         self.request_seen = Request(self.command, where, file, dict(self.headers))
         hub.requests.append(self.request_seen)
         fault = hub.take(file, where) or Fault("")
@@ -126,11 +125,28 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(float(fault.value or 3))
             self.close_connection = True
             return None
+        if where == "api":
+            return self.api(parts[2:])
         if content is None:
             return self.reply(404, b"", {"X-Error-Code": "EntryNotFound"})
         if self.server.origin == "a":
             return self.resolve(file, content, head, fault)
         return self.serve(content, fault)
+
+    def api(self, parts: list[str]) -> None:
+        hub = self.server.hub
+        if parts[2:] and parts[3] != hub.revision:
+            return self.reply(404, b"", {"X-Error-Code": "RevisionNotFound"})
+        if parts[2:3] == ["tree"]:
+            answer: object = [
+                {"type": "file", "path": name, "size": len(content), "oid": "0" * 40, "lfs": {
+                    "oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}}
+                for name, content in hub.files.items()
+            ]  # fmt: skip
+        else:
+            siblings = [{"rfilename": name} for name in hub.files]
+            answer = {"id": "/".join(parts[:2]), "sha": hub.revision, "siblings": siblings}
+        self.reply(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
 
     def resolve(self, file: str, content: bytes, head: bool, fault: Fault) -> None:
         hub = self.server.hub
@@ -147,11 +163,11 @@ class _Handler(BaseHTTPRequestHandler):
             content = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
         elif fault.kind == "longer":
             content += b"more" * 1000
-        elif fault.kind == "disguised":  # an HTML page that does not say so
+        elif fault.kind == "disguised":  # an HTML page that does not say so; a login page knows no ranges either
             content = b"<html>" + content[6:]
         start = 0
         asked = self.headers.get("Range", "")
-        if asked.startswith("bytes=") and fault.kind != "norange":
+        if asked.startswith("bytes=") and fault.kind not in ("norange", "disguised"):
             start = int(asked[6:].partition("-")[0])
             if start >= len(content):
                 return self.reply(416, b"", {"Content-Range": f"bytes */{len(content)}"})
@@ -172,7 +188,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
         else:
             lie = 1000 if kind == "lyinglength" else 0
-            self.send_header("Content-Length", str(len(body) + lie))
+            self.send_header("Content-Length", fault.value if kind == "length" else str(len(body) + lie))
         self.end_headers()
         if self.command == "HEAD":
             return
@@ -188,5 +204,5 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
-        if kind in ("cut", "stall", "rst", "lyinglength"):
+        if kind in ("cut", "stall", "rst", "lyinglength", "length"):
             self.close_connection = True
