@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
-from robust_zoo.rows import Checkpoint, Measurement
+from robust_zoo.rows import Checkpoint, Measurement, load_recipes
 from robust_zoo.stats import wilson_interval
 from robust_zoo.threat import written_eps
 
 # dataset -> title, the hub's id, the split that accuracies are of
 _DATASETS = {"imagenet": ("ImageNet-1k", "imagenet-1k", "validation"), "cifar10": ("CIFAR-10", "cifar10", "test")}
-_PGD = "PGD with 3 steps of 2/3 eps from the image itself, attack in eval mode; "
-# recipe -> (how images were attacked, left out of standard training; how the weights were learnt)
-_RECIPES = {
-    "salman2020": (
-        _PGD,
-        "SGD with momentum 0.9, batch 512, 90 epochs, learning rate 0.1 divided by 10 every 30 epochs, weight decay "
-        "0.0001. Known from upstream's readers, not from a "
-        "published log; not run again here.",
-    ),
-    "cifar10_short": (
-        _PGD,
-        "SGD with Nesterov momentum 0.9, batch 128, 12 epochs, one-cycle learning rate up to 0.25, weight decay "
-        "0.0005.",
-    ),
-}
 _CITATIONS = {
     "arXiv:2007.08489": """
 ## Citation
@@ -42,8 +29,11 @@ _CITATIONS = {
 }
 
 
-def card(row: Checkpoint) -> str:
-    """The whole card: YAML front matter with a `model-index`, then Markdown. The same row gives the same text."""
+def card(row: Checkpoint, recipe: Mapping[str, Any] | None = None) -> str:
+    """The whole card: YAML front matter with a `model-index`, then Markdown. The same row gives the same text.
+
+    recipe: the values it was trained with, the row's named recipe when None.
+    """
     home, p = row.collection, row.preprocessing
     how, crop = "adversarially" if row.eps else "in the standard way", p.input_size[-1]
     paper = f" ([{home.paper}](https://arxiv.org/abs/{home.paper.partition(':')[2]}))" if home.paper else ""
@@ -93,7 +83,7 @@ model = torch.hub.load("OWNER/robust_zoo", "{row.name}")  # the same model
 
 ## Training
 
-{_training(row)}
+{_training(row, recipe or load_recipes()[row.recipe])}
 
 ## Weights
 
@@ -140,10 +130,35 @@ def _name(m: Measurement) -> str:
     return "clean accuracy" if m.attack == "none" else attacked
 
 
-def _training(row: Checkpoint) -> str:
-    attack, learning = _RECIPES[row.recipe]
-    text = f"Recipe `{row.recipe}`: {attack if row.eps else ''}{learning}"
-    return text + (f" {row.training}." if row.training else "") + f" `robust-zoo info {row.name}` shows the whole row."
+def _training(row: Checkpoint, recipe: Mapping[str, Any]) -> str:
+    text = f"Recipe `{row.recipe}`: {_attack_in_words(recipe) if row.eps else ''}{_learning_in_words(recipe)}"
+    text += "".join(f" {more}" for more in (recipe.get("note"), row.training and f"{row.training}.") if more)
+    return text + f" `robust-zoo recipe {row.name}` shows every field."
+
+
+def _attack_in_words(recipe: Mapping[str, Any]) -> str:
+    size = Fraction(recipe["attack_step_size"]).limit_denominator(1000)
+    start = "a random start" if recipe.get("random_start") else "the image itself"
+    goal = f"TRADES (beta {recipe['trades_beta']:g}), " if recipe.get("objective") == "trades" else ""
+    return f"{goal}PGD with {recipe['attack_steps']} steps of {size} eps from {start}, attack in eval mode; "
+
+
+def _learning_in_words(recipe: Mapping[str, Any]) -> str:
+    rates = {
+        "step": f"learning rate {recipe['lr']:g} divided by 10 every {recipe.get('step_epochs')} epochs",
+        "onecycle": f"one-cycle learning rate up to {recipe['lr']:g}",
+        "cosine": f"cosine learning rate from {recipe['lr']:g}",
+    }
+    parts = [
+        f"SGD with {'Nesterov ' if recipe.get('nesterov') else ''}momentum {recipe['momentum']:g}",
+        f"batch {recipe['batch_size']}",
+        f"{recipe['epochs']} epochs",
+        rates[recipe["schedule"]],
+        f"weight decay {recipe['weight_decay']:f}".rstrip("0"),
+    ]
+    parts += [f"label smoothing {recipe['label_smoothing']:g}"] if recipe.get("label_smoothing") else []
+    parts += [f"weights averaged with decay {recipe['ema_decay']:g}"] if recipe.get("ema_decay") else []
+    return ", ".join(parts) + "."
 
 
 def _front_matter(row: Checkpoint) -> str:

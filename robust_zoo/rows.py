@@ -155,9 +155,19 @@ class Checkpoint:
 
 
 @cache
+def _file() -> dict[str, Any]:
+    return tomllib.loads(_TOML.read_text(encoding="utf-8"))
+
+
+def load_recipes() -> Mapping[str, Mapping[str, Any]]:
+    """The named recipes as plain values (fields of training.recipes.Recipe, and a `note`)."""
+    return MappingProxyType(_file()["recipe"])
+
+
+@cache
 def load_rows() -> tuple[Mapping[str, Architecture], Mapping[str, Checkpoint]]:
     """All architectures and all checkpoints by name, in the file's order; read once."""
-    data = tomllib.loads(_TOML.read_text(encoding="utf-8"))
+    data = _file()
     architectures = {name: Architecture(name, **row) for name, row in data["architecture"].items()}
     collections = {name: _collection(name, row) for name, row in data["collection"].items()}
     checkpoints = {row["name"]: _checkpoint(row, architectures, collections) for row in data["checkpoint"]}

@@ -1,11 +1,16 @@
-"""Small datasets in memory, as uint8 tensors, shuffled and augmented as functions of (seed, epoch, index)."""
+"""Small datasets in memory, as uint8 tensors; and the order in which any dataset is seen.
+
+Order and augmentation are functions of (seed, epoch, index): nothing of them has to be saved, and neither the
+number of workers nor of devices changes them.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,6 +20,27 @@ from torch import Tensor
 from robust_zoo.errors import UsageError
 
 _PAD = 4  # crop offset in pixels, the field's standard CIFAR augmentation
+_CPU = torch.device("cpu")
+
+Batches = Iterator[tuple[Tensor, Tensor]]  # images (B, 3, H, W) float in [0, 1], labels (B,) int64
+
+
+class Dataset(Protocol):
+    """What the loop and the evaluation need: `Images` in memory, `ImageFiles` on disk (training.files)."""
+
+    @property
+    def labels(self) -> Tensor: ...
+
+    def __len__(self) -> int: ...
+
+    @property
+    def sha256(self) -> str: ...
+
+    def subset(self, indices: Tensor) -> Dataset: ...
+
+    def batches(self, size: int) -> Batches: ...
+
+    def train_batches(self, indices: Sequence[Tensor], *, seed: int, epoch: int, device: torch.device) -> Batches: ...
 
 
 @dataclass(frozen=True)
@@ -27,20 +53,54 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """In order, unaugmented: images (B, 3, H, W) float in [0, 1], labels (B,)."""
-        for start in range(0, len(self), size):
-            yield self.images[start : start + size].float() / 255, self.labels[start : start + size]
-
-    def first(self, n: int) -> Images:
-        return Images(self.images[:n], self.labels[:n])
-
     @property
     def sha256(self) -> str:
         """Fingerprint of the pixels and labels, in order."""
         digest = hashlib.sha256(self.images.numpy().tobytes())
         digest.update(self.labels.numpy().tobytes())
         return digest.hexdigest()
+
+    def subset(self, indices: Tensor) -> Images:
+        return Images(self.images[indices], self.labels[indices])
+
+    def batches(self, size: int) -> Batches:
+        """In order, unaugmented."""
+        for start in range(0, len(self), size):
+            yield self.images[start : start + size].float() / 255, self.labels[start : start + size]
+
+    def train_batches(
+        self, indices: Sequence[Tensor], *, seed: int, epoch: int, device: torch.device = _CPU
+    ) -> Batches:
+        """Batches of the given images, reflect-padded, randomly cropped and flipped on `device`."""
+        _, offsets, flips = _draws(len(self), seed, epoch)
+        for index in indices:
+            images = _crop(self.images[index].to(device), offsets[index].to(device))
+            images = torch.where(flips[index].to(device).view(-1, 1, 1, 1), images.flip(-1), images)
+            yield images.float() / 255, self.labels[index].to(device)
+
+
+def _draws(n: int, seed: int, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The order of an epoch, and each image's crop offsets (N, 2) in [0, 2 * _PAD] and flip, read at its own index."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    order = torch.randperm(n, generator=generator)
+    offsets = torch.randint(0, 2 * _PAD + 1, (n, 2), generator=generator)
+    return order, offsets, torch.rand(n, generator=generator) < 0.5
+
+
+def epoch_order(n: int, batch_size: int, *, seed: int, epoch: int, rank: int = 0, ranks: int = 1) -> list[Tensor]:
+    """The indices of each batch of an epoch that fall to `rank`; the short last batch is dropped.
+
+    batch_size: images an update over all ranks. Together the ranks see what one would.
+    """
+    order, _, _ = _draws(n, seed, epoch)
+    share = batch_size // ranks
+    starts = range(rank * share, n - batch_size + rank * share + 1, batch_size)
+    return [order[start : start + share] for start in starts]
+
+
+def spread(data: Dataset, n: int) -> Dataset:
+    """`n` images evenly spaced through the dataset (all of it when it has fewer): every class of a sorted one."""
+    return data.subset(torch.arange(min(n, len(data))) * len(data) // min(n, len(data)))
 
 
 def load_npz(path: Path, split: str) -> Images:
@@ -62,28 +122,12 @@ def load_npz(path: Path, split: str) -> Images:
     return Images(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(labels).long())
 
 
-def train_batches(data: Images, size: int, *, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch in random order with a reflect-padded random crop and a random flip; the short last batch is dropped.
-
-    Every random choice is drawn for the whole dataset from a generator seeded by (seed, epoch) and read
-    at the image's own index, so an image's augmentation does not depend on batch size or order.
-    """
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    order = torch.randperm(len(data), generator=generator)
-    offsets = torch.randint(0, 2 * _PAD + 1, (len(data), 2), generator=generator)
-    flips = torch.rand(len(data), generator=generator) < 0.5
-    for start in range(0, len(data) - size + 1, size):
-        index = order[start : start + size]
-        images = _crop(data.images[index], offsets[index])
-        images = torch.where(flips[index].view(-1, 1, 1, 1), images.flip(-1), images)
-        yield images.float() / 255, data.labels[index]
-
-
 def _crop(images: Tensor, offsets: Tensor) -> Tensor:
     """images (B, C, H, W) uint8, offsets (B, 2) in [0, 2 * _PAD] -> crops of the reflect-padded images, same shape."""
-    height, width = images.shape[-2:]
+    batch, channels, height, width = images.shape
     padded = F.pad(images.float(), (_PAD,) * 4, mode="reflect").to(images.dtype)
-    rows = (offsets[:, :1] + torch.arange(height)).view(-1, 1, height, 1)
-    columns = (offsets[:, 1:] + torch.arange(width)).view(-1, 1, 1, width)
-    batch, channels = len(images), images.shape[1]
-    return padded[torch.arange(batch).view(-1, 1, 1, 1), torch.arange(channels).view(1, -1, 1, 1), rows, columns]
+    here = images.device
+    rows = (offsets[:, :1] + torch.arange(height, device=here)).view(-1, 1, height, 1)
+    columns = (offsets[:, 1:] + torch.arange(width, device=here)).view(-1, 1, 1, width)
+    every = torch.arange(batch, device=here).view(-1, 1, 1, 1), torch.arange(channels, device=here).view(1, -1, 1, 1)
+    return padded[*every, rows, columns]

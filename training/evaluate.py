@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,8 +11,8 @@ from tqdm import tqdm
 
 from robust_zoo.stats import wilson_interval
 from robust_zoo.threat import ThreatModel
-from robust_zoo.training.attacks import pgd
-from robust_zoo.training.data import Images
+from robust_zoo.training.attacks import eval_mode, pgd
+from robust_zoo.training.data import Dataset
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Accuracy:
 
 def pgd_accuracy(
     model: nn.Module,
-    data: Images,
+    data: Dataset,
     threat: ThreatModel,
     *,
     steps: int = 20,
@@ -46,24 +47,27 @@ def pgd_accuracy(
     seed: int = 0,
     batch_size: int = 250,
     progress: str = "",
+    poll: Callable[..., None] | None = None,
 ) -> Accuracy:
     """Accuracy of a pixel-space model under PGD; eps 0 or steps 0 is clean accuracy.
 
-    model: [0, 1] images -> logits, evaluated in eval mode and left in the mode it came in.
+    model: [0, 1] images -> logits, evaluated in eval mode on its own device; every module keeps its mode.
     step_size: in [0, 1] units, 2.5 eps / steps when None (Madry et al. 2018).
-    progress: a label for a progress bar on stderr, none when empty.
+    progress: a label for a progress bar on stderr, none when empty. poll: called between attack steps; may raise.
     """
     step_size = 2.5 * threat.eps / max(steps, 1) if step_size is None else step_size
+    device = next(model.parameters(), torch.empty(0)).device
     torch.manual_seed(seed)
-    was_training = model.training
-    model.eval()
     correct = 0
     bar = tqdm(data.batches(batch_size), desc=progress, total=-(-len(data) // batch_size), disable=not progress)
-    try:
+    with eval_mode(model):
         for images, labels in bar:
-            adv_images = pgd(model, images, labels, threat, steps=steps, step_size=step_size, random_start=random_start)
+            images, labels = images.to(device), labels.to(device)
+            adv_images = pgd(
+                model, images, labels, threat, steps=steps, step_size=step_size, random_start=random_start, watch=poll
+            )
             with torch.no_grad():
                 correct += int((model(adv_images).argmax(1) == labels).sum())
-    finally:
-        model.train(was_training)
+            if poll:
+                poll()
     return Accuracy(correct, len(data))

@@ -1,9 +1,10 @@
-"""A trained model -> a safetensors file with its provenance in the header, and the registry row to paste."""
+"""A trained model -> a safetensors file with its provenance in the header; the registry row and card to paste."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,23 @@ import torch
 from torch import nn
 
 from robust_zoo import __version__
-from robust_zoo.normalize import PixelModel
-from robust_zoo.rows import Checkpoint, Measurement
+from robust_zoo.cards import card
+from robust_zoo.errors import UnknownCheckpoint
+from robust_zoo.registry import get_architecture
+from robust_zoo.rows import Architecture, Checkpoint, Measurement
 from robust_zoo.safetensors_file import write_safetensors
 from robust_zoo.threat import ThreatModel, written_eps
-from robust_zoo.training.data import Images
+from robust_zoo.training.data import Dataset
+from robust_zoo.training.distributed import World
 from robust_zoo.training.evaluate import pgd_accuracy
-from robust_zoo.training.recipes import Recipe
+from robust_zoo.training.recipes import Recipe, recipe_for
+from robust_zoo.training.step import ALONE
+
+Measured = list[dict[str, Any]]
+Poll = Callable[..., None] | None
 
 PGD_STEPS = 20
+_SETTINGS = f"{PGD_STEPS} steps of 2.5 eps / {PGD_STEPS}, cross-entropy, from the image itself, last iterate"
 # A standard model is measured at the radius the field reports for CIFAR-10 (RobustBench).
 _USUAL_EPS = {"l2": 0.5, "linf": 8 / 255}
 
@@ -29,12 +38,12 @@ def code_version() -> str:
 
 
 def export(
-    model: nn.Module, checkpoint: Checkpoint, recipe: Recipe, train: Images, test: Images, out: Path, *, how: str
+    model: nn.Module, checkpoint: Checkpoint, recipe: Recipe, train: Dataset, measured: Measured, out: Path, *, how: str
 ) -> Path:
-    """Writes `<name>.safetensors` and `row.toml` under `out`; returns the weights' path.
+    """Writes `<name>.safetensors`, `row.toml` and `card.md` under `out`; returns the weights' path.
 
-    model: the bare network (not the pixel-space wrapper), on the CPU. how: in words, on what and how long it was
-    trained. The accuracies in the row are measured on `test` by the caller's code version (see `measure`).
+    model: the bare network (not the pixel-space wrapper), on the CPU. checkpoint: what the row is to be called and
+    belong to (`as_trained`). how: in words, on what and how long it was trained. measured: from `measure`.
     """
     header = {
         "name": checkpoint.name,
@@ -44,63 +53,109 @@ def export(
         "eps": repr(checkpoint.eps),
         "licence": checkpoint.licence,
         "preprocessing": json.dumps(asdict(checkpoint.preprocessing), sort_keys=True),
-        "recipe": json.dumps(asdict(recipe), sort_keys=True),
+        "recipe": recipe.to_json(),
+        "recipe_sha256": recipe.sha256,
+        "seed": str(recipe.seed),
         "training_data_sha256": train.sha256,
+        "metrics": json.dumps(measured, sort_keys=True),
         "code": code_version(),
         "training": how,
     }
     path = out / f"{checkpoint.name}.safetensors"
     sha256 = write_safetensors(path, model.state_dict(), header)
-    row = row_toml(checkpoint, path, sha256, how, measure(model, checkpoint, test, sha256))
-    (out / "row.toml").write_text(row, encoding="utf-8")
+    row = replace(
+        checkpoint,
+        file=path.name,
+        sha256=sha256,
+        size=path.stat().st_size,
+        clean_accuracy=round(100 * measured[0]["correct"] / measured[0]["n"], 2),
+        training=how,
+        measured=tuple(Measurement(weights_sha256=sha256, **values) for values in measured),
+    )
+    (out / "row.toml").write_text(row_toml(row), encoding="utf-8")
+    (out / "card.md").write_text(card(row, asdict(recipe)), encoding="utf-8")
     return path
 
 
-def measure(model: nn.Module, checkpoint: Checkpoint, data: Images, sha256: str) -> tuple[Measurement, ...]:
-    """Clean and PGD-20 accuracy on `data`, at the trained radius (for eps 0: at the norm's usual one)."""
+def as_trained(checkpoint: Checkpoint, recipe: Recipe) -> Checkpoint:
+    """The row that a run of `recipe` fills in: the checkpoint's own, or for another recipe one named after it.
+
+    A checkpoint that others published does not become this run: its row says that it was trained here.
+    """
+    network, own = checkpoint.network, recipe == recipe_for(checkpoint)
+    if recipe.architecture != network.name:
+        network = network_of(recipe.architecture)
+    dataset = "" if recipe.dataset == "imagenet" else f"_{recipe.dataset}"
+    name = checkpoint.name if own else f"{recipe.architecture}{dataset}_{recipe.threat.tag}_custom"
+    home = checkpoint.collection
+    if home.repo or not own:
+        home = replace(
+            home, title="Trained with robust_zoo", paper="", repo="", revision="", mirrors=(), reported_by="",
+            origin="this run", format="safetensors", recipe=home.recipe if own else "custom",
+        )  # fmt: skip
+    return replace(
+        checkpoint,
+        name=name,
+        network=network,
+        threat=recipe.threat,
+        collection=home,
+        bundled=checkpoint.bundled and own,
+    )
+
+
+def network_of(architecture: str) -> Architecture:
+    """The registry's architecture of that name, else one of timm's or of robust_zoo.architectures."""
+    try:
+        return get_architecture(architecture)
+    except UnknownCheckpoint:
+        return Architecture(architecture, architecture, "", "identity", 0.0)
+
+
+def measure(
+    model: nn.Module, checkpoint: Checkpoint, data: Dataset, *, world: World = ALONE, poll: Poll = None
+) -> Measured:
+    """Clean and PGD-20 accuracy on `data`, at the trained radius (for eps 0: at the norm's usual one).
+
+    model: pixel-space. Each rank takes its share. Returns the fields of two `Measurement`s, but for the weights' hash.
+    """
     threat = checkpoint.threat if checkpoint.eps else ThreatModel(checkpoint.norm, _USUAL_EPS[checkpoint.norm])
-    pixels = PixelModel(model, checkpoint.preprocessing.mean, checkpoint.preprocessing.std)
-    common: dict[str, Any] = {
-        "n": len(data),
-        "data": f"{checkpoint.dataset} test",
-        "weights_sha256": sha256,
-        "code": code_version(),
-    }
-    clean = pgd_accuracy(pixels, data, threat, steps=0, progress="clean accuracy")
-    step_size = 2.5 * threat.eps / PGD_STEPS
-    robust = pgd_accuracy(
-        pixels, data, threat, steps=PGD_STEPS, step_size=step_size, progress=f"PGD-{PGD_STEPS} {threat}"
-    )
-    return (
-        Measurement(attack="none", correct=clean.correct, **common),
-        Measurement(
-            attack=f"pgd-{PGD_STEPS}",
-            correct=robust.correct,
-            norm=threat.norm,
-            eps=threat.eps,
-            settings=f"{PGD_STEPS} steps of 2.5 eps / {PGD_STEPS}, cross-entropy, from the image itself, last iterate",
+    share = data.subset(torch.arange(world.rank, len(data), world.size))
+    common = {"n": len(data), "data": f"{checkpoint.dataset} test", "code": code_version()}
+
+    def correct(steps: int, label: str) -> int:
+        found = pgd_accuracy(model, share, threat, steps=steps, progress=label if world.first else "", poll=poll)
+        return int(world.sum(found.correct)[0])
+
+    return [
+        {"attack": "none", "correct": correct(0, "clean accuracy"), **common},
+        {
+            "attack": f"pgd-{PGD_STEPS}",
+            "correct": correct(PGD_STEPS, f"PGD-{PGD_STEPS} {threat}"),
+            "norm": threat.norm,
+            "eps": threat.eps,
+            "settings": _SETTINGS,
             **common,
-        ),
-    )
+        },
+    ]
 
 
-def row_toml(checkpoint: Checkpoint, path: Path, sha256: str, how: str, measured: tuple[Measurement, ...]) -> str:
-    """The row of checkpoints.toml that describes exactly this file."""
+def row_toml(row: Checkpoint) -> str:
+    """The row as checkpoints.toml holds it."""
     values = {
-        "name": checkpoint.name,
-        "collection": checkpoint.collection.name,
-        "architecture": checkpoint.architecture,
-        "norm": checkpoint.norm,
-        "eps": _toml_eps(checkpoint.threat),
-        "file": path.name,
-        "sha256": sha256,
-        "size": path.stat().st_size,
-        "bundled": True,
-        "clean_accuracy": round(measured[0].accuracy, 2),
-        "training": how,
+        "name": row.name,
+        "collection": row.collection.name,
+        "architecture": row.architecture,
+        "norm": row.norm,
+        "eps": _toml_eps(row.threat),
+        "file": row.file,
+        "sha256": row.sha256,
+        "size": row.size,
+        **({"bundled": True} if row.bundled else {}),
+        "clean_accuracy": row.clean_accuracy,
+        "training": row.training,
     }
     lines = ["[[checkpoint]]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
-    for m in measured:
+    for m in row.measured:
         fields = {k: v for k, v in asdict(m).items() if v not in (None, "")}
         if m.norm is not None and m.eps is not None:
             fields["eps"] = _toml_eps(ThreatModel(m.norm, m.eps))

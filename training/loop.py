@@ -1,23 +1,39 @@
-"""The training loop: attack in eval mode, update in train mode, one atomic state file an epoch."""
+"""The training loop: steps, held-out checks, checkpoints; resumed anywhere it ends as if it had not been cut."""
 
 from __future__ import annotations
 
-import json
-import os
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from robust_zoo.errors import UsageError, VerificationFailed
-from robust_zoo.training.attacks import pgd
-from robust_zoo.training.data import Images, train_batches
+from robust_zoo.training.data import Dataset, epoch_order, spread
+from robust_zoo.training.distributed import World, synchronise_batch_norm
+from robust_zoo.training.interrupt import Interrupt, Stopped
+from robust_zoo.training.monitor import Health, count_hits, overfitting
 from robust_zoo.training.recipes import Recipe
+from robust_zoo.training.resume import Progress, check_sizes, identity, restore, save
+from robust_zoo.training.runlog import RunLog, write_status
 from robust_zoo.training.schedule import learning_rate
+from robust_zoo.training.step import Counts, make_step, optimizer_for
+
+_HELD_OUT = 512  # images the health of a run is measured on after each epoch
+_BATCH = 256  # of them at a time
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What belongs to the machine, not to the science. save_seconds: between checkpoints within an epoch."""
+
+    bf16: bool = False
+    save_seconds: float = 600.0
+    log_steps: int = 10
+    progress: bool = True
 
 
 def has_native_bf16() -> bool:
@@ -26,109 +42,181 @@ def has_native_bf16() -> bool:
     return any(getattr(torch.cpu, name, lambda: False)() for name in asked)
 
 
-def train(model: nn.Module, recipe: Recipe, data: Images, out: Path, *, bf16: bool = False) -> None:
-    """Trains a pixel-space model in place, writing `log.jsonl` and `state.pt` under `out`.
-
-    model: [0, 1] images -> logits. data: the training split.
-    A run that was cut off goes on from its last whole epoch; sample order and augmentation are
-    functions of (seed, epoch), so it ends as it would have without the cut.
-    bf16: autocast activations to bfloat16; weights and the optimiser stay fp32.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    model.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
-        weight_decay=recipe.weight_decay,
-    )
-    first_epoch = _restore(out / "state.pt", model, optimizer, recipe)
-    steps = len(data) // recipe.batch_size
-    for epoch in range(first_epoch, recipe.epochs):
-        started = time.monotonic()
-        model.train()
-        torch.manual_seed(recipe.seed * 1_000_003 + epoch)
-        correct, total_loss = 0, 0.0
-        batches = train_batches(data, recipe.batch_size, seed=recipe.seed, epoch=epoch)
-        bar = tqdm(batches, total=steps, desc=f"epoch {epoch + 1}/{recipe.epochs}", mininterval=5)
-        for step, (images, labels) in enumerate(bar):
-            optimizer.param_groups[0]["lr"] = learning_rate(recipe, epoch + step / steps)
-            loss, hits = _step(model, recipe, optimizer, images, labels, bf16)
-            total_loss, correct = total_loss + loss, correct + hits
-            seen = (step + 1) * recipe.batch_size
-            bar.set_postfix(loss=f"{total_loss / (step + 1):.3f}", adv_acc=f"{100 * correct / seen:.1f}")
-        _save(out / "state.pt", model, optimizer, recipe, epoch + 1)
-        entry = {
-            "epoch": epoch + 1,
-            "loss": total_loss / steps,
-            "train_accuracy": 100 * correct / (steps * recipe.batch_size),
-            "seconds": round(time.monotonic() - started, 1),
-        }
-        with (out / "log.jsonl").open("a") as log:
-            log.write(json.dumps(entry) + "\n")
-
-
-def _step(
+def train(
     model: nn.Module,
     recipe: Recipe,
-    optimizer: torch.optim.Optimizer,
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    bf16: bool,
-) -> tuple[float, int]:
-    """One attack and one update. Returns the loss and how many adversarial images were classified right."""
-    images = images.contiguous(memory_format=torch.channels_last)
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        adv_images = pgd(
-            model,
-            images,
-            labels,
-            recipe.threat,
-            steps=recipe.attack_steps,
-            step_size=recipe.attack_step_size * recipe.threat.eps,
-            random_start=recipe.random_start,
+    data: Dataset,
+    held_out: Dataset,
+    out: Path,
+    *,
+    world: World,
+    interrupt: Interrupt,
+    settings: Settings = Settings(),
+) -> nn.Module:
+    """Trains a pixel-space model in place; returns it, or its moving average when the recipe has one.
+
+    model: [0, 1] images -> logits, in fp32 or fp64. data: the training split. held_out: other images, which the
+    run's health is watched on; nothing is chosen by them.
+    out: holds checkpoint-*.pt, log.jsonl and status.json; the caller holds its lock. A run that was cut off anywhere
+    goes on from its last checkpoint and ends with the same weights to the bit.
+
+    Raises Stopped after saving when a signal came; UsageError when `out` holds another run; VerificationFailed when
+    the training diverges; StorageError when the disk is full.
+    """
+    return _Run(model, recipe, data, held_out, out, world, interrupt, settings).to_the_end()
+
+
+class _Run:
+    """The state that the functions of one training share."""
+
+    def __init__(
+        self, model: nn.Module, recipe: Recipe, data: Dataset, held_out: Dataset, out: Path, world: World,
+        interrupt: Interrupt, settings: Settings,
+    ) -> None:  # fmt: skip
+        self.recipe, self.data, self.out, self.settings = recipe, data, out, settings
+        self.world, self.interrupt = world, interrupt
+        self.steps = len(data) // recipe.batch_size  # an epoch
+        check_sizes(recipe, len(data), world.size)
+        self.model = model.to(world.device).to(memory_format=torch.channels_last)
+        if recipe.sync_bn and world.size > 1:
+            synchronise_batch_norm(self.model)
+        self.optimizer = optimizer_for(self.model, recipe)
+        self.step = make_step(self.model, recipe, self.optimizer, bf16=settings.bf16, world=world, poll=interrupt.poll)
+        self.average = (
+            AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay)) if recipe.ema_decay else None
         )
-        logits = model(adv_images).float()
-    loss = F.cross_entropy(logits, labels)
-    if not torch.isfinite(loss):
-        raise VerificationFailed(
-            f"the training loss is {loss.item()}",
-            model=recipe.architecture,
-            expected="a finite loss",
-            actual=str(loss.item()),
-            next="lower the recipe's lr, or train in fp32 (--precision fp32); the last whole epoch is kept in state.pt",
-        )
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
-    return loss.item(), int((logits.argmax(1) == labels).sum())
+        self.held_out = spread(held_out, _HELD_OUT)
+        self.progress = Progress()
+        self.identity = identity(recipe, data.sha256, world, bf16=settings.bf16)
+        self.log: RunLog | None = None
 
+    @property
+    def result(self) -> nn.Module:
+        return self.average.module if self.average else self.model
 
-def _save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe, epoch: int) -> None:
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch, "recipe": asdict(recipe)}
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    def to_the_end(self) -> nn.Module:
+        total = self.recipe.epochs * self.steps
+        if self.world.first:
+            self.log = RunLog(self.out)
+        self._restore()
+        self._status("running")
+        start = self.progress.step * self.recipe.batch_size
+        bar = tqdm(
+            total=total * self.recipe.batch_size, initial=start, unit="img", unit_scale=True, mininterval=2,
+            disable=not (self.world.first and self.settings.progress), desc="training",
+        )  # fmt: skip
+        try:
+            with bar:
+                while self.progress.epochs < self.recipe.epochs:
+                    self._epoch(bar)
+            self._status("trained")
+        except Stopped as stopped:
+            self._save()
+            self._status("stopped", reason=str(stopped))
+            raise
+        except Exception as error:
+            self._status("failed", reason=str(error).splitlines()[0])
+            raise
+        finally:
+            if self.log:
+                self.log.close()
+        return self.result
 
+    def _epoch(self, bar: Any) -> None:
+        recipe, progress, epoch = self.recipe, self.progress, self.progress.epochs
+        order = epoch_order(
+            len(self.data),
+            recipe.batch_size,
+            seed=recipe.seed,
+            epoch=epoch,
+            rank=self.world.rank,
+            ranks=self.world.size,
+        )[progress.step - epoch * self.steps :]
+        batches = self.data.train_batches(order, seed=recipe.seed, epoch=epoch, device=self.world.device)
+        self.model.train()
+        saved = clock = time.monotonic()
+        for images, labels in batches:
+            self.optimizer.param_groups[0]["lr"] = lr = learning_rate(recipe, progress.step / self.steps)
+            torch.manual_seed(((recipe.seed << 32) + progress.step) * 4096 + self.world.rank)  # random starts, dropout
+            counts = self.step(images.contiguous(memory_format=torch.channels_last), labels)
+            if self.average:
+                self.average.update_parameters(self.model)
+            now = time.monotonic()
+            progress.step, progress.seconds, clock = progress.step + 1, progress.seconds + now - clock, now
+            progress.since_log.add(counts)
+            bar.update(recipe.batch_size)
+            if progress.step % self.settings.log_steps == 0 or progress.step % self.steps == 0:
+                self._report(bar, lr)
+                if now - saved > self.settings.save_seconds and self.log:  # nothing is summed up: ranks need not meet
+                    self._save()
+                    saved = time.monotonic()
+        self._measure(bar)
+        progress.epochs += 1
+        self._save()
+        self._status("running")
 
-def _restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe) -> int:
-    """The epoch to start with: 0 without a state file, else the one after the last whole epoch."""
-    if not path.exists():
-        return 0
-    state = torch.load(path, weights_only=True)
-    if state["recipe"] != asdict(recipe):
-        raise UsageError(
-            f"{path.parent} holds a run of another recipe",
-            model=recipe.architecture,
-            source=str(path),
-            expected=str(asdict(recipe)),
-            actual=str(state["recipe"]),
-            next="choose another --out directory",
-        )
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["epoch"])
+    def _report(self, bar: Any, lr: float) -> None:
+        """One line of the log for the images since the last."""
+        seen, loss, adv, clean = self.world.sum(*vars(self.progress.since_log).values())
+        self.progress.since_log = Counts()
+        values = {"loss": loss / seen, "adv_accuracy": 100 * adv / seen, "clean_accuracy": 100 * clean / seen}
+        if not self.recipe.threat.eps:
+            values["clean_accuracy"] = values.pop("adv_accuracy")
+        elif self.recipe.random_start:  # the attack's first pass sees no clean image
+            del values["clean_accuracy"]
+        if self.log:
+            self.log.add("step", self.progress.step, lr=lr, **values, seconds=round(self.progress.seconds, 1))
+        bar.set_postfix({name.removesuffix("_accuracy"): f"{v:.3g}" for name, v in values.items()}, refresh=False)
+
+    def _measure(self, bar: Any) -> None:
+        """Held-out accuracies after an epoch, each rank on its share; speaks up when they look wrong."""
+        started, threat = time.monotonic(), self.recipe.threat
+        shards = self.held_out.subset(torch.arange(self.world.rank, len(self.held_out), self.world.size))
+        hits = torch.zeros(3, dtype=torch.int64)
+        stop = False
+        try:
+            for images, labels in shards.batches(_BATCH):
+                on_device = images.to(self.world.device), labels.to(self.world.device)
+                with torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.settings.bf16):
+                    hits += torch.tensor(count_hits(self.result, *on_device, threat, self.interrupt.poll))
+        except Stopped:
+            stop = True
+        if self.world.any(stop):
+            raise Stopped("a signal during the held-out check")
+        clean, single, multi = (100 * h / len(self.held_out) for h in self.world.sum(*hits.tolist()))
+        self.progress.history.append(Health(clean, single, multi, len(self.held_out)))
+        self.progress.seconds += time.monotonic() - started
+        alarm = overfitting(self.progress.history) if threat.eps else ""
+        if self.log:
+            values = asdict(self.progress.history[-1]) | ({"alarm": alarm} if alarm else {})
+            self.log.add("epoch", self.progress.step, epoch=self.progress.epochs + 1, **values)
+            said = f"epoch {self.progress.epochs + 1}/{self.recipe.epochs}: clean {clean:.1f} %"
+            bar.write(said + (f", one step {single:.1f} %, PGD-10 {multi:.1f} %" if threat.eps else ""))
+            if alarm:
+                bar.write(f"warning: {alarm}")
+
+    def _save(self) -> None:
+        """Weights are the same on all ranks, so the first one's checkpoint is everyone's."""
+        sums = self.world.gather(self.progress.since_log) if self.progress.since_log.seen else []
+        if self.log:
+            place = {"identity": self.identity, "log_position": self.log.position, "since_log": [vars(c) for c in sums]}
+            save(self.out, self.progress, place, self._holders)
+
+    def _restore(self) -> None:
+        place = restore(self.out, self.progress, self.identity, self._holders, self.world)
+        if self.log:
+            self.log.rewind(place.get("log_position", 0))
+
+    @property
+    def _holders(self) -> dict[str, Any]:
+        """What has a state_dict."""
+        return {"model": self.model, "optimizer": self.optimizer} | ({"average": self.average} if self.average else {})
+
+    def _status(self, how: str, **more: Any) -> None:
+        if self.world.first:
+            p = self.progress
+            alarm = overfitting(p.history) if self.recipe.threat.eps else ""
+            write_status(
+                self.out, how, step=p.step, steps=self.steps * self.recipe.epochs, epoch=p.epochs,
+                epochs=self.recipe.epochs, seconds=round(p.seconds, 1), alarm=alarm, **more,
+            )  # fmt: skip

@@ -1,52 +1,148 @@
-"""One training from a name to an exported row: recipe -> loop -> measured -> safetensors + row."""
+"""One training from a name to an exported row: recipe -> loop -> measured -> safetensors, row and card."""
 
 from __future__ import annotations
 
-import json
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
+from torch import nn
 
 from robust_zoo import architectures
 from robust_zoo.errors import UsageError
 from robust_zoo.normalize import PixelModel
 from robust_zoo.registry import get
-from robust_zoo.training.data import load_npz
-from robust_zoo.training.export import code_version, export
-from robust_zoo.training.loop import has_native_bf16, train
-from robust_zoo.training.recipes import recipe_for
+from robust_zoo.rows import Checkpoint
+from robust_zoo.training import state
+from robust_zoo.training.data import Dataset, load_npz
+from robust_zoo.training.distributed import World, world
+from robust_zoo.training.export import as_trained, code_version, export, measure
+from robust_zoo.training.interrupt import Interrupt, Stopped
+from robust_zoo.training.loop import Settings, has_native_bf16, train
+from robust_zoo.training.recipes import Recipe, load_overrides, recipe_for
+from robust_zoo.training.runlog import write_status
 
 
-def run(name: str, data: Path, out: Path, *, precision: str = "auto") -> Path:
+@dataclass(frozen=True)
+class Machine:
+    """Where and how a training runs; nothing here changes what is trained.
+
+    precision: "fp32", "bf16" (autocast), "fp64" (to compare runs), or "auto": bf16 on a GPU and on CPUs that multiply
+    it natively, else fp32. workers: processes that read images from the disk.
+    """
+
+    device: str = "auto"
+    precision: str = "auto"
+    workers: int = 4
+    save_seconds: float = 600.0
+    log_steps: int = 10
+    progress: bool = True
+
+
+def plan(name: str, overrides: Path | None = None) -> tuple[Checkpoint, Recipe]:
+    """The row and recipe of a training: the registered one, or with the values of a file (recipes.load_overrides)."""
+    checkpoint = get(name)
+    recipe = recipe_for(checkpoint)
+    if overrides:
+        recipe = load_overrides(overrides, recipe)
+    return as_trained(checkpoint, recipe), recipe
+
+
+def run(name: str, data: str | Path, out: Path, *, overrides: Path | None = None, machine: Machine = Machine()) -> Path:
     """Trains the checkpoint `name` by its recipe, measures it and exports it; returns the weights' path.
 
-    data: an .npz with x_train, y_train, x_test, y_test (see training.data.load_npz).
-    out: the run's directory; a run that was cut off goes on from its last whole epoch.
-    precision: "fp32", "bf16", or "auto" (bf16 where the CPU multiplies it natively).
+    data: an .npz with x_train, y_train, x_test, y_test for small datasets; for ImageNet a directory with train and
+    val folders or tar shards, or "hfds/NAME" (see training.sources).
+    out: the run's directory; a run that was cut off goes on from its last checkpoint.
 
-    Raises UsageError for datasets that do not fit into memory this way.
+    Under torchrun every process calls this. Raises UsageError for what can not be trained so, Stopped after a signal
+    (the same call goes on).
     """
-    checkpoint = get(name)
-    if checkpoint.dataset != "cifar10":
-        raise UsageError(
-            f"{checkpoint.name} is trained on {checkpoint.dataset}, which this version cannot read",
-            model=checkpoint.name,
-            expected="a checkpoint of a dataset held in memory (cifar10)",
-            actual=checkpoint.dataset,
-            next="robust-zoo list --dataset cifar10",
-        )
-    recipe, preprocessing = recipe_for(checkpoint), checkpoint.preprocessing
+    row, recipe = plan(name, overrides)
+    out.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        interrupt = stack.enter_context(Interrupt())
+        here = stack.enter_context(world(machine.device))
+        if here.first:
+            stack.enter_context(state.lock(out))
+        train_data = open_split(data, "train", row, recipe, machine.workers)
+        test_data = open_split(data, "test", row, recipe, machine.workers)
+        model, bf16 = build(row, recipe, here, machine.precision)
+        settings = Settings(bf16, machine.save_seconds, machine.log_steps, machine.progress)
+        trained = train(model, recipe, train_data, test_data, out, world=here, interrupt=interrupt, settings=settings)
+        return _finish(trained, row, recipe, train_data, test_data, out, here, interrupt, bf16)
+
+
+def build(row: Checkpoint, recipe: Recipe, here: World, precision: str) -> tuple[PixelModel, bool]:
+    """The untrained pixel-space model of a row, and whether it is to run under bf16 autocast."""
     torch.manual_seed(recipe.seed)
-    network = architectures.build(checkpoint.network.timm, num_classes=preprocessing.num_classes)
-    train_data, test_data = load_npz(data, "train"), load_npz(data, "test")
-    bf16 = has_native_bf16() if precision == "auto" else precision == "bf16"
-    pixels = PixelModel(network, preprocessing.mean, preprocessing.std)
-    train(pixels, recipe, train_data, out, bf16=bf16)
-    log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    hours = sum(entry["seconds"] for entry in log) / 3600
-    how = (
-        f"{recipe.epochs} epochs on {len(train_data):,} {checkpoint.dataset} training images, {hours:.2f} hours on "
-        f"{torch.get_num_threads()} CPU threads in {'bf16 autocast' if bf16 else 'fp32'}, {code_version()}"
-    )
-    network.to(memory_format=torch.contiguous_format)
-    return export(network, checkpoint, recipe, train_data, test_data, out, how=how)
+    network = architectures.build(row.network.timm, num_classes=row.preprocessing.num_classes)
+    if precision == "fp64":
+        network = network.double()
+    native = here.device.type == "cuda" or has_native_bf16()
+    pixels = PixelModel(network, row.preprocessing.mean, row.preprocessing.std)
+    return pixels, native if precision == "auto" else precision == "bf16"
+
+
+def open_split(data: str | Path, split: str, row: Checkpoint, recipe: Recipe, workers: int) -> Dataset:
+    """The "train" or "test" images of a row's dataset.
+
+    Raises UsageError when they can not be read, or are not as many classes as the network's.
+    """
+    classes = row.preprocessing.num_classes
+    if str(data).endswith(".npz"):
+        if recipe.augment != "crop_flip":
+            raise UsageError(
+                f"augment = {recipe.augment!r} is for image files", model=row.name, source=str(data),
+                expected="augment: crop_flip, for images in an .npz", actual=recipe.augment,
+                next="put augment = \"crop_flip\" in a recipe file: robust-zoo train NAME --recipe FILE.toml",
+            )  # fmt: skip
+        images: Dataset = load_npz(Path(data), split)
+    else:
+        from robust_zoo.training.files import ImageFiles
+        from robust_zoo.training.sources import open_source
+
+        size = row.preprocessing.input_size[-1]
+        source = open_source(data, "train" if split == "train" else "val")
+        images = ImageFiles(
+            source, size=size, resize=round(size / row.preprocessing.crop_pct), augment=recipe.augment, workers=workers
+        )
+    highest = int(images.labels.max()) + 1
+    if highest > classes:
+        raise UsageError(
+            f"{row.name} has {classes} classes",
+            model=row.name,
+            source=str(data),
+            expected=f"labels 0 to {classes - 1}",
+            actual=f"labels up to {highest - 1}",
+            next="give the dataset that the checkpoint is of",
+        )
+    return images
+
+
+def _finish(
+    model: nn.Module, row: Checkpoint, recipe: Recipe, train_data: Dataset, test_data: Dataset, out: Path,
+    here: World, interrupt: Interrupt, bf16: bool,
+) -> Path:  # fmt: skip
+    """Measures the trained model on all ranks; the first one exports it."""
+    try:
+        measured = measure(model, row, test_data, world=here, poll=interrupt.poll)
+    except Stopped as stopped:
+        if here.first:
+            write_status(out, "stopped", reason=str(stopped))
+        raise
+    path = out / f"{row.name}.safetensors"
+    if here.first:
+        content, _ = state.newest_whole(out)
+        hours = state.read(content or b"")["progress"]["seconds"] / 3600
+        where = f"{here.size} GPU" if here.device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+        how = (
+            f"{recipe.epochs} epochs on {len(train_data):,} {recipe.dataset} training images, {hours:.2f} hours on "
+            f"{where} in {'bf16 autocast' if bf16 else 'full precision'}, {code_version()}"
+        )
+        network = cast(PixelModel, model).model.cpu().to(memory_format=torch.contiguous_format)
+        export(network, row, recipe, train_data, measured, out, how=how)
+        write_status(out, "finished", weights=path.name)
+    return path

@@ -23,7 +23,9 @@ _VERBS = {
     "card": "Write model cards.",
     "cache": "Look into and tidy the cache.",
     "demo": "Attack the two bundled models and draw what they see.",
-    "train": "Train a small checkpoint by its recipe.",
+    "recipe": "Show how a checkpoint is trained.",
+    "train": "Train a checkpoint by its recipe and export it.",
+    "plot": "Draw the curves of a training.",
 }
 
 

@@ -1,32 +1,118 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from robust_zoo.errors import UsageError
+
+if TYPE_CHECKING:
+    from robust_zoo.training.run import Machine
+
+EXIT_STOPPED = 75  # EX_TEMPFAIL: schedulers take it for "try again", and the same command does go on
 
 
 @click.command("train")
 @click.argument("name")
+@click.option("--data", help="An .npz; or a directory (or hfds/NAME) with train and val images. See below.")
+@click.option("--out", type=click.Path(path_type=Path), help="The run's directory; an interrupted run goes on.")
 @click.option(
-    "--data", type=click.Path(path_type=Path), required=True, help="An .npz with x_train, y_train, x_test, y_test."
-)
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="The run's directory; an interrupted run goes on."
-)
-@click.option(
-    "--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True,
-    help="auto: bf16 where the CPU multiplies it natively.",
+    "--recipe", "overrides", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A .toml file of recipe fields to change, or an exported .safetensors file whose recipe to repeat.",
 )  # fmt: skip
-def command(name: str, data: Path, out: Path, precision: str) -> None:
-    """Train a small checkpoint by its recipe, measure it, and export weights and registry row.
+@click.option("--dry-run", is_flag=True, help="Show the recipe, what it costs and how long it would take here.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--precision", type=click.Choice(["auto", "fp32", "bf16", "fp64"]), default="auto", show_default=True,
+    help="auto: bf16 autocast on GPUs and on CPUs that multiply it natively.",
+)  # fmt: skip
+@click.option("--workers", type=click.IntRange(0), default=4, show_default=True, help="Processes that read images.")
+@click.option(
+    "--save-seconds", type=click.FloatRange(0), default=600, show_default=True,
+    help="Between checkpoints, besides the one after each epoch.",
+)  # fmt: skip
+@click.option("--log-steps", type=click.IntRange(1), default=10, show_default=True, help="Steps a line of the log.")
+@click.option(
+    "--launcher", type=click.Choice(["here", "slurm"]), default="here", show_default=True,
+    help="slurm: submit the training as a job that requeues itself (extra: slurm).",
+)  # fmt: skip
+@click.option("--slurm", multiple=True, metavar="KEY=VALUE", help="submitit's parameters; may be repeated.")
+def command(
+    name: str, data: str | None, out: Path | None, overrides: Path | None, dry_run: bool, device: str, precision: str,
+    workers: int, save_seconds: float, log_steps: int, launcher: str, slurm: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Train a checkpoint by its recipe, measure it, and export weights, registry row and model card.
 
     \b
     robust-zoo train resnet18_x0_25_cifar10_l2_eps0_5 --data cifar10.npz --out runs/l2
+    robust-zoo train resnet50_l2_eps3 --dry-run
+    torchrun --nproc-per-node 8 -m robust_zoo.training resnet50_l2_eps3 --data imagenet --out runs/r50
+    robust-zoo train resnet50_l2_eps3 --data imagenet --out runs/r50 --launcher slurm --slurm gpus_per_node=8
 
-    x_* are (N, 32, 32, 3) uint8, y_* (N,) integers. Writes state.pt, log.jsonl, NAME.safetensors and row.toml.
+    Small datasets are one .npz: x_train, x_test (N, H, W, 3) uint8, y_train, y_test (N,) integers. ImageNet is a
+    directory with train and val folders of class folders, or train*.tar and val*.tar shards, or hfds/NAME.
+
+    SIGTERM, SIGUSR1 and Ctrl-C save and exit with 75; the same command goes on and ends with the same weights.
+    The run's directory holds status.json, log.jsonl (see robust-zoo plot), the last two checkpoints, and at the end
+    NAME.safetensors, row.toml and card.md.
     """
-    from robust_zoo.training.run import run
+    from robust_zoo.training.interrupt import Stopped
+    from robust_zoo.training.run import Machine, run
 
-    weights = run(name, data, out, precision=precision)
+    machine = Machine(device, precision, workers, save_seconds, log_steps)
+    if dry_run:
+        _show_cost(name, overrides, machine)
+        return
+    if data is None or out is None:
+        missing = " and ".join(option for option, value in (("--data", data), ("--out", out)) if value is None)
+        raise UsageError(
+            f"{missing} missing", model=name, expected="--data and --out, or --dry-run", actual=f"no {missing}",
+            next=f"robust-zoo train {name} --data DATA --out RUN",
+        )  # fmt: skip
+    if launcher == "slurm":
+        from robust_zoo.training.slurm import Job, submit
+
+        number = submit(Job(name, data, out, overrides, machine), _parameters(slurm))
+        click.echo(number)
+        click.echo(f"submitted; its state is in {out / 'status.json'}, its output in {out / 'slurm'}", err=True)
+        return
+    try:
+        weights = run(name, data, out, overrides=overrides, machine=machine)
+    except Stopped as stopped:
+        click.echo(f"stopped ({stopped}) and saved; the same command goes on", err=True)
+        sys.exit(EXIT_STOPPED)
     click.echo(weights)
-    click.echo(f"the registry row is in {out / 'row.toml'}", err=True)
+    click.echo(f"the registry row is in {out / 'row.toml'}, the card in {out / 'card.md'}", err=True)
+
+
+def _parameters(pairs: tuple[str, ...]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise UsageError(
+                f"--slurm {pair} is not KEY=VALUE", expected="KEY=VALUE", actual=pair,
+                next="--slurm slurm_partition=gpu --slurm gpus_per_node=8",
+            )  # fmt: skip
+        values[key] = int(value) if value.isdigit() else value
+    return values
+
+
+def _show_cost(name: str, overrides: Path | None, machine: Machine) -> None:
+    from robust_zoo.cli.recipe import show
+    from robust_zoo.training.cost import cost, images_per_second
+    from robust_zoo.training.distributed import world
+    from robust_zoo.training.run import plan
+
+    row, recipe = plan(name, overrides)
+    show(row, recipe)
+    c = cost(row, recipe)
+    click.echo(
+        f"{'work':<18} {c.images:,} images x {c.passes} passes x {c.forward_flops / 1e9:.3g} GFLOP = {c.flops:.3g} FLOP"
+    )
+    with world(machine.device) as here:
+        click.echo("timing a few steps on random images ...", err=True)
+        rate = images_per_second(row, recipe, here, machine.precision)
+        click.echo(f"{'on this device':<18} {c.images / rate / 3600:,.3g} hours ({rate:.3g} images/s on {here.device})")

@@ -8,9 +8,6 @@ torchvision go through robustness' wrapper for foreign networks, which adds one 
 from __future__ import annotations
 
 import gc
-import sys
-import types
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,24 +38,6 @@ OWN = {
 }
 FROM_TORCHVISION = ("resnext50_32x4d", "densenet", "mnasnet", "mobilenet", "shufflenet", "vgg16_bn")
 CASES = [(name, "own") for name in OWN] + [(name, "torchvision") for name in FROM_TORCHVISION]
-
-
-@pytest.fixture(scope="module")
-def robustness() -> Iterator[types.ModuleType]:
-    """The library, with the one module it misses in today's torchvision, and no need for a GPU."""
-    with pytest.MonkeyPatch.context() as patch:
-        gone = types.ModuleType("torchvision.models.utils")
-        gone.load_state_dict_from_url = torch.hub.load_state_dict_from_url  # imported there, never called
-        patch.setitem(sys.modules, gone.__name__, gone)
-        patch.setattr(nn.Module, "cuda", lambda self, *_, **__: self)
-        patch.setattr(Tensor, "cuda", lambda self, *_, **__: self)
-        patch.setattr(torch.cuda, "is_available", lambda: False)  # or DataParallel would look for the model there
-        import robustness
-        import robustness.datasets
-        import robustness.model_utils
-        import robustness.train
-
-        yield robustness
 
 
 def _network(robustness: Any, architecture: str, origin: str) -> nn.Module:

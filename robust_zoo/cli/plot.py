@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from robust_zoo.cli.describe import require_directory
+
+
+@click.command("plot")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="The picture; RUN/curves.png when left out.")
+def command(runs: tuple[Path, ...], output: Path | None) -> None:
+    """Draw the curves of a training, or of several on top of each other.
+
+    \b
+    robust-zoo plot runs/l2
+    robust-zoo plot runs/l2 runs/linf -o both.png
+
+    Loss of the images trained on, and clean, single-step and PGD-10 accuracy on held-out images after each epoch.
+    """
+    from robust_zoo.training.plot import plot
+
+    output = output or runs[0] / "curves.png"
+    require_directory(output)
+    plot(runs, output)
+    click.echo(output)

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from robust_zoo.registry import get
+
+if TYPE_CHECKING:
+    from robust_zoo.rows import Checkpoint
+    from robust_zoo.training.recipes import Recipe
+
+
+@click.command("recipe")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def command(name: str, as_json: bool) -> None:
+    """Show how a checkpoint is trained: every field of its recipe, what to expect of it and what it costs.
+
+    \b
+    robust-zoo recipe resnet50_l2_eps3
+    robust-zoo recipe resnet50_l2_eps3 --json
+
+    To change something, write the fields into a .toml file for robust-zoo train --recipe:
+
+    \b
+    epochs = 30
+    schedule = "cosine"
+    threat = {norm = "linf", eps = "4/255"}
+    """
+    from robust_zoo.training.recipes import recipe_for
+
+    row = get(name)
+    recipe = recipe_for(row)
+    if as_json:
+        values = {"name": row.name, "recipe": asdict(recipe), "sha256": recipe.sha256, "expected": _expected(row)}
+        click.echo(json.dumps(values | {"passes": recipe.passes}, indent=1))
+    else:
+        show(row, recipe)
+        click.echo(f"\nrobust-zoo train {row.name} --dry-run   estimates the hours on this machine", err=True)
+
+
+def show(row: Checkpoint, recipe: Recipe) -> None:
+    """The fields, one a line, then what to expect."""
+    for field, value in asdict(recipe).items():
+        shown = str(recipe.threat) if field == "threat" else f"{value:g}" if isinstance(value, float) else value
+        click.echo(f"{field:<18} {shown}")
+    click.echo(f"{'sha256':<18} {recipe.sha256}")
+    click.echo(f"{'passes an image':<18} {recipe.passes} (a forward, a backward to inputs or to weights: one each)")
+    for what, value in _expected(row).items():
+        click.echo(f"{'expected':<18} {what}: {value}")
+
+
+def _expected(row: Checkpoint) -> dict[str, Any]:
+    """Accuracies and cost that the row knows, each with whose figure it is."""
+    if row.reported_by:
+        return {"clean accuracy": f"{row.clean_accuracy:.2f} % (reported by {row.reported_by})"}
+    figures = {
+        f"{m.attack} accuracy" if m.attack != "none" else "clean accuracy": f"{m.accuracy:.2f} % (measured here)"
+        for m in row.measured
+    }
+    return figures | {"training": row.training}

@@ -1,0 +1,67 @@
+"""What a recipe costs before it is run: image passes, FLOPs, and hours on this device from a few real steps."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from robust_zoo import architectures
+from robust_zoo.rows import Checkpoint
+from robust_zoo.training.distributed import World
+from robust_zoo.training.recipes import Recipe
+from robust_zoo.training.run import build
+from robust_zoo.training.step import make_step, optimizer_for
+
+# training images of the datasets that recipes name
+TRAIN_IMAGES = {"imagenet": 1_281_167, "cifar10": 50_000}
+_TRIAL_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """images: seen over all epochs. passes: forward-sized pieces of work an image (Recipe.passes).
+
+    forward_flops: of one image, a multiply-add counting 2.
+    """
+
+    images: int
+    passes: int
+    forward_flops: int
+
+    @property
+    def flops(self) -> float:
+        """Of the whole training. A backward pass to the inputs or to the weights is counted as a forward pass."""
+        return float(self.images) * self.passes * self.forward_flops
+
+
+def cost(row: Checkpoint, recipe: Recipe) -> Cost:
+    """Counted on a model without storage; nothing is computed."""
+    with torch.device("meta"):
+        network = architectures.build(row.network.timm, num_classes=row.preprocessing.num_classes).eval()
+        images = torch.empty(1, *row.preprocessing.input_size)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(images)
+    steps = TRAIN_IMAGES[recipe.dataset] // recipe.batch_size
+    return Cost(steps * recipe.batch_size * recipe.epochs, recipe.passes, counter.get_total_flops())
+
+
+def images_per_second(row: Checkpoint, recipe: Recipe, here: World, precision: str) -> float:
+    """Of this recipe's step on this device, measured on random images for about ten seconds."""
+    model, bf16 = build(row, recipe, here, precision)
+    model.to(here.device).to(memory_format=torch.channels_last).train()
+    step = make_step(model, recipe, optimizer_for(model, recipe), bf16=bf16, world=here)
+    batch = (
+        min(recipe.batch_size, 128 if here.device.type == "cuda" else 16) // recipe.accumulation * recipe.accumulation
+    )
+    images = torch.rand(max(batch, recipe.accumulation), *row.preprocessing.input_size, device=here.device)
+    images = images.contiguous(memory_format=torch.channels_last)
+    labels = torch.zeros(len(images), dtype=torch.int64, device=here.device)
+    best, begun = float("inf"), time.monotonic()
+    while time.monotonic() - begun < _TRIAL_SECONDS or best == float("inf"):
+        started = time.monotonic()
+        step(images, labels)  # ends with reading the loss, which waits for the device
+        best = min(best, time.monotonic() - started)
+    return len(images) / best

@@ -1,0 +1,155 @@
+"""One process or many: who am I, and the three things ranks must agree on. Started by torchrun, or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce as differentiable_all_reduce
+
+from robust_zoo.errors import UsageError
+
+_TIMEOUT = timedelta(minutes=10)  # a rank that is gone ends the others
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among all: `rank` of `size`, computing on `device`."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Rank 0 alone writes files and talks."""
+        return self.rank == 0
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is up on any rank; every rank must ask."""
+        if self.size == 1:
+            return flag
+        value = torch.tensor([float(flag)], device=self.device)
+        dist.all_reduce(value, dist.ReduceOp.MAX)
+        return bool(value.item())
+
+    def sum(self, *values: float) -> list[float]:
+        """Sums over ranks, in float64."""
+        if self.size == 1:
+            return [float(v) for v in values]
+        total = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(total)
+        return total.tolist()
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every rank's value, by rank, on every rank."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
+    def share_buffers(self, model: nn.Module) -> None:
+        """Rank 0's BatchNorm statistics on every rank: before each attack, so that ranks never drift apart."""
+        if self.size > 1:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, 0)
+
+    def first_says(self, value: Any) -> Any:
+        """Rank 0's value on every rank."""
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, 0, device=self.device)
+        return box[0]
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """DistributedDataParallel where there are ranks to average gradients over."""
+        if self.size == 1:
+            return module
+        ids = [self.device.index] if self.device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False)
+
+
+@contextmanager
+def world(device: str = "auto") -> Iterator[World]:
+    """The processes torchrun started (WORLD_SIZE, RANK, LOCAL_RANK), or this one alone.
+
+    device: "cpu", "cuda", "cuda:1", or "auto" (cuda where there is one). NCCL on cuda, gloo on cpu.
+
+    Raises UsageError when the device is not there.
+    """
+    local, size = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    chosen = _device(device, local)
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    if size == 1:
+        yield World(0, 1, chosen)
+        return
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=_TIMEOUT)
+    try:
+        yield World(dist.get_rank(), dist.get_world_size(), chosen)
+    finally:
+        dist.destroy_process_group()
+
+
+def _device(asked: str, local_rank: int) -> torch.device:
+    if asked == "auto":
+        asked = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(asked)
+        if device.type not in ("cpu", "cuda") or (device.type == "cuda" and not torch.cuda.is_available()):
+            raise RuntimeError(f"torch {torch.__version__} sees no such device here")
+    except RuntimeError as error:
+        raise UsageError(
+            f"no device {asked!r}", expected="auto, cpu, cuda or cuda:N", actual=str(error).splitlines()[0],
+            next="leave --device out to use what is there",
+        ) from None  # fmt: skip
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", local_rank)
+    return device
+
+
+class SyncBatchNorm2d(nn.BatchNorm2d):
+    """BatchNorm over the images of all ranks, on any device and in any float type (torch's own refuses CPU tensors).
+
+    Ranks must hold equally many images, as the loop's do.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(input)
+        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        x, ranks = input.float() if input.dtype in (torch.bfloat16, torch.float16) else input, dist.get_world_size()
+        count, shape = ranks * x.numel() // x.shape[1], (1, -1, 1, 1)
+        mean = differentiable_all_reduce(x.sum((0, 2, 3))) / count
+        centred = x - mean.view(shape)
+        var = differentiable_all_reduce(centred.square().sum((0, 2, 3))) / count
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(var * (count / (count - 1)), self.momentum)
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(1)
+        out = centred * (var + self.eps).rsqrt().view(shape)
+        return (out * self.weight.view(shape) + self.bias.view(shape)).to(input.dtype)
+
+
+def synchronise_batch_norm(model: nn.Module) -> None:
+    """Makes every BatchNorm2d of the model one over all ranks, in place; parameters, buffers and names stay."""
+    for module in model.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = SyncBatchNorm2d
+        elif isinstance(module, nn.BatchNorm2d) and type(module) is not SyncBatchNorm2d:
+            raise UsageError(
+                f"sync_bn can not be used with {type(module).__name__}",
+                expected="an architecture of plain BatchNorm2d",
+                actual=type(module).__name__,
+                next="leave sync_bn out: statistics are then those of each device",
+            )

@@ -1,0 +1,66 @@
+"""A training as a Slurm job that takes itself up again after a preemption, through submitit (extra: slurm)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from robust_zoo.errors import UsageError
+from robust_zoo.training.interrupt import Stopped
+from robust_zoo.training.run import Machine, run
+
+
+@dataclass(frozen=True)
+class Job:
+    """What each task of the job calls: torchrun's variables from Slurm's, then `run`."""
+
+    name: str
+    data: str
+    out: Path
+    overrides: Path | None = None
+    machine: Machine = field(default_factory=Machine)
+
+    def __call__(self) -> str:
+        import submitit
+
+        # MASTER_ADDR, MASTER_PORT, RANK, WORLD_SIZE, LOCAL_RANK
+        submitit.helpers.TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
+        try:
+            return str(run(self.name, self.data, self.out, overrides=self.overrides, machine=self.machine))
+        except Stopped:
+            # Our handler took the signal that submitit listens for; the job is put back in the queue as it would.
+            return submitit.helpers.DelayedSubmission(self)
+
+    def checkpoint(self) -> Any:
+        """submitit calls this on a preemption or a timeout; the run's own checkpoints hold everything."""
+        import submitit
+
+        return submitit.helpers.DelayedSubmission(self)
+
+
+def submit(job: Job, parameters: Mapping[str, Any], cluster: str = "slurm") -> str:
+    """Submits the job; returns its id. Logs go to <out>/slurm.
+
+    parameters: submitit's (`slurm_partition`, `gpus_per_node`, `nodes`, `timeout_min`, ...). One task a GPU.
+
+    Raises UsageError when submitit is not installed or does not know a parameter.
+    """
+    try:
+        import submitit
+    except ImportError:
+        raise UsageError(
+            "--launcher slurm needs submitit", expected="the slurm extra", actual="submitit is not installed",
+            next="pip install 'robust-zoo[slurm]'",
+        ) from None  # fmt: skip
+    executor = submitit.AutoExecutor(folder=job.out / "slurm", cluster=cluster)
+    values = {"name": job.name, "tasks_per_node": parameters.get("gpus_per_node", 1), "timeout_min": 24 * 60}
+    try:
+        executor.update_parameters(**values | dict(parameters))
+    except (NameError, TypeError, ValueError) as error:
+        raise UsageError(
+            "submitit refuses these parameters", expected="submitit's names, e.g. slurm_partition=gpu nodes=1",
+            actual=str(error), next="robust-zoo train --help",
+        ) from None  # fmt: skip
+    return str(executor.submit(job).job_id)

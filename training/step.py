@@ -1,0 +1,147 @@
+"""One step: the attack in eval mode on a folded copy, the update in train mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robust_zoo.errors import VerificationFailed
+from robust_zoo.training.distributed import World
+from robust_zoo.training.fold import AttackCopy, attack_copy
+from robust_zoo.training.interrupt import Stopped
+from robust_zoo.training.monitor import find_nonfinite
+from robust_zoo.training.objectives import Objective, attack
+from robust_zoo.training.recipes import Recipe
+
+ALONE = World(0, 1, torch.device("cpu"))
+
+
+@dataclass
+class Counts:
+    """Sums over images since the last report. `clean` counts hits on unattacked images in eval mode, where the attack's
+    first pass sees them."""
+
+    seen: int = 0
+    loss: float = 0.0
+    adv: int = 0
+    clean: int = 0
+
+    def add(self, other: Counts) -> None:
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
+
+def optimizer_for(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """SGD on every parameter, weight decay included, as robustness does (train.py, make_optimizer_and_schedule)."""
+    return torch.optim.SGD(
+        model.parameters(), lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov,
+        weight_decay=recipe.weight_decay, fused=True,
+    )  # fmt: skip
+
+
+def _nothing(*_: object) -> None:
+    """No one asks to stop."""
+
+
+@dataclass
+class Step:
+    """What a step needs, made once a run; call it with a batch.
+
+    model: pixel-space, on its device and in its memory format. bf16: autocast; weights and optimiser stay fp32.
+    objective: `model`'s training objective, wrapped for many devices by the caller when there are many.
+    """
+
+    model: nn.Module
+    recipe: Recipe
+    optimizer: torch.optim.Optimizer
+    objective: nn.Module
+    bf16: bool = False
+    world: World = ALONE
+    poll: Callable[..., None] = _nothing
+    copy: AttackCopy | None = field(default=None, init=False)
+
+    def __call__(self, images: Tensor, labels: Tensor) -> Counts:
+        """One update. images (B, C, H, W) in [0, 1], labels (B,): this device's share of the batch.
+
+        Raises Stopped, before anything has changed, when a rank was asked to stop; VerificationFailed, naming the
+        layer, when a loss or gradient is not finite on any rank.
+        """
+        counts = Counts(seen=len(labels))
+        parts = list(zip(images.chunk(self.recipe.accumulation), labels.chunk(self.recipe.accumulation), strict=True))
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
+            adv_parts = self._attack(parts, counts)
+            self.optimizer.zero_grad(set_to_none=True)
+            for i, ((part, part_labels), adv_images) in enumerate(zip(parts, adv_parts, strict=True)):
+                hold: Any = getattr(self.objective, "no_sync", nullcontext)  # gradients are averaged once a step
+                with hold() if i + 1 < len(parts) else nullcontext():
+                    loss, logits = self.objective(part, adv_images, part_labels)
+                    loss.div(len(parts)).backward()
+                counts.loss += loss.item() * len(part_labels)
+                counts.adv += int((logits.argmax(1) == part_labels).sum())
+        self._check(counts, adv_parts[-1])
+        self.optimizer.step()
+        return counts
+
+    def _attack(self, parts: list[tuple[Tensor, Tensor]], counts: Counts) -> list[Tensor]:
+        """All attacks of the step come before its first update, so that stopping here leaves nothing half done."""
+        if not self.recipe.threat.eps:
+            self._agree(False)
+            return [part for part, _ in parts]
+        self.world.share_buffers(self.model)
+        if self.copy is None:
+            dtype = torch.bfloat16 if self.bf16 else None
+            self.copy = attack_copy(self.model, parts[0][0][:4], dtype=dtype)
+        self.copy.refresh()
+        adv_parts = []
+        try:
+            for part, labels in parts:
+
+                def watch(step: int, logits: Tensor, labels: Tensor = labels) -> None:
+                    if step == 0 and not self.recipe.random_start:
+                        counts.clean += int((logits.argmax(1) == labels).sum())
+                    self.poll()
+
+                adv_parts.append(attack(self.copy.model, part, labels, self.recipe, watch))
+        except Stopped:
+            self._agree(True)
+        self._agree(False)
+        return adv_parts
+
+    def _agree(self, stop: bool) -> None:
+        if not stop:
+            try:
+                self.poll()
+            except Stopped:
+                stop = True
+        if self.world.any(stop):
+            raise Stopped("a signal" if stop else "a signal to another rank")
+
+    def _check(self, counts: Counts, adv_images: Tensor) -> None:
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None]).item()
+        bad = not (abs(norm) < float("inf") and abs(counts.loss) < float("inf"))
+        if self.world.any(bad):
+            where = find_nonfinite(self.model, adv_images) if bad else "on another rank"
+            raise VerificationFailed(
+                "the training has diverged",
+                model=self.recipe.architecture,
+                expected="finite losses and gradients",
+                actual=f"loss {counts.loss / counts.seen:g}; not finite first in {where}",
+                next="lower the recipe's lr, or train in fp32 (--precision fp32); the last checkpoint is untouched",
+            )
+
+
+def make_step(
+    model: nn.Module,
+    recipe: Recipe,
+    optimizer: torch.optim.Optimizer,
+    *,
+    bf16: bool = False,
+    world: World = ALONE,
+    poll: Callable[..., None] = _nothing,
+) -> Step:
+    return Step(model, recipe, optimizer, world.wrap(Objective(model, recipe)), bf16, world, poll)
