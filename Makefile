@@ -12,7 +12,7 @@ test: .venv/dev.stamp
 
 # Compares with the robustness library (genuine checkpoints) and runs timm's own test file; see tests/peers.
 test-peers: .venv/peers.stamp
-	$(BIN)/python -m pytest -q -m peers tests/peers
+	$(BIN)/python -m pytest -q -m peers
 
 check: .venv/dev.stamp
 	$(BIN)/ruff check .
@@ -33,7 +33,7 @@ $(BIN)/python:
 	touch $@
 
 .venv/dev.stamp: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -q -e '.[training,dev]'
+	$(BIN)/python -m pip install -q -e '.[dev]'
 	touch $@ .venv/demo.stamp
 
 .venv/peers.stamp: tests/peers/requirements.txt .venv/dev.stamp

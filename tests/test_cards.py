@@ -13,9 +13,8 @@ from huggingface_hub.repocard_data import eval_results_to_model_index, model_ind
 
 from robust_zoo import rows
 from robust_zoo.cards import card
-from robust_zoo.registry import get, list_models
+from robust_zoo.registry import get
 from robust_zoo.rows import Measurement
-from robust_zoo.training.recipes import recipe_for
 
 CARDS = Path(__file__).parents[1] / "model_cards"
 TOML = tomllib.loads((Path(rows.__file__).parent / "checkpoints.toml").read_text(encoding="utf-8"))
@@ -114,18 +113,3 @@ def test_the_hubs_library_keeps_every_figures_arguments():
     saved = eval_results_to_model_index(data.model_name, data.eval_results)
     metrics = [metric for result in saved[0]["results"] for metric in result["metrics"]]
     assert [(m["value"], m["args"]["attack"]) for m in metrics] == [(63.86, "none"), (48.44, "apgd-ce")]
-
-
-@pytest.mark.parametrize("recipe", sorted({row["recipe"] for row in TOML["collection"].values()}))
-def test_recipe_in_words_agrees_with_the_recipe(recipe):
-    name = next(n for n in list_models() if get(n).recipe == recipe and get(n).eps)
-    text, values = card(get(name)), recipe_for(get(name))
-    assert values.attack_step_size == pytest.approx(2 / 3) and not values.random_start
-    for words in (
-        f"PGD with {values.attack_steps} steps", "2/3 eps from the image itself", f"momentum {values.momentum}",
-        f"batch {values.batch_size}", f"{values.epochs} epochs", f"weight decay {values.weight_decay:g}.",
-        f"learning rate {'up to ' if values.schedule == 'onecycle' else ''}{values.lr}",
-    ):  # fmt: skip
-        assert words in text, words
-    assert ("Nesterov" in text) == values.nesterov
-    assert (f"divided by 10 every {values.step_epochs} epochs" in text) == (values.schedule == "step")

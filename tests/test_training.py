@@ -1,4 +1,4 @@
-"""The loop, its data and its schedule, on tiny real runs."""
+"""The loop, its data, its schedules and what it writes, on tiny real runs."""
 
 import json
 import math
@@ -8,20 +8,24 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from robust_zoo.errors import UsageError, VerificationFailed
-from robust_zoo.registry import get, list_models
+from robust_zoo.registry import get
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training import samples
-from robust_zoo.training.data import Images, load_npz, train_batches
+from robust_zoo.training.data import Images, epoch_order, load_npz, spread
 from robust_zoo.training.evaluate import Accuracy, pgd_accuracy
-from robust_zoo.training.loop import train
-from robust_zoo.training.recipes import BASES, recipe_for
+from robust_zoo.training.interrupt import Interrupt
+from robust_zoo.training.loop import Settings, train
+from robust_zoo.training.recipes import recipe_for
+from robust_zoo.training.runlog import read_log
 from robust_zoo.training.schedule import learning_rate
+from robust_zoo.training.step import ALONE
 
-TINY = replace(
-    BASES["cifar10_short"], architecture="tiny", threat=ThreatModel("l2", 0.5), epochs=4, batch_size=40, lr=0.05
-)
+SHORT = recipe_for(get("resnet18_x0_25_cifar10_l2_eps0_5"))
+TINY = replace(SHORT, architecture="tiny", epochs=4, batch_size=40, lr=0.05)
+DATA = samples.cifar10_sample(20)
 
 
 def tiny_model():
@@ -30,84 +34,101 @@ def tiny_model():
     return nn.Sequential(*first, nn.Conv2d(8, 8, 3, stride=2), nn.Flatten(), nn.Linear(392, 10))
 
 
-def final_weights(out, recipe=TINY, **kwargs):
-    model = tiny_model()
-    train(model, recipe, samples.cifar10_sample(20), out, **kwargs)
-    return model.state_dict()
+def trained(out, recipe=TINY, data=DATA, model=None):
+    out.mkdir(exist_ok=True)
+    with Interrupt() as interrupt:
+        quiet = Settings(log_steps=1, progress=False)
+        model = model or tiny_model()
+        return train(model, recipe, data, DATA, out, world=ALONE, interrupt=interrupt, settings=quiet)
 
 
 def test_training_learns(tmp_path):
-    data = samples.cifar10_sample(20)
-    model = tiny_model()
-    before = pgd_accuracy(model, data, TINY.threat, steps=0).correct
-    train(model, replace(TINY, epochs=15), data, tmp_path)
-    after = pgd_accuracy(model, data, TINY.threat, steps=0).correct
-    attacked = pgd_accuracy(model, data, TINY.threat, steps=5).correct
+    before = pgd_accuracy(tiny_model(), DATA, TINY.threat, steps=0).correct
+    model = trained(tmp_path, replace(TINY, epochs=15))
+    after = pgd_accuracy(model, DATA, TINY.threat, steps=0).correct
     assert after > before + 30
-    assert attacked <= after
-    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [entry["epoch"] for entry in log] == list(range(1, 16))
-    assert log[-1]["loss"] < log[0]["loss"]
+    assert pgd_accuracy(model, DATA, TINY.threat, steps=5).correct <= after
+    steps, epochs = read_log(tmp_path, "step"), read_log(tmp_path, "epoch")
+    assert [e["step"] for e in steps] == list(range(1, 76)) and [e["epoch"] for e in epochs] == list(range(1, 16))
+    assert steps[-1]["loss"] < steps[0]["loss"]
+    assert epochs[-1]["clean"] == 100 * after / len(DATA)  # held-out images were the training images here
+    status = json.loads((tmp_path / "status.json").read_text())
+    assert (status["state"], status["step"], status["epoch"], status["alarm"]) == ("trained", 75, 15, "")
 
 
-def test_a_cut_run_ends_as_the_uninterrupted_one(tmp_path, monkeypatch):
-    whole = final_weights(tmp_path / "whole")
-    import robust_zoo.training.loop as loop
+def test_standard_training_logs_clean_accuracy_and_makes_no_attack(tmp_path):
+    trained(tmp_path, replace(TINY, threat=ThreatModel("l2", 0.0), epochs=1))
+    (entry, *_) = read_log(tmp_path, "step")
+    assert "clean_accuracy" in entry and "adv_accuracy" not in entry
+    (epoch,) = read_log(tmp_path, "epoch")
+    assert epoch["clean"] == epoch["pgd10"]
 
-    real, calls = loop._step, 0
 
-    def cut(*args):
-        nonlocal calls
-        calls += 1
-        if calls == 13:  # in the third of four epochs of five steps
-            raise KeyboardInterrupt
-        return real(*args)
-
-    monkeypatch.setattr(loop, "_step", cut)
-    with pytest.raises(KeyboardInterrupt):
-        final_weights(tmp_path / "cut")
-    monkeypatch.setattr(loop, "_step", real)
-    resumed = final_weights(tmp_path / "cut")
-    assert all(torch.equal(whole[k], resumed[k]) for k in whole)
+def test_a_moving_average_is_what_comes_back(tmp_path):
+    averaged = trained(tmp_path / "a", replace(TINY, ema_decay=0.9))
+    plain = trained(tmp_path / "b")
+    assert not torch.equal(averaged[0].weight, plain[0].weight)
+    # the same run again, its weights averaged by hand
+    model, weights = tiny_model(), []
+    remember = register_optimizer_step_post_hook(lambda *_: weights.append(model[0].weight.detach().clone()))
+    trained(tmp_path / "c", model=model)
+    remember.remove()
+    expected = weights[0]
+    for weight in weights[1:]:
+        expected = 0.9 * expected + 0.1 * weight
+    assert len(weights) == 20 and torch.allclose(averaged[0].weight, expected, atol=1e-6)
 
 
 def test_another_recipe_does_not_continue_a_run(tmp_path):
-    final_weights(tmp_path, replace(TINY, epochs=1))
-    with pytest.raises(UsageError, match="another recipe"):
-        final_weights(tmp_path, replace(TINY, epochs=2))
+    trained(tmp_path, replace(TINY, epochs=1))
+    with pytest.raises(UsageError, match="another recipe") as error:
+        trained(tmp_path, replace(TINY, epochs=2))
+    assert error.value.expected == "recipe: {'epochs': 1}, as the run was begun with"
 
 
-def test_nan_stops_and_keeps_the_last_epoch(tmp_path):
-    final_weights(tmp_path, replace(TINY, epochs=1))
-    kept = (tmp_path / "state.pt").read_bytes()
-    with pytest.raises(VerificationFailed, match="loss is"):
-        train(nn.Sequential(tiny_model(), NaN()), TINY, samples.cifar10_sample(20), tmp_path / "nan")
-    assert not (tmp_path / "nan" / "state.pt").exists()
-    assert (tmp_path / "state.pt").read_bytes() == kept
+def test_nan_stops_names_the_layer_and_keeps_the_last_checkpoint(tmp_path):
+    trained(tmp_path, replace(TINY, epochs=1))
+    kept = {p.name: p.read_bytes() for p in tmp_path.glob("checkpoint*")}
+    model = tiny_model()
+    with torch.no_grad():
+        model[3].bias[2] = float("nan")
+    (tmp_path / "nan").mkdir()
+    with pytest.raises(VerificationFailed, match="diverged") as error:
+        trained(tmp_path / "nan", model=model)
+    assert "the output of 3 (Conv2d)" in error.value.actual
+    assert not list((tmp_path / "nan").glob("checkpoint*"))
+    assert {p.name: p.read_bytes() for p in tmp_path.glob("checkpoint*")} == kept
 
 
-class NaN(nn.Module):
-    def forward(self, logits):
-        return logits * float("nan")
+def test_sizes_that_can_not_be_trained_are_said(tmp_path):
+    with pytest.raises(UsageError, match="less than one batch"):
+        trained(tmp_path, replace(TINY, batch_size=1000))
 
 
 def test_augmentation_belongs_to_the_image_not_to_the_batch():
     data = Images(torch.arange(12, dtype=torch.uint8).view(12, 1, 1, 1).expand(12, 3, 8, 8).clone(), torch.arange(12))
     data.images[:, :, :, 0] += 100
 
-    def by_label(size):
-        pairs = [
-            (int(label), image)
-            for batch, labels in train_batches(data, size, seed=1, epoch=2)
-            for image, label in zip(batch, labels, strict=True)
-        ]
-        return dict(pairs)
+    def by_label(size, epoch, rank=0, ranks=1):
+        order = epoch_order(12, size, seed=1, epoch=epoch, rank=rank, ranks=ranks)
+        batches = data.train_batches(order, seed=1, epoch=epoch)
+        return {int(y): x for xs, ys in batches for x, y in zip(xs, ys, strict=True)}
 
-    one, four = by_label(1), by_label(4)
+    one, four = by_label(1, 2), by_label(4, 2)
     assert set(one) == set(four) == set(range(12))
     assert all(torch.equal(one[k], four[k]) for k in one)
-    other = dict((int(y), x) for b, ys in train_batches(data, 4, seed=1, epoch=3) for x, y in zip(b, ys, strict=True))
+    ranks = by_label(4, 2, 0, 2) | by_label(4, 2, 1, 2)
+    assert set(ranks) == set(range(12)) and all(torch.equal(one[k], ranks[k]) for k in one)
+    other = by_label(4, 3)
     assert any(not torch.equal(other[k], four[k]) for k in four)
+
+
+def test_ranks_share_out_each_batch_of_one_process():
+    whole = epoch_order(22, 8, seed=3, epoch=1)
+    parts = [epoch_order(22, 8, seed=3, epoch=1, rank=r, ranks=4) for r in range(4)]
+    assert len(whole) == 2  # the short last batch is dropped
+    for i, batch in enumerate(whole):
+        assert torch.equal(torch.cat([p[i] for p in parts]), batch)
 
 
 def test_crops_are_windows_of_the_reflected_image():
@@ -116,23 +137,24 @@ def test_crops_are_windows_of_the_reflected_image():
     padded = np.pad(image[0].numpy(), ((0, 0), (4, 4), (4, 4)), mode="reflect")
     windows = [padded[:, i : i + 8, j : j + 8] for i in range(9) for j in range(9)]
     windows += [w[:, :, ::-1] for w in windows]
+    data = Images(image, torch.zeros(1).long())
     for epoch in range(20):
-        ((batch, _),) = train_batches(Images(image, torch.zeros(1).long()), 1, seed=0, epoch=epoch)
+        ((batch, _),) = data.train_batches([torch.zeros(1).long()], seed=0, epoch=epoch)
         found = (batch[0] * 255).round().numpy().astype(np.uint8)
         assert any(np.array_equal(found, w) for w in windows)
 
 
+def test_spread_takes_every_class_of_a_sorted_dataset():
+    assert spread(DATA, 10).labels.tolist() == list(range(10))
+    assert len(spread(DATA, 10_000)) == len(DATA)
+
+
 def test_schedules():
-    step, cycle = BASES["salman2020"], BASES["cifar10_short"]
+    step, cycle = recipe_for(get("resnet50_l2_eps3")), SHORT
     assert [learning_rate(step, e) for e in (0, 29.99, 30, 60, 89)] == pytest.approx([0.1, 0.1, 0.01, 0.001, 0.001])
     assert [learning_rate(cycle, e) for e in (0, 1.5, 3, 7.5, 12)] == pytest.approx([0, 0.125, 0.25, 0.125, 0])
-
-
-def test_every_row_has_a_recipe_that_agrees_with_it():
-    for name in list_models():
-        row, recipe = get(name), recipe_for(get(name))
-        assert (recipe.architecture, recipe.dataset, recipe.threat) == (row.architecture, row.dataset, row.threat)
-        assert (recipe.attack_steps, recipe.attack_step_size) == (3, pytest.approx(2 / 3))
+    cosine = replace(cycle, schedule="cosine")
+    assert [learning_rate(cosine, e) for e in (0, 4, 6, 12)] == pytest.approx([0.25, 0.1875, 0.125, 0], abs=1e-9)
 
 
 @pytest.mark.parametrize(

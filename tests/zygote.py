@@ -18,9 +18,9 @@ ROOT = Path(__file__).parents[1]
 
 
 def serve():
-    import robust_zoo.cli
+    import robust_zoo.cli  # these imports are what is worth sharing
     import robust_zoo.training.export
-    import robust_zoo.training.run  # noqa: F401  (the imports that are worth sharing)
+    import robust_zoo.training.run
 
     for line in sys.stdin:
         request = json.loads(line)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce as differentiable_all_reduce
 
 from robust_zoo.errors import UsageError
+from robust_zoo.training.interrupt import Stopped
 
 _TIMEOUT = timedelta(minutes=10)  # a rank that is gone ends the others
 
@@ -39,6 +40,11 @@ class World:
         value = torch.tensor([float(flag)], device=self.device)
         dist.all_reduce(value, dist.ReduceOp.MAX)
         return bool(value.item())
+
+    def all_stop(self, reason: str) -> None:
+        """Raises Stopped on every rank when one has a reason; every rank must ask."""
+        if self.any(bool(reason)):
+            raise Stopped(reason or "another process was told to stop")
 
     def sum(self, *values: float) -> list[float]:
         """Sums over ranks, in float64."""

@@ -18,9 +18,10 @@ from robust_zoo.registry import get_architecture
 from robust_zoo.rows import Architecture, Checkpoint, Measurement
 from robust_zoo.safetensors_file import write_safetensors
 from robust_zoo.threat import ThreatModel, written_eps
-from robust_zoo.training.data import Dataset
+from robust_zoo.training.data import Dataset, spread
 from robust_zoo.training.distributed import World
 from robust_zoo.training.evaluate import pgd_accuracy
+from robust_zoo.training.interrupt import Stopped
 from robust_zoo.training.recipes import Recipe, recipe_for
 from robust_zoo.training.step import ALONE
 
@@ -31,6 +32,9 @@ PGD_STEPS = 20
 _SETTINGS = f"{PGD_STEPS} steps of 2.5 eps / {PGD_STEPS}, cross-entropy, from the image itself, last iterate"
 # A standard model is measured at the radius the field reports for CIFAR-10 (RobustBench).
 _USUAL_EPS = {"l2": 0.5, "linf": 8 / 255}
+# radii of the accuracy curve, and how many images it is measured on
+_CURVE = {"l2": (0.1, 0.25, 0.5, 1.0), "linf": (2 / 255, 4 / 255, 8 / 255, 16 / 255)}
+_CURVE_IMAGES = 1000
 
 
 def code_version() -> str:
@@ -78,21 +82,32 @@ def export(
 
 
 def as_trained(checkpoint: Checkpoint, recipe: Recipe) -> Checkpoint:
-    """The row that a run of `recipe` fills in: the checkpoint's own, or for another recipe one named after it.
+    """The row that a run of `recipe` fills in: of the checkpoint's collection, or "custom" for another recipe.
 
     A checkpoint that others published does not become this run: its row says that it was trained here.
     """
-    network, own = checkpoint.network, recipe == recipe_for(checkpoint)
+    home_recipe = replace(recipe_for(checkpoint), architecture=recipe.architecture, threat=recipe.threat)
+    own = recipe == home_recipe  # the collection's, perhaps at another radius
+    network = checkpoint.network
     if recipe.architecture != network.name:
         network = network_of(recipe.architecture)
     dataset = "" if recipe.dataset == "imagenet" else f"_{recipe.dataset}"
-    name = checkpoint.name if own else f"{recipe.architecture}{dataset}_{recipe.threat.tag}_custom"
+    name = f"{recipe.architecture}{dataset}_{recipe.threat.tag}{'' if own else '_custom'}"
     home = checkpoint.collection
     if home.repo or not own:
         home = replace(
-            home, title="Trained with robust_zoo", paper="", repo="", revision="", mirrors=(), reported_by="",
-            origin="this run", format="safetensors", recipe=home.recipe if own else "custom",
-        )  # fmt: skip
+            home,
+            name=f"{'robust_zoo' if own else 'custom'}_{recipe.dataset}",
+            title="Trained with robust_zoo",
+            paper="",
+            repo="",
+            revision="",
+            mirrors=(),
+            format="safetensors",
+            recipe=home.recipe if own else "custom",
+            origin="this run",
+            reported_by="",
+        )
     return replace(
         checkpoint,
         name=name,
@@ -114,28 +129,41 @@ def network_of(architecture: str) -> Architecture:
 def measure(
     model: nn.Module, checkpoint: Checkpoint, data: Dataset, *, world: World = ALONE, poll: Poll = None
 ) -> Measured:
-    """Clean and PGD-20 accuracy on `data`, at the trained radius (for eps 0: at the norm's usual one).
+    """Clean and PGD-20 accuracy on `data` at the trained radius (for eps 0: at the norm's usual one), and the curve of
+    PGD-20 accuracy over other radii on 1,000 of the images.
 
-    model: pixel-space. Each rank takes its share. Returns the fields of two `Measurement`s, but for the weights' hash.
+    model: pixel-space. Each rank takes its share. Returns the fields of `Measurement`s, but for the weights' hash.
+    Raises Stopped on every rank when `poll` does on one.
     """
     threat = checkpoint.threat if checkpoint.eps else ThreatModel(checkpoint.norm, _USUAL_EPS[checkpoint.norm])
-    share = data.subset(torch.arange(world.rank, len(data), world.size))
-    common = {"n": len(data), "data": f"{checkpoint.dataset} test", "code": code_version()}
+    some = spread(data, _CURVE_IMAGES)
 
-    def correct(steps: int, label: str) -> int:
-        found = pgd_accuracy(model, share, threat, steps=steps, progress=label if world.first else "", poll=poll)
-        return int(world.sum(found.correct)[0])
+    def accuracy(images: Dataset, threat: ThreatModel, steps: int) -> dict[str, Any]:
+        reason, hits = "", 0
+        share = images.subset(torch.arange(world.rank, len(images), world.size))
+        label = f"PGD-{PGD_STEPS} {threat}" if steps else "clean accuracy"
+        try:
+            progress = label if world.first else ""
+            hits = pgd_accuracy(model, share, threat, steps=steps, progress=progress, poll=poll).correct
+        except Stopped as stopped:
+            reason = str(stopped)
+        world.all_stop(reason)
+        which = "test" if images is data else "test, evenly spread"
+        attacked = {"norm": threat.norm, "eps": threat.eps, "settings": _SETTINGS} if steps else {}
+        return {
+            "attack": f"pgd-{steps}" if steps else "none",
+            "correct": int(world.sum(hits)[0]),
+            "n": len(images),
+            "data": f"{checkpoint.dataset} {which}",
+            "code": code_version(),
+            **attacked,
+        }
 
+    curve = [ThreatModel(threat.norm, eps) for eps in _CURVE[threat.norm]]
     return [
-        {"attack": "none", "correct": correct(0, "clean accuracy"), **common},
-        {
-            "attack": f"pgd-{PGD_STEPS}",
-            "correct": correct(PGD_STEPS, f"PGD-{PGD_STEPS} {threat}"),
-            "norm": threat.norm,
-            "eps": threat.eps,
-            "settings": _SETTINGS,
-            **common,
-        },
+        accuracy(data, threat, 0),
+        accuracy(data, threat, PGD_STEPS),
+        *(accuracy(some, radius, PGD_STEPS) for radius in curve),
     ]
 
 

@@ -62,7 +62,7 @@ def attack_copy(model: nn.Module, example: Tensor, *, dtype: torch.dtype | None 
     The model must already be on its device and in its memory format. Where folding would change the function (a
     convolution read by others than its BatchNorm), nothing is folded, with a warning.
     """
-    with eval_mode(model), torch.no_grad():
+    with eval_mode(model), torch.no_grad(), torch.autocast(example.device.type, enabled=False):
         expected = model(example)
         plain = _alias(model)
         folded = _fold(model, plain, _find_pairs(plain, example))

@@ -49,12 +49,3 @@ class Interrupt:
             self.reason = self.reason or "the launcher is gone"
         if self.reason:
             raise Stopped(self.reason)
-
-    @property
-    def raised(self) -> bool:
-        """Whether there is a reason to stop; for places where ranks must agree first."""
-        try:
-            self.poll()
-        except Stopped:
-            return True
-        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -173,16 +174,15 @@ class _Run:
         started, threat = time.monotonic(), self.recipe.threat
         shards = self.held_out.subset(torch.arange(self.world.rank, len(self.held_out), self.world.size))
         hits = torch.zeros(3, dtype=torch.int64)
-        stop = False
+        reason = ""
         try:
             for images, labels in shards.batches(_BATCH):
                 on_device = images.to(self.world.device), labels.to(self.world.device)
                 with torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.settings.bf16):
                     hits += torch.tensor(count_hits(self.result, *on_device, threat, self.interrupt.poll))
-        except Stopped:
-            stop = True
-        if self.world.any(stop):
-            raise Stopped("a signal during the held-out check")
+        except Stopped as stopped:
+            reason = str(stopped)
+        self.world.all_stop(reason)
         clean, single, multi = (100 * h / len(self.held_out) for h in self.world.sum(*hits.tolist()))
         self.progress.history.append(Health(clean, single, multi, len(self.held_out)))
         self.progress.seconds += time.monotonic() - started
@@ -191,9 +191,8 @@ class _Run:
             values = asdict(self.progress.history[-1]) | ({"alarm": alarm} if alarm else {})
             self.log.add("epoch", self.progress.step, epoch=self.progress.epochs + 1, **values)
             said = f"epoch {self.progress.epochs + 1}/{self.recipe.epochs}: clean {clean:.1f} %"
-            bar.write(said + (f", one step {single:.1f} %, PGD-10 {multi:.1f} %" if threat.eps else ""))
-            if alarm:
-                bar.write(f"warning: {alarm}")
+            said += f", one step {single:.1f} %, PGD-10 {multi:.1f} %" if threat.eps else ""
+            bar.write(said + (f"\nwarning: {alarm}" if alarm else ""), file=sys.stderr)
 
     def _save(self) -> None:
         """Weights are the same on all ranks, so the first one's checkpoint is everyone's."""

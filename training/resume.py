@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ def restore(
     if world.first:
         content, damaged = state.newest_whole(run)
         for name in damaged:
-            tqdm.write(f"warning: {name} is damaged; going on from the one before it")
+            tqdm.write(f"warning: {name} is damaged; going on from the one before it", file=sys.stderr)
     content = world.first_says(content)
     if content is None:
         return {}

@@ -22,7 +22,7 @@ class Job:
     overrides: Path | None = None
     machine: Machine = field(default_factory=Machine)
 
-    def __call__(self) -> str:
+    def __call__(self) -> Any:
         import submitit
 
         # MASTER_ADDR, MASTER_PORT, RANK, WORLD_SIZE, LOCAL_RANK
@@ -40,8 +40,8 @@ class Job:
         return submitit.helpers.DelayedSubmission(self)
 
 
-def submit(job: Job, parameters: Mapping[str, Any], cluster: str = "slurm") -> str:
-    """Submits the job; returns its id. Logs go to <out>/slurm.
+def submit(job: Job, parameters: Mapping[str, Any], cluster: str = "slurm") -> Any:
+    """Submits the job; returns submitit's handle (`job_id`, `state`, `result()`). Logs go to <out>/slurm.
 
     parameters: submitit's (`slurm_partition`, `gpus_per_node`, `nodes`, `timeout_min`, ...). One task a GPU.
 
@@ -63,4 +63,4 @@ def submit(job: Job, parameters: Mapping[str, Any], cluster: str = "slurm") -> s
             "submitit refuses these parameters", expected="submitit's names, e.g. slurm_partition=gpu nodes=1",
             actual=str(error), next="robust-zoo train --help",
         ) from None  # fmt: skip
-    return str(executor.submit(job).job_id)
+    return executor.submit(job)

@@ -75,6 +75,9 @@ class Step:
         parts = list(zip(images.chunk(self.recipe.accumulation), labels.chunk(self.recipe.accumulation), strict=True))
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
             adv_parts = self._attack(parts, counts)
+            # looked for before the update, which would carry it into BatchNorm's statistics
+            sound = all(adv_images.sum().isfinite() for adv_images in adv_parts)
+            where = "" if sound else find_nonfinite(self.model, images)
             self.optimizer.zero_grad(set_to_none=True)
             for i, ((part, part_labels), adv_images) in enumerate(zip(parts, adv_parts, strict=True)):
                 hold: Any = getattr(self.objective, "no_sync", nullcontext)  # gradients are averaged once a step
@@ -83,14 +86,14 @@ class Step:
                     loss.div(len(parts)).backward()
                 counts.loss += loss.item() * len(part_labels)
                 counts.adv += int((logits.argmax(1) == part_labels).sum())
-        self._check(counts, adv_parts[-1])
+        self._check(counts, images, where)
         self.optimizer.step()
         return counts
 
     def _attack(self, parts: list[tuple[Tensor, Tensor]], counts: Counts) -> list[Tensor]:
         """All attacks of the step come before its first update, so that stopping here leaves nothing half done."""
         if not self.recipe.threat.eps:
-            self._agree(False)
+            self._meet()
             return [part for part, _ in parts]
         self.world.share_buffers(self.model)
         if self.copy is None:
@@ -107,25 +110,25 @@ class Step:
                     self.poll()
 
                 adv_parts.append(attack(self.copy.model, part, labels, self.recipe, watch))
-        except Stopped:
-            self._agree(True)
-        self._agree(False)
+        except Stopped as stopped:
+            self.world.all_stop(str(stopped))
+        self._meet()
         return adv_parts
 
-    def _agree(self, stop: bool) -> None:
-        if not stop:
-            try:
-                self.poll()
-            except Stopped:
-                stop = True
-        if self.world.any(stop):
-            raise Stopped("a signal" if stop else "a signal to another rank")
+    def _meet(self) -> None:
+        """Where ranks leave together, if one of them is to."""
+        reason = ""
+        try:
+            self.poll()
+        except Stopped as stopped:
+            reason = str(stopped)
+        self.world.all_stop(reason)
 
-    def _check(self, counts: Counts, adv_images: Tensor) -> None:
+    def _check(self, counts: Counts, images: Tensor, where: str) -> None:
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None]).item()
         bad = not (abs(norm) < float("inf") and abs(counts.loss) < float("inf"))
         if self.world.any(bad):
-            where = find_nonfinite(self.model, adv_images) if bad else "on another rank"
+            where = where or (find_nonfinite(self.model, images) if bad else "another process")
             raise VerificationFailed(
                 "the training has diverged",
                 model=self.recipe.architecture,

@@ -74,8 +74,8 @@ def command(
     if launcher == "slurm":
         from robust_zoo.training.slurm import Job, submit
 
-        number = submit(Job(name, data, out, overrides, machine), _parameters(slurm))
-        click.echo(number)
+        submitted = submit(Job(name, data, out, overrides, machine), _parameters(slurm))
+        click.echo(submitted.job_id)
         click.echo(f"submitted; its state is in {out / 'status.json'}, its output in {out / 'slurm'}", err=True)
         return
     try:

@@ -49,3 +49,11 @@ def clamp_of_2020(monkeypatch: pytest.MonkeyPatch) -> None:
     attack. Its code stays as it is; what is put back is torch's rule.
     """
     monkeypatch.setattr(torch, "clamp", lambda x, min=None, max=None: _Clamp.apply(x, min, max))
+
+
+@pytest.fixture
+def gradient_at_the_bound() -> float:
+    """What this torch's own clamp passes on at 0 and 1: 1 until mid-2026, 0 since."""
+    bound = torch.zeros((), requires_grad=True)
+    torch.clamp(bound, 0, 1).backward()
+    return bound.grad.item()
