@@ -14,7 +14,7 @@ from robust_zoo.errors import UsageError, VerificationFailed
 from robust_zoo.registry import get
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training import samples
-from robust_zoo.training.data import Images, epoch_order, load_npz, spread
+from robust_zoo.training.data import Images, epoch_order, load_npz, seed_of, spread
 from robust_zoo.training.evaluate import Accuracy, pgd_accuracy
 from robust_zoo.training.interrupt import Interrupt
 from robust_zoo.training.loop import Settings, train
@@ -142,6 +142,15 @@ def test_crops_are_windows_of_the_reflected_image():
         ((batch, _),) = data.train_batches([torch.zeros(1).long()], seed=0, epoch=epoch)
         found = (batch[0] * 255).round().numpy().astype(np.uint8)
         assert any(np.array_equal(found, w) for w in windows)
+
+
+def test_seeds_differ_in_what_the_generator_looks_at():
+    """torch's CPU generator drops all but the low 32 bits of a seed."""
+    torch.manual_seed(5)
+    first = torch.rand(1)
+    assert torch.equal(first, torch.rand(1, generator=torch.Generator().manual_seed((1 << 32) + 5)))
+    seeds = {seed_of(seed, epoch, index) for seed in range(3) for epoch in range(10) for index in range(100)}
+    assert len(seeds) == 3000 and max(seeds) < 1 << 32
 
 
 def test_spread_takes_every_class_of_a_sorted_dataset():

@@ -38,7 +38,7 @@ LOSSES: dict[str, Loss] = {
 
 
 @dataclass(frozen=True)
-class _Norm:
+class Norm:
     """The three rules PGD needs; each takes and returns (B, ...) tensors and treats images separately."""
 
     start: Callable[[Tensor, float], Tensor]  # like, eps -> a random perturbation, uniform in the ball
@@ -55,9 +55,9 @@ def _unit(x: Tensor) -> Tensor:
     return x / (x.flatten(1).norm(dim=1).view(-1, *[1] * (x.ndim - 1)) + _TINY)
 
 
-_RULES = {
-    "l2": _Norm(start=_l2_start, direction=_unit, project=lambda delta, eps: delta.renorm(2, 0, eps)),
-    "linf": _Norm(
+RULES = {
+    "l2": Norm(start=_l2_start, direction=_unit, project=lambda delta, eps: delta.renorm(2, 0, eps)),
+    "linf": Norm(
         start=lambda like, eps: eps * (2 * torch.rand_like(like) - 1),
         direction=torch.sign,
         project=lambda delta, eps: delta.clamp(-eps, eps),
@@ -113,7 +113,7 @@ def pgd(
     _check(images, labels, restarts, random_start, loss)
     if threat.eps == 0 or steps == 0:
         return images.detach().clone()
-    rule, eps, images = _RULES[threat.norm], threat.eps, images.detach()
+    rule, eps, images = RULES[threat.norm], threat.eps, images.detach()
     of_logits, sign = LOSSES[loss] if isinstance(loss, str) else loss, -1.0 if targeted else 1.0
 
     def losses(adv: Tensor, step: int) -> Tensor:

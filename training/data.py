@@ -87,6 +87,11 @@ def _draws(n: int, seed: int, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
     return order, offsets, torch.rand(n, generator=generator) < 0.5
 
 
+def seed_of(*numbers: int) -> int:
+    """A generator's seed from several numbers. Mixed into 32 bits, for torch's CPU generator looks at no more."""
+    return int.from_bytes(hashlib.blake2b(repr(numbers).encode(), digest_size=4).digest(), "little")
+
+
 def epoch_order(n: int, batch_size: int, *, seed: int, epoch: int, rank: int = 0, ranks: int = 1) -> list[Tensor]:
     """The indices of each batch of an epoch that fall to `rank`; the short last batch is dropped.
 

@@ -13,7 +13,8 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from robust_zoo.training.data import Dataset, epoch_order, spread
+from robust_zoo.errors import UsageError
+from robust_zoo.training.data import Dataset, epoch_order, seed_of, spread
 from robust_zoo.training.distributed import World, synchronise_batch_norm
 from robust_zoo.training.interrupt import Interrupt, Stopped
 from robust_zoo.training.monitor import Health, count_hits, overfitting
@@ -96,24 +97,25 @@ class _Run:
         return self.average.module if self.average else self.model
 
     def to_the_end(self) -> nn.Module:
-        total = self.recipe.epochs * self.steps
         if self.world.first:
             self.log = RunLog(self.out)
-        self._restore()
-        self._status("running")
-        start = self.progress.step * self.recipe.batch_size
-        bar = tqdm(
-            total=total * self.recipe.batch_size, initial=start, unit="img", unit_scale=True, mininterval=2,
-            disable=not (self.world.first and self.settings.progress), desc="training",
-        )  # fmt: skip
         try:
-            with bar:
+            self._restore()
+            self._status("running")
+            size = self.recipe.batch_size
+            with tqdm(
+                total=self.recipe.epochs * self.steps * size, initial=self.progress.step * size, unit="img",
+                unit_scale=True, mininterval=2, disable=not (self.world.first and self.settings.progress),
+                desc="training",
+            ) as bar:  # fmt: skip
                 while self.progress.epochs < self.recipe.epochs:
                     self._epoch(bar)
             self._status("trained")
         except Stopped as stopped:
             self._save()
             self._status("stopped", reason=str(stopped))
+            raise
+        except UsageError:  # another run's directory: its status stays
             raise
         except Exception as error:
             self._status("failed", reason=str(error).splitlines()[0])
@@ -138,7 +140,7 @@ class _Run:
         saved = clock = time.monotonic()
         for images, labels in batches:
             self.optimizer.param_groups[0]["lr"] = lr = learning_rate(recipe, progress.step / self.steps)
-            torch.manual_seed(((recipe.seed << 32) + progress.step) * 4096 + self.world.rank)  # random starts, dropout
+            torch.manual_seed(seed_of(recipe.seed, progress.step, self.world.rank))  # random starts, dropout
             counts = self.step(images.contiguous(memory_format=torch.channels_last), labels)
             if self.average:
                 self.average.update_parameters(self.model)

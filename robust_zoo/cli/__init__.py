@@ -23,6 +23,8 @@ _VERBS = {
     "card": "Write model cards.",
     "cache": "Look into and tidy the cache.",
     "demo": "Attack the two bundled models and draw what they see.",
+    "evaluate": "Measure clean and robust accuracy.",
+    "report": "Show what was measured.",
     "recipe": "Show how a checkpoint is trained.",
     "train": "Train a checkpoint by its recipe and export it.",
     "plot": "Draw the curves of a training.",

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from robust_zoo.errors import UsageError
+from robust_zoo.threat import NORMS, ThreatModel, parse_eps
+
+
+@click.command("evaluate")
+@click.argument("names", nargs=-1, required=True)
+@click.option("--dataset", "-d", default="sample", show_default=True, help="sample, cifar10, cifar10.1. See --data.")
+@click.option("--data", default="", help="Where the images are: an .npz for cifar10, a directory for the others.")
+@click.option(
+    "--attack", "-a", default="autoattack", show_default=True,
+    help="none, fgsm, pgd-20 (any steps; pgd-20x5: five random restarts), apgd-ce, apgd-t, fab-t, square, autoattack.",
+)  # fmt: skip
+@click.option("--norm", type=click.Choice(NORMS), help="With --eps; otherwise what each model was trained for.")
+@click.option("--eps", multiple=True, help="A radius, e.g. 0.5 or 4/255; repeat it for a curve.")
+@click.option("--n", type=click.IntRange(1), help="So many images, evenly spread; all when left out.")
+@click.option("--out", "book", type=click.Path(path_type=Path), default="ledger", show_default=True, help="The ledger.")
+@click.option("--batch-size", type=click.IntRange(1), default=250, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--shard", default="0/1", show_default=True, help="i/k: every k-th thousand images from the i-th.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
+@click.option("--no-checks", is_flag=True, help="Leave out the checks for figures that mean nothing.")
+@click.option("--json", "as_json", is_flag=True, help="The entries as JSON.")
+def command(
+    names: tuple[str, ...], dataset: str, data: str, attack: str, norm: str | None, eps: tuple[str, ...], n: int | None,
+    book: Path, batch_size: int, seed: int, shard: str, device: str, no_checks: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Measure clean and robust accuracy, and keep the evidence in a ledger.
+
+    \b
+    robust-zoo evaluate resnet18_x0_25_cifar10_l2_eps0_5 --attack pgd-20
+    robust-zoo evaluate resnet18_x0_25_cifar10_l2_eps0_5 -d cifar10 --data cifar10.npz --n 1000
+    robust-zoo evaluate resnet18_x0_25_cifar10_l2_eps0_5 -a pgd-20 --norm l2 --eps 0.25 --eps 0.5 --eps 1
+
+    An entry is keyed by the sha256 of the weights, of the images and of the attack's settings: what exists is not
+    computed again, a killed evaluation goes on where it was, and shards on any machines that share the directory
+    join to the same file. robust-zoo report turns a ledger into tables and a picture.
+    """
+    from robust_zoo.training.evaluation.report import markdown
+    from robust_zoo.training.evaluation.run import Plan, evaluate
+
+    if bool(norm) != bool(eps):
+        raise UsageError("--norm and --eps go together", expected="both or neither", actual="one of them")
+    threats = [ThreatModel(norm, parse_eps(radius, norm)) for radius in eps] if norm else []
+    plan = Plan(attack, threats, n, batch_size, seed, _shard(shard), not no_checks)
+    found = evaluate(names, data, dataset, book, plan, device=device)
+    click.echo(json.dumps(found, indent=1) if as_json else markdown(found), nl=as_json)
+    if plan.shard[1] > 1:
+        click.echo(f"shard {shard} is done; entries are complete when all {plan.shard[1]} are", err=True)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    first, _, count = text.partition("/")
+    if first.isdigit() and count.isdigit() and int(first) < int(count):
+        return int(first), int(count)
+    raise UsageError(
+        f"--shard {text} is not i/k", expected="i/k with 0 <= i < k, e.g. 0/4 to 3/4", actual=text, next="--shard 0/2"
+    )

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from robust_zoo.cli.describe import require_directory
+from robust_zoo.errors import UsageError
+
+
+@click.command("report")
+@click.argument("book", metavar="LEDGER", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Also write the table as CSV.")
+@click.option("--plot", "picture", type=click.Path(path_type=Path), help="Also draw accuracy against eps (a .png).")
+def command(book: Path, csv_file: Path | None, picture: Path | None) -> None:
+    """Show what a ledger holds: a Markdown table, and on request CSV and a plot of accuracy against eps.
+
+    \b
+    robust-zoo report ledger
+    robust-zoo report ledger --csv ledger.csv --plot curves.png
+
+    Every entry is checked against its per-image results first.
+    """
+    from robust_zoo.training.evaluation import ledger, report
+
+    entries = ledger.entries(book)
+    if not entries:
+        raise UsageError(
+            f"{book} has no entries", source=str(book), expected="entries of robust-zoo evaluate", actual="none",
+            next="robust-zoo evaluate NAME --out " + str(book),
+        )  # fmt: skip
+    click.echo(report.markdown(entries), nl=False)
+    for path in (csv_file, picture):
+        if path:
+            require_directory(path)
+    if csv_file:
+        csv_file.write_text(report.as_csv(entries), encoding="utf-8")
+    if picture:
+        report.plot(entries, picture)

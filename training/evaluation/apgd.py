@@ -1,0 +1,204 @@
+"""Auto-PGD (Croce & Hein 2020, algorithm 1): PGD with momentum whose step size halves where it stops paying.
+
+Equal to the authors' reference image for image, random numbers included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from robust_zoo.threat import ThreatModel
+
+Poll = Callable[..., None] | None
+
+_TINY = 1e-12  # the reference's guard against division by zero
+_MOMENTUM = 0.75
+_RHO = 0.75  # of a window's steps: where no more than this raised the loss, the step size is halved
+
+
+def _dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """Difference of logits ratio (eq. 6): unlike cross-entropy it does not change when logits are scaled."""
+    ordered, order = logits.sort(dim=1)
+    other = torch.where(order[:, -1] == labels, ordered[:, -2], ordered[:, -1])
+    return -(_of(logits, labels) - other) / (ordered[:, -1] - ordered[:, -3] + _TINY)
+
+
+def _targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """Its targeted form (eq. 7); four classes or more."""
+    ordered = logits.sort(dim=1).values
+    spread = ordered[:, -1] - 0.5 * (ordered[:, -3] + ordered[:, -4]) + _TINY
+    return -(_of(logits, labels) - _of(logits, targets)) / spread
+
+
+def _of(logits: Tensor, classes: Tensor) -> Tensor:
+    return logits.gather(1, classes[:, None]).squeeze(1)
+
+
+# (logits (B, K), labels (B,), targets (B,)) -> (B,)
+LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "ce": lambda logits, labels, _: F.cross_entropy(logits, labels, reduction="none"),
+    "dlr": _dlr,
+    "dlr-targeted": _targeted_dlr,
+}
+
+
+@dataclass
+class _Points:
+    """What is known of the images still under attack; every field is (n, ...)."""
+
+    index: Tensor
+    images: Tensor
+    labels: Tensor
+    targets: Tensor
+    adv: Tensor
+    adv_before: Tensor
+    grad: Tensor
+    loss: Tensor
+    best: Tensor  # iterate of highest loss, with its gradient and loss
+    grad_best: Tensor
+    loss_best: Tensor
+    loss_best_at_check: Tensor
+    rises: Tensor  # steps since the last check that raised the loss
+    halved: Tensor  # whether the last check halved the step
+    step: Tensor
+
+    def keep(self, which: Tensor) -> None:
+        for field in fields(self):
+            setattr(self, field.name, getattr(self, field.name)[which])
+
+
+def sizes(x: Tensor, norm: str) -> Tensor:
+    """Norm of each image's perturbation, (B, 1, 1, 1)."""
+    flat = x.flatten(1)
+    size = flat.abs().amax(1) if norm == "linf" else flat.square().sum(1).sqrt()
+    return size.view(-1, *[1] * (x.ndim - 1))
+
+
+def _into_ball(x: Tensor, images: Tensor, threat: ThreatModel) -> Tensor:
+    """The ball, then the box."""
+    if threat.norm == "linf":
+        return x.clamp(images - threat.eps, images + threat.eps).clamp(0, 1)
+    delta = x - images
+    size = sizes(delta, "l2")
+    return (images + delta / (size + _TINY) * size.clamp_max(threat.eps)).clamp(0, 1)
+
+
+def apgd(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    threat: ThreatModel,
+    *,
+    loss: str = "ce",
+    targets: int = 0,
+    steps: int = 100,
+    restarts: int = 1,
+    seed: int = 0,
+    stop: bool = True,
+    poll: Poll = None,
+) -> Tensor:
+    """Adversarial images where one was found, the images themselves elsewhere.
+
+    model: [0, 1] images -> logits, in eval mode. loss: "ce", "dlr" or, with `targets` > 0, "dlr-targeted", which runs
+    once for each of that many most likely wrong classes.
+    stop: an image leaves the batch once it is misclassified, so that its adversarial image is the first such iterate;
+    without it every image makes every step and the last one counts, as in the reference. Which images fall is the same.
+    poll: called after every step; may raise.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        logits = model(images)
+    adv_images, robust = images.clone(), logits.argmax(1) == labels
+    order = logits.argsort(1)
+    for target in range(2, min(targets, logits.shape[1] - 1) + 2) if targets else [1]:
+        for _ in range(restarts):
+            rows = robust.nonzero().squeeze(1)
+            if not len(rows):
+                return adv_images
+            towards = order[rows, -target]
+            found, fooled = _run(model, images[rows], labels[rows], towards, threat, loss, generator, steps, stop, poll)
+            adv_images[rows[fooled]] = found[fooled]
+            robust[rows[fooled]] = False
+    return adv_images
+
+
+@torch.no_grad()
+def _run(
+    model: nn.Module, images: Tensor, labels: Tensor, targets: Tensor, threat: ThreatModel, loss: str,
+    generator: torch.Generator, steps: int, stop: bool, poll: Poll,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """One run from one random start: the misclassified iterates (B, ...), and where there is one (B,)."""
+
+    def evaluate(p: _Points) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            pixels = p.adv.detach().requires_grad_(True)
+            logits = model(pixels)
+            values = LOSSES[loss](logits, p.labels, p.targets)
+            (p.grad,) = torch.autograd.grad(values.sum(), pixels)
+        wrong = logits.detach().argmax(1) != p.labels
+        found[p.index[wrong]], fooled[p.index[wrong]] = p.adv[wrong], True
+        if poll:
+            poll()
+        return values.detach(), wrong
+
+    found, fooled = images.clone(), torch.zeros(len(images), dtype=torch.bool, device=images.device)
+    p = _start(images, labels, targets, threat, generator)
+    value, wrong = evaluate(p)
+    p.best, p.grad_best, p.loss_best, p.loss_best_at_check = p.adv, p.grad, value, value
+    window, since = max(int(0.22 * steps), 1), 0
+    for i in range(steps):
+        if stop and wrong.any():
+            p.keep(~wrong)
+        if not len(p.index):
+            break
+        _ascend(p, threat, _MOMENTUM if i else 1.0)
+        value, wrong = evaluate(p)
+        p.rises = p.rises + (value > p.loss)
+        better = value > p.loss_best
+        rows = better.view(-1, *[1] * (images.ndim - 1))
+        p.best, p.grad_best = torch.where(rows, p.adv, p.best), torch.where(rows, p.grad, p.grad_best)
+        p.loss, p.loss_best = value, torch.where(better, value, p.loss_best)
+        since += 1
+        if since == window:
+            _check(p, window)
+            window, since = max(window - max(int(0.03 * steps), 1), int(0.06 * steps), 1), 0
+    return found, fooled
+
+
+def _start(images: Tensor, labels: Tensor, targets: Tensor, threat: ThreatModel, generator: torch.Generator) -> _Points:
+    """A random point on the ball's surface; drawn on the CPU, so that every device sees the same."""
+    if threat.norm == "linf":
+        noise = (2 * torch.rand(images.shape, generator=generator) - 1).to(images)
+    else:
+        noise = torch.randn(images.shape, generator=generator).to(images)
+    adv = (images + threat.eps * (noise / (sizes(noise, threat.norm) + _TINY))).clamp(0, 1)
+    nothing = torch.zeros(len(images), dtype=images.dtype, device=images.device)
+    return _Points(
+        index=torch.arange(len(images), device=images.device), images=images, labels=labels, targets=targets,
+        adv=adv, adv_before=adv, grad=adv, loss=nothing, best=adv, grad_best=adv, loss_best=nothing,
+        loss_best_at_check=nothing, rises=nothing.long(), halved=torch.ones_like(nothing, dtype=torch.bool),
+        step=torch.full_like(nothing, 2 * threat.eps).view(-1, *[1] * (images.ndim - 1)),
+    )  # fmt: skip
+
+
+def _ascend(p: _Points, threat: ThreatModel, momentum: float) -> None:
+    direction = p.grad.sign() if threat.norm == "linf" else p.grad / (sizes(p.grad, "l2") + _TINY)
+    moved = p.adv - p.adv_before
+    p.adv_before = p.adv
+    ahead = _into_ball(p.adv + p.step * direction, p.images, threat)
+    p.adv = _into_ball(p.adv + (ahead - p.adv) * momentum + moved * (1 - momentum), p.images, threat)
+
+
+def _check(p: _Points, window: int) -> None:
+    """Where the loss oscillates, or has not improved since a check that changed nothing: halve, go back to the best."""
+    stalled = ~p.halved & (p.loss_best_at_check >= p.loss_best)
+    p.halved = (p.rises <= window * _RHO) | stalled
+    p.loss_best_at_check, p.rises = p.loss_best, torch.zeros_like(p.rises)
+    rows = p.halved.view(-1, *[1] * (p.adv.ndim - 1))
+    p.step = torch.where(rows, p.step / 2, p.step)
+    p.adv, p.grad = torch.where(rows, p.best, p.adv), torch.where(rows, p.grad_best, p.grad)

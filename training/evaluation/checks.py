@@ -1,0 +1,158 @@
+"""Checks that say when a robust accuracy means nothing: each a name, a meaning, a paper, and a function of the model.
+
+A check gets a `Subject` and answers True when it speaks against the figure. None of them proves that a model is
+robust; each catches a way in which an attack is known to fail without saying so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from robust_zoo.threat import ThreatModel
+from robust_zoo.training.attacks import RULES, pgd
+from robust_zoo.training.evaluation.apgd import apgd
+from robust_zoo.training.evaluation.square import square
+from robust_zoo.training.evaluation.suite import pgd_until_wrong
+
+_WHOLE_BOX = ThreatModel("linf", 1.0)
+_NOISE = ThreatModel("linf", 8 / 255)
+_QUERIES = 200
+_SHARE = 0.05  # of the images, from which on a fault is not chance
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is looked at: a pixel-space model as the user hands it over, images (B, C, H, W) in [0, 1] and labels (B,).
+
+    mean, std: the statistics the model is said to normalise with, per channel; empty when not known.
+    """
+
+    model: nn.Module
+    images: Tensor
+    labels: Tensor
+    threat: ThreatModel
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Check:
+    """`speaks_up` is True when the check speaks against the model."""
+
+    name: str
+    meaning: str
+    paper: str
+    speaks_up: Callable[[Subject], bool]
+
+
+def _logits(model: nn.Module, images: Tensor) -> Tensor:
+    with torch.no_grad():
+        return model(images)
+
+
+def _right(s: Subject, images: Tensor) -> int:
+    return int((_logits(s.model, images).argmax(1) == s.labels).sum())
+
+
+def _gradient(s: Subject) -> Tensor:
+    """Of the cross-entropy; zero where the model cuts the graph."""
+    pixels = s.images.clone().requires_grad_(True)
+    with torch.enable_grad():
+        loss = F.cross_entropy(s.model(pixels), s.labels, reduction="sum")
+    if not loss.requires_grad:
+        return torch.zeros_like(pixels)
+    grad = torch.autograd.grad(loss, pixels, allow_unused=True, materialize_grads=True)[0]
+    return grad
+
+
+def _not_in_eval(s: Subject) -> bool:
+    kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+    return any(m.training for m in s.model.modules() if isinstance(m, kinds))
+
+
+def _probabilities(s: Subject) -> bool:
+    out = _logits(s.model, s.images)
+    return bool(out.min() >= -1e-5 and out.max() <= 1 + 1e-5 and ((out.sum(1) - 1).abs() < 1e-4).all())
+
+
+def _random_output(s: Subject) -> bool:
+    first, second = _logits(s.model, s.images), _logits(s.model, s.images)
+    return bool((first - second).abs().max() > 1e-4 * first.abs().max().clamp_min(1e-6))
+
+
+def _zero_gradients(s: Subject) -> bool:
+    return bool((_gradient(s).flatten(1).abs().amax(1) == 0).float().mean() > _SHARE)
+
+
+def _tiny_steps_lower_the_loss(s: Subject) -> bool:
+    """A step of a thousandth of a pixel value along the gradient must raise the loss, or the gradient is not its."""
+    grad = _gradient(s)
+    moved = (s.images + 1e-3 * RULES["linf"].direction(grad)).clamp(0, 1)
+    before, after = (F.cross_entropy(_logits(s.model, x), s.labels, reduction="none") for x in (s.images, moved))
+    return bool((after < before - 1e-6 * before.abs().clamp_min(1)).float().mean() > 0.2)
+
+
+def _not_zero_without_bound(s: Subject) -> bool:
+    found = pgd_until_wrong(s.model, s.images, s.labels, _WHOLE_BOX, steps=50)
+    return _right(s, found) > _SHARE * len(s.labels)
+
+
+def _noise_as_strong(s: Subject) -> bool:
+    generator = torch.Generator().manual_seed(0)
+    signs = (torch.rand(s.images.shape, generator=generator) < 0.5).to(s.images) * 2 - 1
+    noisy = _right(s, (s.images + _NOISE.eps * signs).clamp(0, 1))
+    attacked = pgd(s.model, s.images, s.labels, _NOISE, steps=20, step_size=_NOISE.eps / 8)
+    return _right(s, attacked) > noisy - _SHARE * len(s.labels)
+
+
+def _square_stronger(s: Subject) -> bool:
+    """Among the images that withstand white-box attacks, hardly any may fall to a few queries without a gradient."""
+    left = s.images
+    found = apgd(s.model, left, s.labels, s.threat, loss="ce", steps=40)
+    right = _logits(s.model, found).argmax(1) == s.labels
+    if not right.any():
+        return False
+    images, labels = s.images[right], s.labels[right]
+    fooled = square(s.model, images, labels, s.threat, queries=_QUERIES)
+    return int((_logits(s.model, fooled).argmax(1) != labels).sum()) > max(1, _SHARE * len(s.labels))
+
+
+def _normalised_twice(s: Subject) -> bool:
+    """Undoing one normalisation beforehand must not make the model better."""
+    if not s.mean or not s.std:
+        return False
+    mean, std = (torch.tensor(v, dtype=s.images.dtype, device=s.images.device).view(-1, 1, 1) for v in (s.mean, s.std))
+    undone = _right(s, s.images * std + mean)
+    return undone > _right(s, s.images) + 2 * (0.25 * len(s.labels)) ** 0.5
+
+
+_AUTOATTACK = "https://arxiv.org/abs/2003.01690"
+_EVALUATING = "https://arxiv.org/abs/1902.06705"
+_OBFUSCATED = "https://arxiv.org/abs/1802.00420"
+_INDICATORS = "https://arxiv.org/abs/2106.09947"
+_NORMALISATION = "https://github.com/MadryLab/robustness/issues/29"
+
+CHECKS = (
+    Check("not-in-eval", "BatchNorm or dropout is in training mode", _EVALUATING, _not_in_eval),
+    Check("probabilities", "the output is probabilities, whose gradients vanish", _AUTOATTACK, _probabilities),
+    Check("random-output", "the same images give other logits each time", _OBFUSCATED, _random_output),
+    Check("zero-gradients", "the loss has no gradient, so gradient attacks stand still", _OBFUSCATED, _zero_gradients),
+    Check("false-gradients", "a tiny step along the gradient lowers the loss", _INDICATORS, _tiny_steps_lower_the_loss),
+    Check("robust-without-bound", "images withstand a change of all pixels", _EVALUATING, _not_zero_without_bound),
+    Check("noise-as-strong", "random noise of 8/255 does as much as PGD", _EVALUATING, _noise_as_strong),
+    Check("black-box-stronger", "Square, without gradients, breaks what APGD could not", _AUTOATTACK, _square_stronger),
+    Check("normalised-twice", "the model is better with one normalisation undone", _NORMALISATION, _normalised_twice),
+)
+
+
+def speaking_up(subject: Subject) -> list[str]:
+    """The names of the checks that speak against a figure of this model; [] for a sound one.
+
+    The images should be classified mostly right: on a model that knows nothing, nothing can be said.
+    """
+    return [check.name for check in CHECKS if check.speaks_up(subject)]

@@ -1,0 +1,82 @@
+"""Where evaluation images come from, each under the name its figures carry."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from robust_zoo.errors import UsageError
+from robust_zoo.rows import Checkpoint
+from robust_zoo.training.data import Dataset, Images, load_npz
+from robust_zoo.training.samples import cifar10_sample
+
+
+@dataclass(frozen=True)
+class Source:
+    """A dataset by name. classes: the dataset that a checkpoint must be of. where: what --data is to hold."""
+
+    classes: str
+    title: str
+    where: str
+    open: Callable[[str, Checkpoint], Dataset]
+
+
+def _cifar101(data: str, row: Checkpoint) -> Images:
+    """CIFAR-10.1 v6 (Recht et al. 2018): 2,000 images in two .npy files."""
+    folder = Path(data)
+    files = [folder / f"cifar10.1_v6_{part}.npy" for part in ("data", "labels")]
+    try:
+        images, labels = (np.load(file) for file in files)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            "cannot read CIFAR-10.1", source=data, expected=" and ".join(f.name for f in files), actual=str(error)
+        ) from None
+    if images.shape != (2000, 32, 32, 3) or images.dtype != np.uint8 or labels.shape != (2000,):
+        raise UsageError(
+            "not CIFAR-10.1 v6", source=data, expected="2,000 images (2000, 32, 32, 3) uint8 and 2,000 labels",
+            actual=f"{images.dtype} {images.shape}, labels {labels.shape}",
+        )  # fmt: skip
+    return Images(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(labels).long())
+
+
+def _sample(data: str, row: Checkpoint) -> Images:
+    return cifar10_sample()
+
+
+def _cifar10(data: str, row: Checkpoint) -> Images:
+    return load_npz(Path(data), "test")
+
+
+DATASETS = {
+    "sample": Source("cifar10", "cifar10 bundled sample", "nothing: it comes with the package", _sample),
+    "cifar10": Source("cifar10", "cifar10 test", "an .npz with x_test and y_test", _cifar10),
+    "cifar10.1": Source("cifar10", "cifar10.1 v6", "cifar10.1_v6_data.npy and cifar10.1_v6_labels.npy", _cifar101),
+}
+
+
+def open_dataset(name: str, data: str, row: Checkpoint) -> tuple[str, Dataset]:
+    """The title that figures on a dataset carry, and its images.
+
+    Raises UsageError for an unknown name, a missing --data, and a checkpoint of other classes.
+    """
+    if name not in DATASETS:
+        raise UsageError(
+            f"unknown dataset {name!r}", expected=f"one of {', '.join(DATASETS)}", actual=repr(name),
+            next=f"--dataset {difflib.get_close_matches(name, DATASETS, n=1, cutoff=0.0)[0]}",
+        )  # fmt: skip
+    source = DATASETS[name]
+    if row.dataset != source.classes:
+        fitting = ", ".join(key for key, value in DATASETS.items() if value.classes == row.dataset)
+        raise UsageError(
+            f"{row.name} does not know the classes of {name}", model=row.name,
+            expected=f"--dataset {fitting or 'of ' + row.dataset}", actual=f"--dataset {name}",
+            next=f"robust-zoo list --dataset {source.classes}",
+        )  # fmt: skip
+    if not data and name != "sample":
+        raise UsageError(f"--dataset {name} needs --data", expected=source.where, actual="no --data")
+    return source.title, source.open(data, row)

@@ -1,0 +1,133 @@
+"""The attacks by name, with the settings that a figure under each name means."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robust_zoo.errors import UsageError
+from robust_zoo.threat import ThreatModel
+from robust_zoo.training.attacks import LOSSES, RULES
+from robust_zoo.training.evaluation.apgd import Poll, apgd
+from robust_zoo.training.evaluation.fab import fab_targeted
+from robust_zoo.training.evaluation.square import square
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One attack of a suite. `run(model, images, labels, threat, seed=, poll=, **settings)` -> adv_images, which are
+    the images themselves where nothing was found."""
+
+    name: str
+    run: Callable[..., Tensor]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, **how: Any) -> Tensor:
+        return self.run(model, images, labels, threat, **self.settings, **how)
+
+
+def pgd_until_wrong(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    threat: ThreatModel,
+    *,
+    steps: int,
+    restarts: int = 0,
+    relative_step: float = 2.5,
+    seed: int = 0,
+    poll: Poll = None,
+) -> Tensor:
+    """PGD on the cross-entropy whose images leave at their first misclassified iterate.
+
+    relative_step: a step is relative_step * eps / steps. restarts: 0 is one run from the images, else so many
+    from random starts. The logits that decide are those of the gradient passes, and of one pass after the last step.
+    """
+    rule, generator = RULES[threat.norm], seed
+    adv_images, left = images.clone(), torch.arange(len(images), device=images.device)
+    step_size = relative_step * threat.eps / steps
+    torch.manual_seed(generator)
+    for _ in range(max(restarts, 1)):
+        adv = images[left]
+        if restarts:
+            adv = (adv + rule.start(adv, threat.eps)).clamp(0, 1)
+        for step in range(steps + 1):
+            last = step == steps
+            with torch.set_grad_enabled(not last):
+                pixels = adv.detach().requires_grad_(not last)
+                logits = model(pixels)
+                loss = LOSSES["ce"](logits, labels[left]).sum()
+            with torch.no_grad():
+                fine = logits.argmax(1) == labels[left]
+                adv_images[left[~fine]] = adv.detach()[~fine]
+                if not last and fine.any():
+                    (grad,) = torch.autograd.grad(loss, pixels)
+                    origin = images[left][fine]
+                    ahead = pixels.detach()[fine] + step_size * rule.direction(grad[fine])
+                    adv = (origin + rule.project(ahead - origin, threat.eps)).clamp(0, 1)
+                left = left[fine]
+            if poll:
+                poll()
+            if not len(left):
+                return adv_images
+    return adv_images
+
+
+def _without_seed(attack: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def run(*args: Any, seed: int = 0, **kwargs: Any) -> Tensor:
+        return attack(*args, **kwargs)
+
+    return run
+
+
+_STANDARD = (
+    Stage("apgd-ce", apgd, {"loss": "ce", "steps": 100}),
+    Stage("apgd-t", apgd, {"loss": "dlr-targeted", "targets": 9, "steps": 100}),
+    Stage("fab-t", _without_seed(fab_targeted), {"targets": 9, "steps": 100}),
+    Stage("square", square, {"queries": 5000}),
+)
+SUITES: dict[str, tuple[Stage, ...]] = {
+    "none": (),
+    "fgsm": (Stage("fgsm", pgd_until_wrong, {"steps": 1, "relative_step": 1.0}),),
+    **{stage.name: (stage,) for stage in _STANDARD},
+    "autoattack": _STANDARD,  # Croce & Hein 2020, the standard version
+}
+_PGD = re.compile(r"pgd-([1-9]\d{0,4})(?:x([1-9]\d{0,2}))?")
+
+
+def suite(name: str) -> tuple[Stage, ...]:
+    """The stages of "none" (clean), "fgsm", "pgd-20" (steps; "pgd-20x5": five random restarts), "apgd-ce", "apgd-t",
+    "fab-t", "square" or "autoattack".
+
+    Raises UsageError naming the closest.
+    """
+    if match := _PGD.fullmatch(name):
+        return (Stage(name, pgd_until_wrong, {"steps": int(match[1]), "restarts": int(match[2] or 0)}),)
+    if name not in SUITES:
+        names = [*SUITES, "pgd-20"]
+        raise UsageError(
+            f"unknown attack {name!r}",
+            expected=f"one of {', '.join(names)} (any number of steps; pgd-20x5: five random restarts)",
+            actual=repr(name),
+            next=f"--attack {difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]}",
+        )
+    return SUITES[name]
+
+
+def settings(name: str) -> list[dict[str, Any]]:
+    """What decides a figure under this name, as plain values."""
+    return [{"attack": stage.name, **stage.settings} for stage in suite(name)]
+
+
+def in_words(name: str) -> str:
+    """The settings in a line: "apgd-ce (loss ce, steps 100), ..."."""
+    return ", then ".join(
+        f"{stage.name} ({', '.join(f'{name} {value}' for name, value in stage.settings.items())})"
+        for stage in suite(name)
+    )
