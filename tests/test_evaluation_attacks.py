@@ -9,12 +9,12 @@ from torch import nn
 from robust_zoo import create_model, pixel_model
 from robust_zoo.errors import UsageError
 from robust_zoo.threat import ThreatModel
-from robust_zoo.training.attacks import pgd
+from robust_zoo.training.attacks import pgd, pgd_until_wrong
 from robust_zoo.training.evaluation import suite as suites
 from robust_zoo.training.evaluation.apgd import apgd, sizes
 from robust_zoo.training.evaluation.fab import fab_targeted, project
 from robust_zoo.training.evaluation.square import square
-from robust_zoo.training.evaluation.suite import pgd_until_wrong, suite
+from robust_zoo.training.evaluation.suite import suite
 from robust_zoo.training.samples import cifar10_sample
 
 THREATS = [ThreatModel("l2", 0.5), ThreatModel("linf", 4 / 255)]

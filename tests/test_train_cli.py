@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import submitit
 import torch
 from click.testing import CliRunner
 from PIL import Image
@@ -141,6 +140,13 @@ def test_labels_beyond_the_networks_classes_are_refused(tmp_path):
     assert result.exit_code == 2 and "labels up to 199" in result.stderr
 
 
+def until(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 def environment():
     return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
@@ -152,9 +158,7 @@ def test_torchrun_trains_on_two_processes_and_saves_on_sigterm(tmp_path):
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     whole = [*start, "-m", "robust_zoo.training", *arguments]
     process = subprocess.Popen(whole, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    while not (out / "log.jsonl").exists() or not losses(out):
-        assert process.poll() is None, process.stdout.read()
-        time.sleep(0.05)
+    until(lambda: process.poll() is not None or ((out / "log.jsonl").exists() and losses(out)))
     process.terminate()
     process.communicate(timeout=60)
     assert status(out)["state"] == "stopped" and status(out)["reason"] in (
@@ -173,14 +177,18 @@ def test_a_job_is_submitted_and_runs_where_it_lands(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     data = write_data(tmp_path / "data.npz")
-    (tmp_path / "r.toml").write_text(ONE_EPOCH)
-    machine = Machine(device="cpu", precision="fp32", progress=False)
+    (tmp_path / "r.toml").write_text(RECIPE)
+    machine = Machine(device="cpu", precision="fp32", log_steps=1, progress=False)
     job = Job(NAME, str(data), tmp_path / "run", tmp_path / "r.toml", machine)
-    submitted = submit(job, {"timeout_min": 5}, cluster="local")
-    assert Path(submitted.result()) == tmp_path / "run" / EXPORTED
+    submitted = submit(job, {"timeout_min": 60}, cluster="local")
+    until(lambda: (tmp_path / "run" / "log.jsonl").exists() and losses(tmp_path / "run"))
+    submitted._interrupt()  # the signal Slurm sends ahead of a preemption
+    until(lambda: status(tmp_path / "run")["state"] == "stopped")
+    assert status(tmp_path / "run")["reason"] == "SIGUSR2"
+    assert Path(submitted.result()) == tmp_path / "run" / EXPORTED  # requeued, and gone on to the end
     submitted._process.wait()
     assert status(tmp_path / "run")["state"] == "finished"
-    assert isinstance(job.checkpoint(), submitit.helpers.DelayedSubmission)
+    assert [step for step, _ in losses(tmp_path / "run")] == list(range(1, 16))
     with pytest.raises(UsageError, match="refuses these parameters"):
         submit(job, {"no_such_parameter": 1}, cluster="local")
 

@@ -146,6 +146,57 @@ def pgd(
     return best
 
 
+def pgd_until_wrong(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    threat: ThreatModel,
+    *,
+    steps: int,
+    restarts: int = 0,
+    relative_step: float = 2.5,
+    seed: int = 0,
+    poll: Callable[..., None] | None = None,
+) -> Tensor:
+    """PGD on the cross-entropy whose images leave at their first misclassified iterate: for counting, not for training.
+
+    model, images, labels: as in `pgd`, the model in eval mode. relative_step: a step is relative_step * eps / steps.
+    restarts: 0 is one run from the images, else so many from random starts drawn with `seed`. poll: called after every
+    step; may raise. The logits that decide are those of the gradient passes, and of one pass after the last step.
+
+    Returns the misclassified iterates, and the images themselves where there is none.
+    """
+    rule, generator = RULES[threat.norm], torch.Generator().manual_seed(seed)
+    adv_images, left = images.clone(), torch.arange(len(images), device=images.device)
+    step_size = relative_step * threat.eps / steps
+    for _ in range(max(restarts, 1)):
+        adv = images[left]
+        if restarts:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+                adv = (adv + rule.start(adv.cpu(), threat.eps).to(adv)).clamp(0, 1)
+        for step in range(steps + 1):
+            last = step == steps
+            with torch.set_grad_enabled(not last):
+                pixels = adv.detach().requires_grad_(not last)
+                logits = model(pixels)
+                loss = LOSSES["ce"](logits, labels[left]).sum()
+            with torch.no_grad():
+                fine = logits.argmax(1) == labels[left]
+                adv_images[left[~fine]] = pixels.detach()[~fine]
+                if not last and fine.any():
+                    grad = torch.autograd.grad(loss, pixels, materialize_grads=True, allow_unused=True)[0][fine]
+                    origin = images[left][fine]
+                    ahead = pixels.detach()[fine] + step_size * rule.direction(grad)
+                    adv = (origin + rule.project(ahead - origin, threat.eps)).clamp(0, 1)
+                left = left[fine]
+            if poll:
+                poll()
+            if not len(left):
+                return adv_images
+    return adv_images
+
+
 def _better(best: Tensor, best_loss: Tensor, adv: Tensor, loss: Tensor) -> tuple[Tensor, Tensor]:
     """Image by image whichever has the higher loss."""
     higher = loss > best_loss

@@ -58,7 +58,7 @@ def run_demo(out: Path, n: int = 200, *, progress: bool = True) -> list[Shown]:
         model = pixel_model(create_model(row.name).eval())
         clean = pgd_accuracy(model, data, _THREAT, steps=0)
         label = f"attacking {row.name}" if progress else ""
-        robust = pgd_accuracy(model, data, _THREAT, steps=_STEPS, step_size=_STEP_SIZE, progress=label)
+        robust = pgd_accuracy(model, data, _THREAT, steps=_STEPS, progress=label)
         adv_images = pgd(model, images, labels, _THREAT, steps=_STEPS, step_size=_STEP_SIZE)
         with torch.no_grad():
             predictions = [CIFAR10_CLASSES[i] for i in model(adv_images).argmax(1)]

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from robust_zoo.stats import wilson_interval
 from robust_zoo.threat import ThreatModel
-from robust_zoo.training.attacks import eval_mode, pgd
+from robust_zoo.training.attacks import eval_mode, pgd_until_wrong
 from robust_zoo.training.data import Dataset
 
 
@@ -42,8 +42,7 @@ def pgd_accuracy(
     threat: ThreatModel,
     *,
     steps: int = 20,
-    step_size: float | None = None,
-    random_start: bool = False,
+    restarts: int = 0,
     seed: int = 0,
     batch_size: int = 250,
     progress: str = "",
@@ -52,20 +51,21 @@ def pgd_accuracy(
     """Accuracy of a pixel-space model under PGD; eps 0 or steps 0 is clean accuracy.
 
     model: [0, 1] images -> logits, evaluated in eval mode on its own device; every module keeps its mode.
-    step_size: in [0, 1] units, 2.5 eps / steps when None (Madry et al. 2018).
+    steps: of 2.5 eps / steps (Madry et al. 2018); an image counts as fallen at its first misclassified iterate.
+    restarts: 0 is one run from the images, else so many from random starts.
     progress: a label for a progress bar on stderr, none when empty. poll: called between attack steps; may raise.
     """
-    step_size = 2.5 * threat.eps / max(steps, 1) if step_size is None else step_size
     device = next(model.parameters(), torch.empty(0)).device
-    torch.manual_seed(seed)
     correct = 0
     bar = tqdm(data.batches(batch_size), desc=progress, total=-(-len(data) // batch_size), disable=not progress)
     with eval_mode(model):
         for images, labels in bar:
             images, labels = images.to(device), labels.to(device)
-            adv_images = pgd(
-                model, images, labels, threat, steps=steps, step_size=step_size, random_start=random_start, watch=poll
-            )
+            adv_images = images
+            if steps and threat.eps:
+                adv_images = pgd_until_wrong(
+                    model, images, labels, threat, steps=steps, restarts=restarts, seed=seed, poll=poll
+                )
             with torch.no_grad():
                 correct += int((model(adv_images).argmax(1) == labels).sum())
             if poll:

@@ -21,6 +21,7 @@ from robust_zoo.threat import ThreatModel, written_eps
 from robust_zoo.training.data import Dataset, spread
 from robust_zoo.training.distributed import World
 from robust_zoo.training.evaluate import pgd_accuracy
+from robust_zoo.training.evaluation.suite import in_words
 from robust_zoo.training.interrupt import Stopped
 from robust_zoo.training.recipes import Recipe, recipe_for
 from robust_zoo.training.step import ALONE
@@ -29,7 +30,6 @@ Measured = list[dict[str, Any]]
 Poll = Callable[..., None] | None
 
 PGD_STEPS = 20
-_SETTINGS = f"{PGD_STEPS} steps of 2.5 eps / {PGD_STEPS}, cross-entropy, from the image itself, last iterate"
 # A standard model is measured at the radius the field reports for CIFAR-10 (RobustBench).
 _USUAL_EPS = {"l2": 0.5, "linf": 8 / 255}
 # radii of the accuracy curve, and how many images it is measured on
@@ -149,7 +149,7 @@ def measure(
             reason = str(stopped)
         world.all_stop(reason)
         which = "test" if images is data else "test, evenly spread"
-        attacked = {"norm": threat.norm, "eps": threat.eps, "settings": _SETTINGS} if steps else {}
+        attacked = {"norm": threat.norm, "eps": threat.eps, "settings": in_words(f"pgd-{steps}")} if steps else {}
         return {
             "attack": f"pgd-{steps}" if steps else "none",
             "correct": int(world.sum(hits)[0]),

@@ -6,6 +6,7 @@ Every random choice of an image is a function of (seed, epoch, index), so worker
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -38,7 +39,7 @@ class ImageFiles:
     """Images of a `Source`. size: the crop; resize: the shorter side before it, at test time.
 
     augment: "robustness" (random resized crop, flip, jitter of brightness, contrast and saturation, colour noise) or
-    "crop_flip" (the first two). workers: loader processes.
+    "crop_flip" (the first two). workers: loader processes, as many as there are cores at most.
     """
 
     source: Source
@@ -93,7 +94,7 @@ class ImageFiles:
         return DataLoader(
             _Rows(self.source.labels, one),  # type: ignore[arg-type]
             batch_sampler=[index.tolist() for index in indices],
-            num_workers=self.workers,
+            num_workers=min(self.workers, os.cpu_count() or 1),
             pin_memory=device is not None and device.type == "cuda",
             generator=torch.Generator(),  # or the loader would draw a seed from everyone's generator
         )
@@ -130,7 +131,7 @@ class Augment:
     def __call__(self, index: int) -> tuple[Tensor, Tensor]:
         image = self.files.decode(index)
         luck = np.random.default_rng((self.seed, self.epoch, index))
-        window = crop_window(*image.shape[1:], luck)
+        window = crop_window(image.shape[1], image.shape[2], luck)
         image = F.resized_crop(image, *window, [self.files.size] * 2, antialias=True)
         image = image.flip(-1) if luck.random() < 0.5 else image
         if self.files.augment != "robustness":

@@ -8,7 +8,7 @@ import threading
 from types import FrameType
 from typing import Any
 
-_SIGNALS = ("SIGTERM", "SIGUSR1", "SIGINT")  # schedulers send the first two ahead of a preemption
+_SIGNALS = ("SIGTERM", "SIGUSR1", "SIGUSR2", "SIGINT")  # schedulers send the first three ahead of a preemption
 
 
 class Stopped(Exception):
@@ -30,7 +30,7 @@ class Interrupt:
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
             for name in _SIGNALS:
-                if number := getattr(signal, name, None):  # Windows has no SIGUSR1
+                if number := getattr(signal, name, None):  # Windows has no SIGUSR
                     self._before[number] = signal.signal(number, self._note)
         return self
 

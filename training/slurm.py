@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ class Job:
     overrides: Path | None = None
     machine: Machine = field(default_factory=Machine)
 
-    def __call__(self) -> Any:
+    def __call__(self) -> str:
         import submitit
 
         # MASTER_ADDR, MASTER_PORT, RANK, WORLD_SIZE, LOCAL_RANK
@@ -30,8 +31,9 @@ class Job:
         try:
             return str(run(self.name, self.data, self.out, overrides=self.overrides, machine=self.machine))
         except Stopped:
-            # Our handler took the signal that submitit listens for; the job is put back in the queue as it would.
-            return submitit.helpers.DelayedSubmission(self)
+            # Saved. submitit's own handler, which is back now, asks for the requeue.
+            signal.raise_signal(signal.SIGUSR2)
+            raise
 
     def checkpoint(self) -> Any:
         """submitit calls this on a preemption or a timeout; the run's own checkpoints hold everything."""

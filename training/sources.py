@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ def open_source(data: str | Path, split: str) -> Source:
     data: a directory with `train` and `val` (or `validation`) folders of class folders, or of tar files, or with
     `train*.tar` and `val*.tar` beside each other; or "hfds/NAME", where NAME is on the hub or a directory that
     `datasets.save_to_disk` wrote. Tar members are labelled by their folder, or WebDataset's way by KEY.cls or the
-    "label" in KEY.json. Sorted class folders are the classes 0, 1, ...
+    "label" in KEY.json. Sorted class folders (by number, where they are numbers) are the classes 0, 1, ...
 
     Raises UsageError naming what is missing, empty or unreadable.
     """
@@ -95,8 +95,7 @@ def open_source(data: str | Path, split: str) -> Source:
     root = Path(data)
     for name in _SPLITS[split]:
         if (root / name).is_dir():
-            tars = sorted((root / name).glob("*.tar"))
-            return _tars(tars) if tars else _folders(root / name)
+            return open_folder(root / name)
         if tars := sorted(root.glob(f"{name}*.tar")):
             return _tars(tars)
     found = sorted(p.name for p in root.iterdir())[:5] if root.is_dir() else []
@@ -106,9 +105,15 @@ def open_source(data: str | Path, split: str) -> Source:
     )  # fmt: skip
 
 
+def open_folder(root: Path) -> Source:
+    """The images of one directory: tar files, else class folders."""
+    tars = sorted(root.glob("*.tar"))
+    return _tars(tars) if tars else _folders(root)
+
+
 def _folders(root: Path) -> Source:
     """Class folders, images at any depth below them."""
-    classes = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    classes = in_order(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     if not classes:
         raise _empty(root, "class folders", "none")
     paths: list[Path] = []
@@ -121,6 +126,12 @@ def _folders(root: Path) -> Source:
         labels += [label] * len(inside)
     names = [p.relative_to(root).as_posix() for p in paths]
     return Source(names, [p.stat().st_size for p in paths], torch.tensor(labels), tuple(classes), _Paths(paths))
+
+
+def in_order(classes: Iterable[str]) -> list[str]:
+    """Class folders by name; by number where all are numbers (or ImageNetV2's "10" would come before its "2")."""
+    names = list(classes)
+    return sorted(names, key=int) if all(name.isdecimal() for name in names) else sorted(names)
 
 
 def _is_image(name: str) -> bool:
@@ -140,7 +151,7 @@ def _tars(files: list[Path]) -> Source:
     if len(kinds) > 1:
         raise _empty(files[0].parent, "one way of labelling in all shards", "class folders and .cls files")
     names, spans, labels = zip(*sorted(entries, key=lambda entry: entry[0]), strict=True)
-    classes = sorted(set(labels)) if kinds == {str} else []
+    classes = in_order(set(labels)) if kinds == {str} else []
     number_of = {name: i for i, name in enumerate(classes)}
     found = torch.tensor([number_of.get(label, label) for label in labels])
     return Source(names, [span[2] for span in spans], found, tuple(classes), _Spans(tuple(files), spans))

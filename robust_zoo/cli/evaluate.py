@@ -11,8 +11,14 @@ from robust_zoo.threat import NORMS, ThreatModel, parse_eps
 
 @click.command("evaluate")
 @click.argument("names", nargs=-1, required=True)
-@click.option("--dataset", "-d", default="sample", show_default=True, help="sample, cifar10, cifar10.1. See --data.")
-@click.option("--data", default="", help="Where the images are: an .npz for cifar10, a directory for the others.")
+@click.option(
+    "--dataset",
+    "-d",
+    default="sample",
+    show_default=True,
+    help="sample, cifar10, cifar10.1, imagenet, robustbench, imagenetv2, folder.",
+)
+@click.option("--data", default="", help="Where the images are: an .npz for cifar10, else a directory (or hfds/NAME).")
 @click.option(
     "--attack", "-a", default="autoattack", show_default=True,
     help="none, fgsm, pgd-20 (any steps; pgd-20x5: five random restarts), apgd-ce, apgd-t, fab-t, square, autoattack.",
@@ -37,6 +43,9 @@ def command(
     robust-zoo evaluate resnet18_x0_25_cifar10_l2_eps0_5 --attack pgd-20
     robust-zoo evaluate resnet18_x0_25_cifar10_l2_eps0_5 -d cifar10 --data cifar10.npz --n 1000
     robust-zoo evaluate resnet18_x0_25_cifar10_l2_eps0_5 -a pgd-20 --norm l2 --eps 0.25 --eps 0.5 --eps 1
+
+    For ImageNet models --dataset is imagenet (the 50,000 validation images), robustbench (its 5,000 of them),
+    imagenetv2, or folder (any class folders called by wnid, number or name).
 
     An entry is keyed by the sha256 of the weights, of the images and of the attack's settings: what exists is not
     computed again, a killed evaluation goes on where it was, and shards on any machines that share the directory

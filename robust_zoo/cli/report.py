@@ -12,14 +12,15 @@ from robust_zoo.errors import UsageError
 @click.argument("book", metavar="LEDGER", type=click.Path(path_type=Path, file_okay=False, exists=True))
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Also write the table as CSV.")
 @click.option("--plot", "picture", type=click.Path(path_type=Path), help="Also draw accuracy against eps (a .png).")
-def command(book: Path, csv_file: Path | None, picture: Path | None) -> None:
+@click.option("--rows", is_flag=True, help="Print the rows' [[checkpoint.measured]] tables instead.")
+def command(book: Path, csv_file: Path | None, picture: Path | None, rows: bool) -> None:
     """Show what a ledger holds: a Markdown table, and on request CSV and a plot of accuracy against eps.
 
     \b
     robust-zoo report ledger
     robust-zoo report ledger --csv ledger.csv --plot curves.png
 
-    Every entry is checked against its per-image results first.
+    Every entry is checked against its per-image results first. Registry rows take measured numbers from --rows only.
     """
     from robust_zoo.training.evaluation import ledger, report
 
@@ -29,7 +30,7 @@ def command(book: Path, csv_file: Path | None, picture: Path | None) -> None:
             f"{book} has no entries", source=str(book), expected="entries of robust-zoo evaluate", actual="none",
             next="robust-zoo evaluate NAME --out " + str(book),
         )  # fmt: skip
-    click.echo(report.markdown(entries), nl=False)
+    click.echo(report.rows_toml(entries) if rows else report.markdown(entries), nl=False)
     for path in (csv_file, picture):
         if path:
             require_directory(path)

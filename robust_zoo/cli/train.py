@@ -54,7 +54,7 @@ def command(
     Small datasets are one .npz: x_train, x_test (N, H, W, 3) uint8, y_train, y_test (N,) integers. ImageNet is a
     directory with train and val folders of class folders, or train*.tar and val*.tar shards, or hfds/NAME.
 
-    SIGTERM, SIGUSR1 and Ctrl-C save and exit with 75; the same command goes on and ends with the same weights.
+    SIGTERM, SIGUSR1, SIGUSR2 and Ctrl-C save and exit with 75; the same command goes on and ends with the same weights.
     The run's directory holds status.json, log.jsonl (see robust-zoo plot), the last two checkpoints, and at the end
     NAME.safetensors, row.toml and card.md.
     """

@@ -13,6 +13,7 @@ import torch
 from robust_zoo.errors import UsageError
 from robust_zoo.rows import Checkpoint
 from robust_zoo.training.data import Dataset, Images, load_npz
+from robust_zoo.training.evaluation import imagenet
 from robust_zoo.training.samples import cifar10_sample
 
 
@@ -56,6 +57,10 @@ DATASETS = {
     "sample": Source("cifar10", "cifar10 bundled sample", "nothing: it comes with the package", _sample),
     "cifar10": Source("cifar10", "cifar10 test", "an .npz with x_test and y_test", _cifar10),
     "cifar10.1": Source("cifar10", "cifar10.1 v6", "cifar10.1_v6_data.npy and cifar10.1_v6_labels.npy", _cifar101),
+    "imagenet": Source("imagenet", "imagenet validation", "the 50,000 validation images", imagenet.validation),
+    "robustbench": Source("imagenet", "imagenet robustbench", "the 50,000 validation images", imagenet.robustbench),
+    "imagenetv2": Source("imagenet", "imagenetv2", "one of its three folders of 0 ... 999", imagenet.imagenet_v2),
+    "folder": Source("imagenet", "imagenet folder", "folders called by wnid, number or name", imagenet.folder),
 }
 
 

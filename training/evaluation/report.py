@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from robust_zoo.errors import UsageError
-from robust_zoo.threat import ThreatModel
+from robust_zoo.threat import ThreatModel, written_eps
+from robust_zoo.training.evaluation.suite import in_words
 
 _COLUMNS = ("model", "dataset", "attack", "norm", "eps", "n", "clean_accuracy", "robust_accuracy", "flags")
 
@@ -38,6 +40,45 @@ def as_csv(entries: Iterable[dict[str, Any]]) -> str:
     for e in entries:
         writer.writerow(["" if e[c] is None else ";".join(e[c]) if c == "flags" else e[c] for c in _COLUMNS])
     return out.getvalue()
+
+
+def rows_toml(entries: Iterable[dict[str, Any]]) -> str:
+    """The entries as `[[checkpoint.measured]]` tables of checkpoints.toml, under a comment for each checkpoint.
+
+    Raises UsageError for an entry that a check speaks against, or that was not checked.
+    """
+    lines: list[str] = []
+    for e in entries:
+        if e["norm"] is not None and e["flags"] != []:
+            raise UsageError(
+                f"a figure of {e['model']} is not fit for a row",
+                model=e["model"],
+                expected="checked, and no flag",
+                actual="not checked" if e["flags"] is None else ", ".join(e["flags"]),
+                next="robust-zoo evaluate --help",
+            )
+        if f"# {e['model']}" not in lines:
+            lines += [f"# {e['model']}", ""]
+        lines += ["[[checkpoint.measured]]", *(f"{k} = {json.dumps(v)}" for k, v in measurement(e).items()), ""]
+    return "\n".join(lines)
+
+
+def measurement(entry: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a `Measurement` that an entry is the evidence of, as checkpoints.toml spells them."""
+    attacked = entry["norm"] is not None
+    fields = {
+        "attack": entry["attack"],
+        "correct": entry["robust_correct"],
+        "n": entry["n"],
+        "data": entry["dataset"],
+        "weights_sha256": entry["weights_sha256"],
+        "code": entry["code"],
+    }
+    if not attacked:
+        return fields
+    eps = written_eps(entry["norm"], entry["eps"])
+    spelled = f"{eps}/255" if entry["norm"] == "linf" else float(eps)
+    return fields | {"norm": entry["norm"], "eps": spelled, "settings": in_words(entry["attack"])}
 
 
 def plot(entries: Sequence[dict[str, Any]], out: Path) -> None:

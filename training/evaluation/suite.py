@@ -8,13 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from robust_zoo.errors import UsageError
 from robust_zoo.threat import ThreatModel
-from robust_zoo.training.attacks import LOSSES, RULES
-from robust_zoo.training.evaluation.apgd import Poll, apgd
+from robust_zoo.training.attacks import pgd_until_wrong
+from robust_zoo.training.evaluation.apgd import apgd
 from robust_zoo.training.evaluation.fab import fab_targeted
 from robust_zoo.training.evaluation.square import square
 
@@ -30,53 +29,6 @@ class Stage:
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, **how: Any) -> Tensor:
         return self.run(model, images, labels, threat, **self.settings, **how)
-
-
-def pgd_until_wrong(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    threat: ThreatModel,
-    *,
-    steps: int,
-    restarts: int = 0,
-    relative_step: float = 2.5,
-    seed: int = 0,
-    poll: Poll = None,
-) -> Tensor:
-    """PGD on the cross-entropy whose images leave at their first misclassified iterate.
-
-    relative_step: a step is relative_step * eps / steps. restarts: 0 is one run from the images, else so many
-    from random starts. The logits that decide are those of the gradient passes, and of one pass after the last step.
-    """
-    rule, generator = RULES[threat.norm], seed
-    adv_images, left = images.clone(), torch.arange(len(images), device=images.device)
-    step_size = relative_step * threat.eps / steps
-    torch.manual_seed(generator)
-    for _ in range(max(restarts, 1)):
-        adv = images[left]
-        if restarts:
-            adv = (adv + rule.start(adv, threat.eps)).clamp(0, 1)
-        for step in range(steps + 1):
-            last = step == steps
-            with torch.set_grad_enabled(not last):
-                pixels = adv.detach().requires_grad_(not last)
-                logits = model(pixels)
-                loss = LOSSES["ce"](logits, labels[left]).sum()
-            with torch.no_grad():
-                fine = logits.argmax(1) == labels[left]
-                adv_images[left[~fine]] = adv.detach()[~fine]
-                if not last and fine.any():
-                    (grad,) = torch.autograd.grad(loss, pixels)
-                    origin = images[left][fine]
-                    ahead = pixels.detach()[fine] + step_size * rule.direction(grad[fine])
-                    adv = (origin + rule.project(ahead - origin, threat.eps)).clamp(0, 1)
-                left = left[fine]
-            if poll:
-                poll()
-            if not len(left):
-                return adv_images
-    return adv_images
 
 
 def _without_seed(attack: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -126,8 +78,11 @@ def settings(name: str) -> list[dict[str, Any]]:
 
 
 def in_words(name: str) -> str:
-    """The settings in a line: "apgd-ce (loss ce, steps 100), ..."."""
+    """The settings in a line, as cards have them: "apgd-ce (loss ce, steps 100), then ..."."""
+    if match := _PGD.fullmatch(name):
+        steps, starts = match[1], f"{match[2]} random starts" if match[2] else "the image itself"
+        return f"{steps} steps of 2.5 eps / {steps}, cross-entropy, from {starts}, until misclassified"
     return ", then ".join(
-        f"{stage.name} ({', '.join(f'{name} {value}' for name, value in stage.settings.items())})"
+        f"{stage.name} ({', '.join(f'{key} {value}' for key, value in stage.settings.items())})"
         for stage in suite(name)
     )
