@@ -3,17 +3,19 @@
     python benchmarks/training_step.py [--rounds 7] [--json FILE]
     python benchmarks/training_step.py --device cuda --architecture resnet50 --size 224 --batch 256 --precision bf16
 
-Rounds alternate in one process; the ratio is the median of the rounds' own. Peak memory is of each side alone: on a GPU
-as torch counts it, on the CPU the growth of a process of its own. robustness runs in fp32, on a GPU with TF32
-convolutions and without. Needs `make test-peers`' libraries.
+Rounds alternate in one process; a ratio is the median of the rounds' own, above 1 where ours is faster. robustness runs
+its code of 2020 untouched, always in fp32: with the last iterate, which is our work, and the best one, its default, a
+forward pass more; on a GPU with TF32 convolutions and without. That the work is the same is checked on the first
+round's loss. Peak memory is of each side alone: on a GPU as torch counts it, on a CPU what a process grows by in its
+first two steps. Needs the libraries of `make test-peers`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -21,23 +23,33 @@ import time
 import types
 from collections.abc import Callable
 from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from robust_zoo import architectures
+from robust_zoo import __version__, architectures
 from robust_zoo.normalize import PixelModel
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.distributed import World
 from robust_zoo.training.recipes import Recipe
 from robust_zoo.training.step import make_step, optimizer_for
 
+ROOT = Path(__file__).parents[1]
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 STEPS = 2  # a round
 CPU_CASES = [("resnet18_x0_25", 32, 16), ("resnet18_x0_25", 32, 32), ("resnet18", 64, 8)]
-Side = Callable[[], None]
+PEER = {  # how robustness is run: TF32 convolutions (None: there are none), best iterate
+    "cpu": {"robustness": (None, False), "robustness, best": (None, True)},
+    "cuda": {
+        "robustness TF32": (True, False),
+        "robustness TF32, best": (True, True),
+        "robustness fp32": (False, False),
+    },
+}
+Side = Callable[..., float]  # does STEPS steps; the mean of their losses
 
 
 def model_of(architecture: str, device: str) -> PixelModel:
@@ -68,11 +80,7 @@ def ours(architecture: str, size: int, batch: int, device: str, precision: str) 
     step = make_step(model, recipe, optimizer_for(model, recipe), bf16=precision == "bf16", world=world)
     batches = [(x.contiguous(memory_format=torch.channels_last), y) for x, y in batches_of(size, batch, device)]
 
-    def run() -> None:
-        for images, labels in batches:
-            step(images, labels)
-
-    return run
+    return lambda **_: sum(step(images, labels).loss / batch for images, labels in batches) / STEPS
 
 
 def theirs(architecture: str, size: int, batch: int, device: str) -> Side:
@@ -92,7 +100,12 @@ def theirs(architecture: str, size: int, batch: int, device: str) -> Side:
     optimizer, _ = train.make_optimizer_and_schedule(args, attacker, None, None)
     train.tqdm = lambda steps, **_: _Quiet(steps)
     batches = batches_of(size, batch, device)
-    return lambda: train._model_loop(args, "train", batches, attacker, optimizer, 0, True, None)
+
+    def run(best: bool = False) -> float:
+        args.use_best = best
+        return train._model_loop(args, "train", batches, attacker, optimizer, 0, True, None)[1]
+
+    return run
 
 
 class _Quiet(list):
@@ -120,56 +133,78 @@ def load_robustness(device: str) -> Any:
     return robustness
 
 
-def seconds(side: Side, device: str) -> float:
-    started = time.perf_counter()
-    side()
-    if device != "cpu":
-        torch.cuda.synchronize()
-    return (time.perf_counter() - started) / STEPS
-
-
 def peak(side: str, case: tuple[str, int, int], device: str, precision: str) -> float:
     """MB, of a process that runs this side alone."""
     code = (
-        "import sys, resource, torch; sys.path.insert(0, 'benchmarks'); torch.set_num_threads(1)\n"
-        "import training_step as t\n"
-        f"case, device = {case!r}, {device!r}\n"
+        f"import torch; torch.set_num_threads(1)\nimport training_step as t\ncase, device = {case!r}, {device!r}\n"
         f"run = t.ours(*case, device, {precision!r}) if {side!r} == 'ours' else t.theirs(*case, device)\n"
-        "before = t.used(device); run(); print(t.used(device) - before * (device == 'cpu'))"
+        "before = t.used(device, 'VmRSS'); run(); print(t.used(device, 'VmHWM') - before)"
     )
-    out = subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, capture_output=True, text=True)
-    return float(out.stdout.split()[-1])
+    path = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "benchmarks"), os.environ.get("PYTHONPATH", "")])}
+    out = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], check=True, stdout=subprocess.PIPE, text=True,
+        env=os.environ | path,
+    ).stdout  # fmt: skip
+    return round(float(out.split()[-1]), 1)
 
 
-def used(device: str) -> float:
-    """MB at most so far, in this process."""
-    if device == "cpu":
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    return torch.cuda.max_memory_allocated() / 1e6
+def used(device: str, key: str) -> float:
+    """MB: on a CPU a line of /proc/self/status (VmRSS: now, from where a new peak begins; VmHWM: peak), on a GPU 0 and
+    the peak. Not ru_maxrss, which a process inherits from the one that started it."""
+    if device != "cpu":
+        return torch.cuda.max_memory_allocated() / 1e6 if key == "VmHWM" else 0.0
+    if key == "VmRSS":
+        Path("/proc/self/clear_refs").write_text("5")
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(key)) * 1024 / 1e6
 
 
 def compare(case: tuple[str, int, int], rounds: int, device: str, precision: str) -> dict[str, Any]:
-    sides = {"ours": ours(*case, device, precision), "robustness": theirs(*case, device)}
-    modes = (
-        {"ours": None, "robustness": False} if device == "cpu" else {"ours": None, "robustness": True, "fp32": False}
-    )
-    taken: dict[str, list[float]] = {name: [] for name in modes}
-    for round_ in range(rounds + 1):
-        for name, tf32 in modes.items():
+    """The case's name, and images a second, ratios and peaks by side."""
+    peaks = {side: peak(side, case, device, precision) for side in ("ours", "robustness")}  # while the GPU is empty
+    peer = PEER[torch.device(device).type]
+    own, other = ours(*case, device, precision), theirs(*case, device)
+    taken: dict[str, list[float]] = {name: [] for name in ("ours", *peer)}
+    losses: dict[str, float] = {}
+    for round_ in range(rounds + 1):  # the first warms up
+        for name in taken if round_ % 2 == 0 else reversed(taken):
+            tf32, best = peer.get(name, (True, False))
             torch.backends.cudnn.allow_tf32 = tf32 is not False
-            value = seconds(sides["ours" if name == "ours" else "robustness"], device)
-            if round_:  # the first warms up
-                taken[name].append(value)
-    batch = case[2]
-    result: dict[str, Any] = {"case": f"{case[0]} {case[1]} px, batch {batch}"}
-    for name, values in taken.items():
-        result[f"{name}_images_per_second"] = round(batch / statistics.median(values), 2)
-        if name != "ours":
-            pairs = zip(values, taken["ours"], strict=True)
-            result[f"ratio_to_{name}"] = round(statistics.median(a / b for a, b in pairs), 3)
-    for side in ("ours", "robustness"):
-        result[f"{side}_peak_mb"] = round(peak(side, case, device, precision), 1)
-    return result
+            started = time.perf_counter()
+            loss = (own if name == "ours" else other)(best=best)
+            if device != "cpu":
+                torch.cuda.synchronize()
+            losses.setdefault(name, loss)
+            if round_:
+                taken[name].append((time.perf_counter() - started) / STEPS)
+    first = losses[next(iter(peer))]
+    assert abs(losses["ours"] / first - 1) < (0.05 if precision == "bf16" else 0.005), "the work differs"
+    pairs = {name: zip(values, taken["ours"], strict=True) for name, values in taken.items()}
+    return {
+        "case": f"{case[0]} {case[1]} px, batch {case[2]}",
+        "images_per_second": {name: round(case[2] / statistics.median(values), 2) for name, values in taken.items()},
+        "ratio": {
+            name: round(statistics.median(a / b for a, b in both), 3) for name, both in pairs.items() if name != "ours"
+        },
+        "peak_mb": peaks,
+    }
+
+
+def show(result: dict[str, Any]) -> None:
+    print(f"\n{result['case']:<28}{'images/s':>10}{'ours over it':>16}{'peak MB':>10}")
+    peaks = dict(zip(result["images_per_second"], result["peak_mb"].values(), strict=False))  # ours, its first rival
+    for name, speed in result["images_per_second"].items():
+        ratio = f"{result['ratio'][name]:.2f} x" if name in result["ratio"] else ""
+        print(f"{name:<28}{speed:>10.2f}{ratio:>16}{f'{peaks[name]:.0f}' if name in peaks else '':>10}", flush=True)
+
+
+def processor() -> str:
+    """The CPU's name, for the record."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
 
 
 def main() -> None:
@@ -185,14 +220,17 @@ def main() -> None:
     torch.set_num_threads(1)
     own = (arguments.architecture, arguments.size, arguments.batch)
     cases = [own] if arguments.architecture else CPU_CASES
-    results = [compare(case, arguments.rounds, arguments.device, arguments.precision) for case in cases]
-    for result in results:
-        print("  ".join(f"{key.replace('_', ' ')} {value}" for key, value in result.items()), flush=True)
+    results = []
+    for case in cases:
+        results.append(compare(case, arguments.rounds, arguments.device, arguments.precision))
+        show(results[-1])
     if arguments.json:
-        where = platform.processor() or platform.machine()
         about = {
-            "benchmark": "training_step", "precision": arguments.precision, "torch": torch.__version__,
-            "device": where if arguments.device == "cpu" else torch.cuda.get_device_name(), "date": str(date.today()),
+            "benchmark": "training_step", "date": str(date.today()),
+            "device": processor() if arguments.device == "cpu" else torch.cuda.get_device_name(arguments.device),
+            "threads": torch.get_num_threads(), "precision": arguments.precision, "rounds": arguments.rounds,
+            "versions": {"robust_zoo": __version__, "python": platform.python_version(), "torch": torch.__version__}
+            | {name: version(name) for name in ("timm", "robustness")},
         }  # fmt: skip
         arguments.json.write_text(json.dumps(about | {"results": results}, indent=1) + "\n")
 

@@ -20,9 +20,9 @@ STATISTICS = get(ROBUST).preprocessing
 class Around(nn.Module):
     """`before` an image and `after` the logits of a model."""
 
-    def __init__(self, model, before=nn.Identity(), after=nn.Identity()):
+    def __init__(self, model, before=None, after=None):
         super().__init__()
-        self.model, self.before, self.after = model, before, after
+        self.model, self.before, self.after = model, before or nn.Identity(), after or nn.Identity()
 
     def forward(self, images):
         return self.after(self.model(self.before(images)))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -177,18 +178,18 @@ def test_a_job_is_submitted_and_runs_where_it_lands(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     data = write_data(tmp_path / "data.npz")
-    (tmp_path / "r.toml").write_text(RECIPE)
+    (tmp_path / "r.toml").write_text(RECIPE.replace("epochs = 3", "epochs = 30"))
     machine = Machine(device="cpu", precision="fp32", log_steps=1, progress=False)
     job = Job(NAME, str(data), tmp_path / "run", tmp_path / "r.toml", machine)
     submitted = submit(job, {"timeout_min": 60}, cluster="local")
     until(lambda: (tmp_path / "run" / "log.jsonl").exists() and losses(tmp_path / "run"))
-    submitted._interrupt()  # the signal Slurm sends ahead of a preemption
+    os.kill(status(tmp_path / "run")["pid"], signal.SIGUSR2)  # what Slurm sends ahead of a preemption
     until(lambda: status(tmp_path / "run")["state"] == "stopped")
     assert status(tmp_path / "run")["reason"] == "SIGUSR2"
     assert Path(submitted.result()) == tmp_path / "run" / EXPORTED  # requeued, and gone on to the end
     submitted._process.wait()
     assert status(tmp_path / "run")["state"] == "finished"
-    assert [step for step, _ in losses(tmp_path / "run")] == list(range(1, 16))
+    assert [step for step, _ in losses(tmp_path / "run")] == list(range(1, 151))
     with pytest.raises(UsageError, match="refuses these parameters"):
         submit(job, {"no_such_parameter": 1}, cluster="local")
 

@@ -24,6 +24,7 @@ _VERBS = {
     "cache": "Look into and tidy the cache.",
     "demo": "Attack the two bundled models and draw what they see.",
     "evaluate": "Measure clean and robust accuracy.",
+    "attack": "Attack images of your own.",
     "report": "Show what was measured.",
     "recipe": "Show how a checkpoint is trained.",
     "train": "Train a checkpoint by its recipe and export it.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from tqdm import tqdm
 
 from robust_zoo.errors import UsageError
 from robust_zoo.factory import create_model
-from robust_zoo.normalize import PixelModel, pixel_model
+from robust_zoo.normalize import pixel_model
 from robust_zoo.registry import get
 from robust_zoo.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
@@ -59,9 +60,7 @@ def evaluate(
         called, images = open_dataset(dataset, data, row)
         if plan.n is not None and plan.n < len(images):
             called, images = f"{called}, {plan.n} evenly spread", spread(images, plan.n)
-        for threat in _threats(row, plan):
-            entry = _cell(row, images, called, threat, book, plan, torch.device(device))
-            found += [entry] if entry else []
+        found += _of_model(row, images, called, book, plan, torch.device(device))
     return found
 
 
@@ -76,37 +75,37 @@ def _threats(row: Checkpoint, plan: Plan) -> Sequence[ThreatModel]:
     )  # fmt: skip
 
 
-def _cell(
-    row: Checkpoint, images: Dataset, called: str, threat: ThreatModel, book: Path, plan: Plan, device: torch.device
-) -> dict[str, Any] | None:
-    weights = ensure(row).sha256
-    cell = ledger.Cell(
-        row.name, weights, called, images.sha256, plan.attack, threat, batch_size=plan.batch_size, seed=plan.seed
-    )
-    model = pixel_model(create_model(row.name).to(device)).eval()
+def _of_model(
+    row: Checkpoint, images: Dataset, called: str, book: Path, plan: Plan, device: torch.device
+) -> list[dict[str, Any]]:
+    """The complete cells of one model. The checks are of the model: they are made once, at its first threat model."""
+    weights, data_sha256, stages = ensure(row).sha256, images.sha256, suite(plan.attack)
+    model = pixel_model(create_model(row.name).to(device)).eval().to(memory_format=torch.channels_last)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    stages = suite(plan.attack)
-    label = f"{row.name} {plan.attack}" + (f" {threat}" if stages else "")
-    shard = sum(len(piece) for piece in list(engine.chunks(len(images)))[plan.shard[0] :: plan.shard[1]])
-    bar = tqdm(total=shard, unit="img", desc=label, leave=False)
-
-    def progress(done: int, robust: int) -> None:
-        bar.update(done - bar.n)
-        bar.set_postfix_str(f"{100 * robust / max(done, 1):.1f} % withstood so far")
-
-    first, _ = next(iter(images.subset(torch.arange(min(4, len(images)))).batches(4)))
-    with bar:
-        folded = attack_copy(model.to(memory_format=torch.channels_last), first.to(device)).model
-        job = engine.Job(folded, threat, stages, plan.batch_size, plan.seed, device=device)
-        return ledger.fill(
-            book, cell, job, images, shard=plan.shard, progress=progress,
-            flags=lambda: _flags(model, row, images, threat, device) if plan.check and stages else None,
-        )  # fmt: skip
-
-
-def _flags(model: PixelModel, row: Checkpoint, images: Dataset, threat: ThreatModel, device: torch.device) -> list[str]:
     few = spread(images, _CHECKED)
     pixels, labels = (torch.cat(parts).to(device) for parts in zip(*few.batches(_CHECKED), strict=True))
-    p = row.preprocessing
-    return checks.speaking_up(checks.Subject(model, pixels, labels, threat, p.mean, p.std))
+    folded = attack_copy(model, pixels[:4]).model
+    p, threats = row.preprocessing, _threats(row, plan)
+    subject = checks.Subject(model, pixels, labels, threats[0], p.mean, p.std)
+    flags = cache(lambda: checks.speaking_up(subject) if plan.check and stages else None)
+    found = []
+    for threat in threats:
+        cell = ledger.Cell(
+            row.name, weights, called, data_sha256, plan.attack, threat, batch_size=plan.batch_size, seed=plan.seed
+        )
+        job = engine.Job(folded, threat, stages, plan.batch_size, plan.seed, device=device)
+        with _bar(f"{row.name} {plan.attack}" + (f" {threat}" if stages else ""), len(images), plan.shard) as bar:
+            entry = ledger.fill(book, cell, job, images, shard=plan.shard, flags=flags, progress=partial(_show, bar))
+        found += [entry] if entry else []
+    return found
+
+
+def _bar(label: str, n: int, shard: tuple[int, int]) -> Any:
+    mine = sum(len(piece) for piece in list(engine.chunks(n))[shard[0] :: shard[1]])
+    return tqdm(total=mine, unit="img", desc=label, leave=False)
+
+
+def _show(bar: Any, done: int, robust: int) -> None:
+    bar.update(done - bar.n)
+    bar.set_postfix_str(f"{100 * robust / max(done, 1):.1f} % withstood so far")
