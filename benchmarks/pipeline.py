@@ -12,6 +12,7 @@ import io
 import json
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from datetime import date
@@ -22,6 +23,8 @@ import torch
 import torchvision
 from PIL import Image
 from torchvision import transforms
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from robust_zoo.training.files import Augment, ImageFiles
 from robust_zoo.training.sources import Source
@@ -34,7 +37,7 @@ def jpegs(count: int) -> list[bytes]:
         mosaic = Image.fromarray(generator.integers(0, 256, (24, 32, 3), np.uint8)).resize(
             (500, 375), Image.Resampling.BICUBIC
         )
-        noisy = np.asarray(mosaic, np.int16) + generator.normal(0, 12, (375, 500, 3)).astype(np.int16)
+        noisy = np.asarray(mosaic, np.int16) + generator.normal(0, 9, (375, 500, 3)).astype(np.int16)
         file = io.BytesIO()
         Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=90)
         out.append(file.getvalue())

@@ -8,17 +8,18 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms.v2 import functional as F
 
-from robust_zoo.errors import VerificationFailed
+from robust_zoo.errors import VerificationFailed, ZooError
 from robust_zoo.training.data import Batches
 from robust_zoo.training.sources import Source
 
@@ -90,14 +91,19 @@ class ImageFiles:
 
     def _load(
         self, indices: Sequence[Tensor], one: Callable[[int], tuple[Tensor, Tensor]], device: torch.device | None = None
-    ) -> DataLoader:
-        return DataLoader(
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        loader: DataLoader = DataLoader(
             _Rows(self.source.labels, one),  # type: ignore[arg-type]
             batch_sampler=[index.tolist() for index in indices],
             num_workers=min(self.workers, os.cpu_count() or 1),
+            collate_fn=_collate,
             pin_memory=device is not None and device.type == "cuda",
             generator=torch.Generator(),  # or the loader would draw a seed from everyone's generator
         )
+        for batch in loader:
+            if isinstance(batch, ZooError):
+                raise batch
+            yield batch
 
     def _for_test(self, index: int) -> tuple[Tensor, Tensor]:
         image = F.resize(self.decode(index), [self.resize], antialias=True)
@@ -109,7 +115,9 @@ class ImageFiles:
             encoded = torch.frombuffer(bytearray(self.source.read(index)), dtype=torch.uint8)
             with warnings.catch_warnings():  # torchvision 0.29 announces a move to TorchCodec, which is not there yet
                 warnings.simplefilter("ignore", DeprecationWarning)
-                return decode_image(encoded, mode=ImageReadMode.RGB)
+                image = decode_image(encoded, mode=ImageReadMode.RGB)
+            image = image if image.ndim == 3 else image[0]  # a GIF of several frames: the first, as PIL
+            return F.to_dtype(image, torch.uint8, scale=True)  # a PNG may have 16 bits
         except (RuntimeError, OSError, ValueError) as error:
             raise VerificationFailed(
                 f"cannot decode {self.source.names[index]}",
@@ -164,6 +172,13 @@ class _Rows:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        image, shift = self.one(index)
-        return image, shift, self.labels[index]
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor] | ZooError:
+        try:
+            return *self.one(index), self.labels[index]
+        except ZooError as error:  # sent as a value: the loader would wrap it in a traceback and lose its fields
+            return error
+
+
+def _collate(items: list) -> Any:
+    """A batch of `_Rows`, or the first error among them."""
+    return next((item for item in items if isinstance(item, ZooError)), None) or default_collate(items)
