@@ -174,6 +174,15 @@ def test_bad_calls_say_what_to_do(tmp_path, arguments, said):
     assert said in run(*arguments, *more, code=2).stderr
 
 
+def test_the_readme_says_what_the_ledger_says():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for entry in ledger.entries(ROOT / "ledger"):
+        if entry["norm"] and entry["n"] == 10_000:
+            figures = f"{entry['clean_accuracy']:.2f} % |", f"| {entry['robust_accuracy']:.2f} % |"
+            (line,) = [line for line in text.splitlines() if line.startswith(f"| `{entry['model']}`")]
+            assert all(figure in line for figure in figures)
+
+
 def test_every_measured_number_of_the_registry_is_in_the_ledger():
     """`robust-zoo report ledger --rows` is where they come from; the ledger is in the repository."""
     evidence = set()

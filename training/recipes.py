@@ -73,7 +73,7 @@ class Recipe:
         for field in ("epochs", "batch_size", "accumulation", "step_epochs"):
             if getattr(self, field) < 1:
                 raise _bad(field, getattr(self, field), "a whole number >= 1")
-        for field in ("lr", "momentum", "weight_decay", "attack_steps", "attack_step_size", "trades_beta"):
+        for field in ("lr", "momentum", "weight_decay", "attack_steps", "attack_step_size", "trades_beta", "seed"):
             if not 0 <= getattr(self, field) < float("inf"):
                 raise _bad(field, getattr(self, field), "a number >= 0")
         for field in ("label_smoothing", "ema_decay"):

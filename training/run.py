@@ -67,8 +67,8 @@ def run(name: str, data: str | Path, out: Path, *, overrides: Path | None = None
         here = stack.enter_context(world(machine.device))
         if here.first:
             stack.enter_context(state.lock(out))
-        train_data = open_split(data, "train", row, recipe, machine.workers)
-        test_data = open_split(data, "test", row, recipe, machine.workers)
+        train_data, test_data = (open_split(data, split, row, recipe, machine.workers) for split in ("train", "test"))
+        check_same_classes(train_data, test_data)
         model, bf16 = build(row, recipe, here, machine.precision)
         settings = Settings(bf16, machine.save_seconds, machine.log_steps, machine.progress)
         trained = train(model, recipe, train_data, test_data, out, world=here, interrupt=interrupt, settings=settings)
@@ -120,6 +120,15 @@ def open_split(data: str | Path, split: str, row: Checkpoint, recipe: Recipe, wo
             next="give the dataset that the checkpoint is of",
         )
     return images
+
+
+def check_same_classes(train_data: Dataset, test_data: Dataset) -> None:
+    """Raises UsageError when the folders of the two splits are not the same classes; in-memory data has none."""
+    from robust_zoo.training.files import ImageFiles
+    from robust_zoo.training.sources import check_classes
+
+    if isinstance(train_data, ImageFiles) and isinstance(test_data, ImageFiles):
+        check_classes(train_data.source, test_data.source)
 
 
 def _finish(
