@@ -10,7 +10,7 @@ from robust_zoo.threat import NORMS, ThreatModel, parse_eps
 
 @click.command("attack")
 @click.argument("name")
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--attack", "-a", default="pgd-20", show_default=True, help="As for robust-zoo evaluate.")
 @click.option("--norm", type=click.Choice(NORMS), help="With --eps; otherwise what the model was trained for.")
 @click.option("--eps", help="The radius, e.g. 0.5 or 4/255, of images in [0, 1].")

@@ -9,7 +9,7 @@ from robust_zoo.errors import UsageError
 
 
 @click.command("report")
-@click.argument("book", metavar="LEDGER", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.argument("book", metavar="LEDGER", type=click.Path(path_type=Path))
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Also write the table as CSV.")
 @click.option("--plot", "picture", type=click.Path(path_type=Path), help="Also draw accuracy against eps (a .png).")
 @click.option("--rows", is_flag=True, help="Print the rows' [[checkpoint.measured]] tables instead.")
