@@ -3,8 +3,8 @@
     python benchmarks/attacks.py [--rounds 5] [--images 64] [--autoattack] [--json FILE]
 
 Rounds alternate in one process, one thread; a ratio is the median of the rounds' own, above 1 where ours is faster. PGD
-is Linf 8/255 from the image itself, where all libraries give the same pixels (tests/peers/test_attack_libraries.py). "until
-wrong" counts robust images only. Needs the libraries of `make test-peers`.
+is Linf 8/255 from the image itself, where all libraries give the same pixels (see tests/peers). "until wrong" counts
+robust images only. Needs the libraries of `make test-peers`.
 """
 
 from __future__ import annotations

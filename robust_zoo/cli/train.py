@@ -36,7 +36,7 @@ EXIT_STOPPED = 75  # EX_TEMPFAIL: schedulers take it for "try again", and the sa
 @click.option("--log-steps", type=click.IntRange(1), default=10, show_default=True, help="Steps a line of the log.")
 @click.option(
     "--launcher", type=click.Choice(["here", "slurm"]), default="here", show_default=True,
-    help="slurm: submit a job that requeues itself (extra: slurm), e.g. --slurm gpus_per_node=8 --slurm nodes=1.",
+    help="slurm: submit a job that requeues itself (extra: slurm).",
 )  # fmt: skip
 @click.option("--slurm", multiple=True, metavar="KEY=VALUE", help="submitit's parameters; may be repeated.")
 def command(
@@ -48,10 +48,15 @@ def command(
     \b
     robust-zoo train resnet18_x0_25_cifar10_l2_eps0_5 --data cifar10.npz --out runs/l2
     robust-zoo train resnet50_l2_eps3 --dry-run
-    torchrun --nproc-per-node 8 -m robust_zoo.training resnet50_l2_eps3 --data imagenet --out runs/r50
+    robust-zoo train resnet50_l2_eps3 --data imagenet --out runs/r50 --launcher slurm --slurm gpus_per_node=8
 
     Small datasets are one .npz: x_train, x_test (N, H, W, 3) uint8, y_train, y_test (N,) integers. ImageNet is a
     directory with train and val folders of class folders, or train*.tar and val*.tar shards, or hfds/NAME.
+
+    On many GPUs it is the same command in each of torchrun's processes:
+
+    \b
+    torchrun --nproc-per-node 8 -m robust_zoo.training resnet50_l2_eps3 --data imagenet --out runs/r50
 
     SIGTERM, SIGUSR1, SIGUSR2 and Ctrl-C save and exit with 75; the same command goes on and ends with the same weights.
     The run's directory holds status.json, log.jsonl (see robust-zoo plot), the last two checkpoints, and at the end
