@@ -22,8 +22,8 @@ check: .venv/dev.stamp
 cards: .venv/dev.stamp
 	$(BIN)/robust-zoo card --all -o model_cards
 
-bench: .venv/dev.stamp
-	$(BIN)/python benchmarks/loading.py
+bench: .venv/peers.stamp
+	for b in loading pipeline training_step attacks; do $(BIN)/python benchmarks/$$b.py || exit 1; done
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
