@@ -41,7 +41,11 @@ def batch(n=8, size=32, dtype=torch.float64):
     return torch.rand(n, 3, size, size, dtype=dtype), torch.randint(0, 10, (n,))
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+# the largest take seconds each in float64
+LARGE = [pytest.param(name, marks=pytest.mark.peers) for name in ("vgg16_bn", "wide_resnet50_2", "wide_resnet50_4")]
+
+
+@pytest.mark.parametrize("architecture", [a for a in ARCHITECTURES if a not in {p.values[0] for p in LARGE}] + LARGE)
 def test_folding_keeps_the_function_and_its_gradient(architecture):
     model, (images, labels) = model_with_statistics(architecture), batch(2)
     folded = attack_copy(model, images)
