@@ -22,6 +22,7 @@ from robust_zoo import architectures, pixel_model
 from robust_zoo.cli import main
 from robust_zoo.errors import UsageError
 from robust_zoo.registry import get
+from robust_zoo.threat import ThreatModel, parse_eps
 from robust_zoo.training import cost
 from robust_zoo.training.data import load_npz
 from robust_zoo.training.evaluate import pgd_accuracy
@@ -58,9 +59,10 @@ def test_what_was_exported_is_what_was_measured(trained):
     model.to(memory_format=torch.channels_last)  # as it was measured: a barely trained model has images on the fence
     data = load_npz(trained / "data.npz", "test")
     for m in row["measured"]:
-        steps = 0 if m["attack"] == "none" else 20
-        found = pgd_accuracy(pixel_model(model), data, get(NAME).threat, steps=steps)
-        assert (found.correct, found.n) == (m["correct"], m["n"])
+        threat = ThreatModel(m["norm"], parse_eps(m["eps"], m["norm"])) if m["attack"] == "pgd-20" else get(NAME).threat
+        found = pgd_accuracy(pixel_model(model), data, threat, steps=20 if m["attack"] == "pgd-20" else 0)
+        assert (found.correct, found.n) == (m["correct"], m["n"]), m
+    assert [m["attack"] for m in row["measured"]] == ["none"] + 5 * ["pgd-20"]
     assert row["collection"] == "custom_cifar10"  # not one of ours: the recipe was changed
 
 
