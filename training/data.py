@@ -36,6 +36,9 @@ class Dataset(Protocol):
     @property
     def sha256(self) -> str: ...
 
+    @property
+    def contents_sha256(self) -> str: ...
+
     def subset(self, indices: Tensor) -> Dataset: ...
 
     def batches(self, size: int) -> Batches: ...
@@ -59,6 +62,10 @@ class Images:
         digest = hashlib.sha256(self.images.numpy().tobytes())
         digest.update(self.labels.numpy().tobytes())
         return digest.hexdigest()
+
+    @property
+    def contents_sha256(self) -> str:
+        return self.sha256
 
     def subset(self, indices: Tensor) -> Images:
         return Images(self.images[indices], self.labels[indices])

@@ -5,11 +5,13 @@ Every random choice of an image is a function of (seed, epoch, index), so worker
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -68,6 +70,15 @@ class ImageFiles:
             labels=self.labels,
         )  # fmt: skip
         return chosen.sha256
+
+    @cached_property
+    def contents_sha256(self) -> str:
+        """Of every image's bytes and label, in order; reads all of them, once."""
+        digest = hashlib.sha256()
+        rows = range(len(self.source)) if self.indices is None else self.indices.tolist()
+        for row, label in zip(rows, self.labels.tolist(), strict=True):
+            digest.update(hashlib.sha256(self.source.read(row)).digest() + label.to_bytes(8, "little"))
+        return digest.hexdigest()
 
     def subset(self, indices: Tensor) -> ImageFiles:
         return replace(self, indices=indices if self.indices is None else self.indices[indices])

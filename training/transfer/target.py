@@ -18,8 +18,8 @@ METRICS = ("top-1", "mean per-class")
 class Target:
     """A dataset to transfer to. Labels of every split count the `classes` from 0.
 
-    val: the official validation split where there is one, else None and protocols that choose anything hold out a part
-    of `train`. metric: what the field reports on it. note: what differs from the official dataset, shown beside figures.
+    val: the official validation split where there is one; else None, and protocols that choose anything hold out a
+    part of `train`. metric: what the field reports. note: what differs from the official dataset, shown with figures.
     """
 
     name: str

@@ -1,0 +1,155 @@
+"""Features of a model without its head, extracted once and kept on disk for every head that is trained on them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchvision.transforms.v2 import functional as F
+from tqdm import tqdm
+
+from robust_zoo.cache import storage
+from robust_zoo.factory import create_model
+from robust_zoo.normalize import PixelModel
+from robust_zoo.rows import Checkpoint, Preprocessing
+from robust_zoo.training.data import Batches, Dataset
+from robust_zoo.training.files import ImageFiles
+from robust_zoo.training.fold import attack_copy
+from robust_zoo.weights import ensure
+
+_FORMAT = 1  # of the cache: raised when the same settings come to mean other features
+CPU = torch.device("cpu")
+
+
+def batches_for(data: Dataset, preprocessing: Preprocessing, size: int, *, view: int = 0, seed: int = 0) -> Batches:
+    """Every image in order, as a model of that preprocessing takes it: (B, 3, S, S) in [0, 1], and its label.
+
+    view: 0 is the image (shorter side resized, centre crop), 1 its mirror image, 2 and up are random crops and flips,
+    another for each (seed, view, index).
+    """
+    side = preprocessing.input_size[1]
+    resize = round(side / preprocessing.crop_pct)
+    if isinstance(data, ImageFiles):
+        data = replace(data, size=side, resize=resize, augment="crop_flip")
+    order = [index for index in torch.arange(len(data)).split(size) if len(index)]
+    loaded = data.train_batches(order, seed=seed, epoch=view, device=CPU) if view > 1 else data.batches(size)
+    for images, labels in loaded:
+        if images.shape[-2:] != (side, side):
+            images = F.center_crop(F.resize(images, [resize], antialias=True), [side, side])
+        yield (images.flip(-1) if view == 1 else images), labels
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A checkpoint's network without its head, in eval mode: [0, 1] images -> (B, D) pooled features.
+
+    adapt: BatchNorm statistics are those of these images instead of the source's (Li et al. 2017, AdaBN).
+    bf16: autocast; features are float32 either way.
+    """
+
+    row: Checkpoint
+    device: torch.device = CPU
+    adapt: Dataset | None = None
+    bf16: bool = False
+
+    @property
+    def key(self) -> dict[str, object]:
+        """What the features depend on, but for the images."""
+        return {
+            "weights": ensure(self.row).sha256,
+            "preprocessing": asdict(self.row.preprocessing),
+            "bn": self.adapt.contents_sha256 if self.adapt is not None else "source",
+            "bf16": self.bf16,
+            "format": _FORMAT,
+        }
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """Loaded at first use: a sweep whose features are all cached reads no weights."""
+        bare = create_model(self.row.name, num_classes=0, device=self.device)
+        model = PixelModel(bare, self.row.preprocessing.mean, self.row.preprocessing.std).eval()
+        model.to(memory_format=torch.channels_last)
+        if self.adapt is not None:
+            adapt(model, batches_for(self.adapt, self.row.preprocessing, 250), self.device)
+        side = self.row.preprocessing.input_size[1]
+        example = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+        return attack_copy(model, example.to(self.device)).model
+
+    def features(self, batches: Batches) -> Iterator[Tensor]:
+        for images, _ in batches:
+            images = images.to(self.device, memory_format=torch.channels_last)
+            with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+                yield self.model(images).float().cpu()
+
+
+@torch.no_grad()
+def adapt(model: nn.Module, batches: Batches, device: torch.device) -> None:
+    """BatchNorm's running statistics become the plain average over the batches; nothing else of the model changes."""
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # torch: the cumulative average
+        norm.train()
+    for images, _ in batches:
+        if len(images) > 1:
+            model(images.to(device, memory_format=torch.channels_last))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()
+
+
+def features(
+    backbone: Backbone, data: Dataset, cache: Path, *, view: int = 0, seed: int = 0, batch_size: int = 250,
+    progress: str = "",
+) -> np.ndarray:  # fmt: skip
+    """The features of every image, (N, D) float32, mapped from the cache and computed when they are not there.
+
+    The cache's key holds the sha256 of the weights and of every image's content, the preprocessing and the view, so
+    what changed is never served as it was. Each writer fills a file of its own and gives it its name when it is
+    whole: parallel ones do the work twice at worst. progress: a label for a progress bar on stderr.
+
+    Raises StorageError when the disk refuses; errors of weights and of damaged images as they are.
+    """
+    randomness = {"view": view} | ({"seed": seed} if view > 1 else {})
+    key = backbone.key | randomness | {"images": data.contents_sha256}
+    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    file = cache / f"{backbone.row.name}-{name[:32]}.npy"
+    if not file.exists():
+        batches = batches_for(data, backbone.row.preprocessing, batch_size, view=view, seed=seed)
+        with tqdm(total=len(data), unit="img", desc=progress, disable=not progress, leave=False) as bar:
+            _store(backbone.features(batches), len(data), file, bar)
+    return np.load(file, mmap_mode="r")
+
+
+def _store(parts: Iterator[Tensor], n: int, file: Path, bar: tqdm) -> None:
+    with storage(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=".features-", suffix=".tmp")
+        os.close(descriptor)
+    temporary = Path(name)
+    try:
+        done, out = 0, None
+        for part in parts:
+            with storage(file):
+                if out is None:
+                    out = np.lib.format.open_memmap(temporary, "w+", np.float32, (n, part.shape[1]))
+                out[done : done + len(part)] = part.numpy()
+            done += len(part)
+            bar.update(len(part))
+        assert out is not None and done == n, "a dataset without images, or one that lost some"
+        with storage(file):
+            out.flush()
+            del out
+            temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
