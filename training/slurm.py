@@ -42,8 +42,10 @@ class Job:
         return submitit.helpers.DelayedSubmission(self)
 
 
-def submit(job: Job, parameters: Mapping[str, Any], cluster: str = "slurm") -> Any:
-    """Submits the job; returns submitit's handle (`job_id`, `state`, `result()`). Logs go to <out>/slurm.
+def submit(job: Any, parameters: Mapping[str, Any], cluster: str = "slurm") -> Any:
+    """Submits a job: a callable with `name`, `out` and submitit's `checkpoint`. Logs go to <out>/slurm.
+
+    Returns submitit's handle (`job_id`, `state`, `result()`).
 
     parameters: submitit's (`slurm_partition`, `gpus_per_node`, `nodes`, `timeout_min`, ...). One task a GPU.
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from robust_zoo.errors import UsageError
 
 _IMAGES = {".jpg", ".jpeg", ".png", ".webp"}
+_LABEL = ("label",)
 _SPLITS = {"train": ("train",), "val": ("val", "validation")}
 
 
@@ -50,7 +51,7 @@ class Source:
         return digest.hexdigest()
 
 
-def _from_folder(root: Path, names: Sequence[str], index: int) -> bytes:
+def from_folder(root: Path, names: Sequence[str], index: int) -> bytes:
     return (root / names[index]).read_bytes()  # a million names go to a loader process in 0.5 s, Paths in 14
 
 
@@ -80,7 +81,7 @@ def open_source(data: str | Path, split: Literal["train", "val"]) -> Source:
     Raises UsageError naming what is missing, empty or unreadable.
     """
     if str(data).startswith("hfds/"):
-        return _hugging_face(str(data).removeprefix("hfds/"), split)
+        return open_rows(str(data).removeprefix("hfds/"), "train" if split == "train" else "validation")
     root = Path(data)
     for name in _SPLITS[split]:
         if (root / name).is_dir():
@@ -118,7 +119,7 @@ def _folders(root: Path) -> Source:
         raise _empty(root, "readable files", str(error)) from None
     if not classes:
         raise _empty(root, "class folders", "none")
-    return Source(names, sizes, torch.tensor(labels), tuple(classes), partial(_from_folder, root, names))
+    return Source(names, sizes, torch.tensor(labels), tuple(classes), partial(from_folder, root, names))
 
 
 def _images(folder: Path, name: str) -> Iterator[tuple[str, int]]:
@@ -198,7 +199,14 @@ def _number(kind: str, text: bytes) -> int | None:
     return None if found is None else int(found)
 
 
-def _hugging_face(name: str, split: str) -> Source:
+def open_rows(name: str, wanted: str, columns: tuple[str, ...] = _LABEL) -> Source:
+    """The `wanted` split of a dataset on the hub or one that `datasets` saved in the directory `name`.
+
+    columns: of the labels, the first that is there. With columns of the caller's choice the classes are the sorted
+    values (by number where they are numbers), whatever they count from; else labels count from 0.
+
+    Raises UsageError.
+    """
     try:
         import datasets
         import pyarrow.compute as pc  # comes with it
@@ -207,13 +215,16 @@ def _hugging_face(name: str, split: str) -> Source:
             "hfds/ needs Hugging Face's datasets library", expected="the hf extra", actual="datasets is not installed",
             next="pip install 'robust-zoo[hf]'",
         ) from None  # fmt: skip
-    wanted = "train" if split == "train" else "validation"
     try:
         if (Path(name) / "dataset_dict.json").is_file():
             rows = datasets.load_from_disk(name)[wanted]
         else:
             rows = datasets.load_dataset(name, split=wanted)
-        labels = torch.tensor(rows["label"][:])
+        column = next(c for c in (*columns, "") if c in rows.column_names or not c)
+        values = rows[column][:]
+        classes = tuple(in_order({str(value) for value in values})) if columns != _LABEL else ()
+        number = {word: i for i, word in enumerate(classes)}
+        labels = torch.tensor([number[str(value)] for value in values] if classes else values)
         if not len(labels) or labels.min() < 0:
             raise ValueError(f"{len(labels)} labels, the lowest {min(labels.tolist(), default=None)}")
         rows = rows.cast_column("image", datasets.Image(decode=False)).select_columns(["image"])
@@ -226,7 +237,7 @@ def _hugging_face(name: str, split: str) -> Source:
             expected=f"a dataset with a {wanted} split and the columns image and label", actual=str(error).strip(),
         ) from None  # fmt: skip
     names = [Path(path).name if path else str(number) for number, path in enumerate(paths)]
-    return Source(names, sizes, labels, (), partial(_from_rows, rows))
+    return Source(names, sizes, labels, classes, partial(_from_rows, rows))
 
 
 def check_classes(train: Source, val: Source) -> None:

@@ -25,7 +25,7 @@ def replace_file(path: Path, content: bytes) -> None:
 
     Raises StorageError (exit code 5) when the disk refuses; what was there stays.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # two processes may write the same entry of a ledger
     try:
         try:
             with temporary.open("wb") as file:

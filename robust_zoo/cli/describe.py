@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from robust_zoo.errors import StorageError, UnknownCheckpoint
+from robust_zoo.errors import StorageError, UnknownCheckpoint, UsageError
 from robust_zoo.registry import get, list_models
 from robust_zoo.rows import Checkpoint
 from robust_zoo.threat import written_eps
@@ -124,3 +124,17 @@ def _matches(pattern: str) -> list[str]:
         actual=repr(pattern),
         next="robust-zoo list   shows every name",
     )
+
+
+def slurm_parameters(pairs: Sequence[str]) -> dict[str, Any]:
+    """submitit's parameters from `--slurm KEY=VALUE`."""
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise UsageError(
+                f"--slurm {pair} is not KEY=VALUE", expected="KEY=VALUE", actual=pair,
+                next="--slurm slurm_partition=gpu --slurm gpus_per_node=8",
+            )  # fmt: skip
+        values[key] = int(value) if value.isdigit() else value
+    return values

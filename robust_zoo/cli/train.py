@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from robust_zoo.cli.describe import slurm_parameters
 from robust_zoo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def command(
     if launcher == "slurm":
         from robust_zoo.training.slurm import Job, submit
 
-        submitted = submit(Job(name, data, out, overrides, machine), _parameters(slurm))
+        submitted = submit(Job(name, data, out, overrides, machine), slurm_parameters(slurm))
         click.echo(submitted.job_id)
         click.echo(f"submitted; its state is in {out / 'status.json'}, its output in {out / 'slurm'}", err=True)
         return
@@ -89,19 +90,6 @@ def command(
         sys.exit(EXIT_STOPPED)
     click.echo(weights)
     click.echo(f"the registry row is in {out / 'row.toml'}, the card in {out / 'card.md'}", err=True)
-
-
-def _parameters(pairs: tuple[str, ...]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise UsageError(
-                f"--slurm {pair} is not KEY=VALUE", expected="KEY=VALUE", actual=pair,
-                next="--slurm slurm_partition=gpu --slurm gpus_per_node=8",
-            )  # fmt: skip
-        values[key] = int(value) if value.isdigit() else value
-    return values
 
 
 def _show_cost(name: str, overrides: Path | None, machine: Machine) -> None:

@@ -24,6 +24,7 @@ from robust_zoo.training.transfer.target import Outcome, Target, score
 
 PENALTIES = tuple(10.0 ** (1 - 0.75 * i) for i in range(9))  # of the mean cross-entropy, features scaled
 GRID = tuple((rate, decay) for rate in (0.001, 0.01, 0.1) for decay in (0.0, 1e-4, 5e-4))
+_SMALL = 2**20  # numbers below which threads wait for each other longer than they work
 SOLVERS = ("lbfgs", "sgd")
 
 
@@ -96,10 +97,10 @@ def linear(
         x_check, y_check = x[0, check], y[check]
         x_all, y_all = x, y
     classes, candidates = len(target.classes), _candidates(settings)
-    heads = _train(x[:, fit], y[fit], classes, candidates, settings.solver, seed)
+    heads = train_heads(x[:, fit], y[fit], classes, candidates, settings.solver, seed)
     hits = [score(head(x_check).argmax(1), y_check)[0] for head in heads]
     best = int(np.argmax(hits))  # of equals the first: the stronger penalty
-    (head,) = _train(x_all, y_all, classes, [candidates[best]], settings.solver, seed)
+    (head,) = train_heads(x_all, y_all, classes, [candidates[best]], settings.solver, seed)
     x_test = of(target.test, 1, "test")[0]
     correct, n, mean_per_class = score(head(x_test).argmax(1).cpu(), target.test.labels)
     tried = [c | {"validation_accuracy": 100 * h / len(y_check)} for c, h in zip(candidates, hits, strict=True)]
@@ -112,17 +113,27 @@ def _candidates(settings: Linear) -> list[dict[str, float]]:
     return [{"lr": rate, "weight_decay": decay} for rate, decay in GRID]
 
 
-def _train(
+def train_heads(
     x: Tensor, y: Tensor, classes: int, candidates: Sequence[dict[str, float]], solver: str, seed: int
 ) -> list[Head]:
-    """x: (V, N, D). Heads on the features as they are."""
+    """x: (V, N, D). Heads on the features as they are.
+
+    In float64 on a CPU: sums over other numbers of threads differ in their last bits, and in float32 that can show.
+    """
+    x = x.double() if x.device.type == "cpu" else x
     scale = Scale.of(x.flatten(0, 1))
     x = scale(x)
-    if solver == "lbfgs":
-        heads = logistic_path(x.flatten(0, 1), y.repeat(len(x)), classes, [c["penalty"] for c in candidates])
-    else:
-        heads = sgd_grid(x, y, classes, [(c["lr"], c["weight_decay"]) for c in candidates], seed=seed)
-    return [scale.folded_into(head) for head in heads]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if x.numel() < _SMALL else threads)
+    try:
+        if solver == "lbfgs":
+            heads = logistic_path(x.flatten(0, 1), y.repeat(len(x)), classes, [c["penalty"] for c in candidates])
+        else:
+            heads = sgd_grid(x, y, classes, [(c["lr"], c["weight_decay"]) for c in candidates], seed=seed)
+    finally:
+        torch.set_num_threads(threads)
+    folded = [scale.folded_into(head) for head in heads]
+    return [Head(head.weight.float(), head.bias.float()) for head in folded]
 
 
 def with_head(row: Checkpoint, head: Head) -> nn.Module:

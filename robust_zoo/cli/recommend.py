@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from robust_zoo.cli.describe import require_directory
+from robust_zoo.errors import UsageError
+from robust_zoo.threat import NORMS
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command("recommend")
+@click.argument("folder", type=_PATH)
+@click.option("--architecture", "-a", default="resnet18", show_default=True, help="Whose checkpoints to compare.")
+@click.option("--norm", type=click.Choice(NORMS), help="Only checkpoints of this norm; both when left out.")
+@click.option("--budget", type=click.FloatRange(min=0, min_open=True), help="Minutes the features may take.")
+@click.option("--cache", type=_PATH, help="Of features; the zoo's cache when left out.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
+@click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="Processes that decode images.")
+@click.option("--plot", "picture", type=_PATH, help="Also draw accuracy against eps (a .png).")
+@click.option("--json", "as_json", is_flag=True, help="The ranking as JSON.")
+def command(
+    folder: Path, architecture: str, norm: str | None, budget: float | None, cache: Path | None, device: str,
+    workers: int, picture: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Which checkpoint, which eps, for my images?
+
+    \b
+    robust-zoo recommend photos/
+    robust-zoo recommend photos/ --architecture resnet50 --norm l2 --budget 20 --plot eps.png
+    robust-zoo recommend photos/ --architecture resnet18_x0_25 --json
+
+    FOLDER holds a folder of images for each class, five images or more in each. Features are extracted once for each
+    checkpoint of the ladder, linear probes are cross-validated on them, and the ranking says which ones the images
+    cannot tell apart. Weights that are not here yet are downloaded and verified first.
+    """
+    if picture:
+        require_directory(picture)
+    from robust_zoo.cache import cache_root
+    from robust_zoo.registry import get_architecture, list_models
+    from robust_zoo.training.transfer.recommend import open_images, recommend, table
+    from robust_zoo.training.transfer.recommend import picture as draw
+
+    names = list_models(architecture=get_architecture(architecture).name, norm=norm)
+    if not names:
+        raise UsageError(
+            f"no checkpoint of {architecture} with norm {norm}", expected="another norm or architecture",
+            actual="none", next=f"robust-zoo list --architecture {architecture}",
+        )  # fmt: skip
+    images, classes = open_images(folder, workers=workers)
+    advice = recommend(
+        images, names, cache=cache or cache_root() / "features", budget=budget, device=device, progress=True
+    )
+    if as_json:
+        ranking = [
+            {"checkpoint": a.row.name, "correct": a.correct, "n": a.n, "accuracy": a.accuracy,
+             "interval_95": a.interval, "level_with_best": a.level}
+            for a in advice
+        ]  # fmt: skip
+        click.echo(json.dumps(ranking, indent=1))
+    else:
+        click.echo(table(advice, len(classes)))
+    if picture:
+        draw(advice, folder.name, picture)
+        click.echo(f"figure: {picture}", err=True)

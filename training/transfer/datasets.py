@@ -1,0 +1,278 @@
+"""The transfer datasets by name: found, counted against the official splits, and opened; or any image folder."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import pickle
+import tomllib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from types import MappingProxyType
+
+import torch
+
+from robust_zoo.errors import Unavailable, UsageError, VerificationFailed, ZooError
+from robust_zoo.training.data import Dataset
+from robust_zoo.training.files import ImageFiles
+from robust_zoo.training.sources import Source, from_folder, in_order, open_folder, open_rows
+from robust_zoo.training.transfer import layouts
+from robust_zoo.training.transfer.target import Target
+
+_TOML = Path(__file__).with_name("datasets.toml")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One of the twelve datasets; the fields are explained in datasets.toml."""
+
+    name: str
+    title: str
+    classes: int
+    train: int
+    val: int
+    test: int
+    metric: str
+    layout: str
+    marker: str
+    folders: tuple[str, ...]
+    hf_label: str
+    torchvision: str
+    where: str
+    licence: str
+    paper: str
+    note: str
+    partial: bool = False
+
+    @property
+    def fetchable(self) -> bool:
+        """Whether torchvision knows a host that still lives."""
+        return bool(self.torchvision) and not self.partial
+
+
+@cache
+def load_rows() -> Mapping[str, Row]:
+    data = tomllib.loads(_TOML.read_text(encoding="utf-8"))
+    return MappingProxyType({n: Row(n, **v | {"folders": tuple(v["folders"])}) for n, v in data.items()})
+
+
+def get_row(name: str) -> Row:
+    """By name, in any case. Raises UsageError naming the closest."""
+    by_name = {known.lower(): row for known, row in load_rows().items()}
+    if name.lower() in by_name:
+        return by_name[name.lower()]
+    near = difflib.get_close_matches(name.lower(), by_name, n=1, cutoff=0.0)[0]
+    raise UsageError(
+        f"unknown dataset {name!r}", expected=f"a directory, or one of {', '.join(load_rows())}", actual=repr(name),
+        next=f"robust-zoo data list   (closest: {by_name[near].name})",
+    )  # fmt: skip
+
+
+def open_target(name: str, root: Path = Path(), *, workers: int = 0, row: Row | None = None) -> Target:
+    """A dataset by name under `root`, or the image folder `name`: its splits, checked.
+
+    A folder holds train/ and test/ (or val/) of class folders, or class folders alone, of which every fifth image by
+    the hash of its path is for testing. row: instead of the named one.
+
+    Raises UsageError for what is missing, VerificationFailed for what is broken: wrong counts, listed files that are
+    not there, images in two splits.
+    """
+    if row is None and Path(name).is_dir():
+        return _folder(Path(name), workers)
+    row = row or get_row(name)
+    kind, place = locate(row, root)
+    try:
+        splits, classes = _read(row, kind, place, workers)
+    except (OSError, ValueError, KeyError, IndexError, TypeError, pickle.UnpicklingError) as error:
+        named = f"{error.filename} is missing" if isinstance(error, FileNotFoundError) else str(error)
+        raise _broken(row, place, f"the {kind} layout of {row.title}", named) from None
+    note = check(row, splits, classes, place)
+    return Target(
+        row.name, classes, splits["train"], splits.get("val"), splits["test"], row.metric, note
+    )  # fmt: skip
+
+
+def locate(row: Row, root: Path) -> tuple[str, Path]:
+    """("official" | "folders" | "hugging face" | "npz", where): the first layout found under `root`.
+
+    Raises UsageError saying where to get the dataset.
+    """
+    places = [root / folder for folder in row.folders] + [root / row.name]
+    for place in places:
+        if (place / row.marker).exists() and row.layout != "folders":
+            return "official", place
+    for place in places:
+        if (place / "dataset_dict.json").is_file():
+            return "hugging face", place
+        if (place / "train").is_dir():
+            return "folders", place
+        if (file := place.with_name(f"{row.name}.npz")).is_file() or (file := place / f"{row.name}.npz").is_file():
+            return "npz", file
+    raise UsageError(
+        f"{row.title} is not under {root}", source=str(root),
+        expected=f"{row.marker} in {' or '.join(row.folders)}, or train/ and test/, or a copy saved by `datasets`",
+        actual="none of them", next=f"robust-zoo data prepare {row.name} --root {root}   ({row.where})",
+    )  # fmt: skip
+
+
+def _read(row: Row, kind: str, place: Path, workers: int) -> tuple[dict[str, Dataset], tuple[str, ...]]:
+    if kind == "npz" or (kind == "official" and row.layout in layouts.IN_MEMORY):
+        found = layouts.npz(place) if kind == "npz" else layouts.IN_MEMORY[row.layout](place)
+        classes = max(int(data.labels.max()) for data in found.values()) + 1
+        return dict(found), tuple(str(label) for label in range(classes))
+    if kind == "hugging face":
+        return _hugging_face(row, place, workers)
+    listing = layouts.folders(place) if kind == "folders" else layouts.LISTED[row.layout](place)
+    number = {label: i for i, label in enumerate(listing.classes)}
+    opened: dict[str, Dataset] = {}
+    for split, files in listing.splits.items():
+        if strange := sorted({label for _, label in files} - set(number)):
+            raise _broken(row, place, f"one of the {len(number)} classes", f"class {strange[0]!r} in {split}")
+        names = [name for name, _ in files]
+        missing = [name for name in names if not (place / name).is_file()]
+        if missing and not row.partial:
+            raise _broken(row, place, f"every file listed in {split}", f"{len(missing)} missing, first {missing[0]}")
+        kept = [(name, number[label]) for name, label in files if (place / name).is_file()]
+        opened[split] = _files(place, kept, listing.classes, workers)
+    return opened, listing.classes
+
+
+def _files(root: Path, pairs: list[tuple[str, int]], classes: tuple[str, ...], workers: int) -> ImageFiles:
+    names = [name for name, _ in pairs]
+    sizes = [(root / name).stat().st_size for name in names]
+    labels = torch.tensor([label for _, label in pairs], dtype=torch.int64)
+    return ImageFiles(Source(names, sizes, labels, classes, partial(from_folder, root, names)), workers=workers)
+
+
+def _hugging_face(row: Row, place: Path, workers: int) -> tuple[dict[str, Dataset], tuple[str, ...]]:
+    """Splits that `datasets` saved. Labels that are words count the sorted words; numbers begin at the lowest."""
+    kinds = json.loads((place / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
+    called = {"train": ("train",), "test": ("test",), "val": ("validation", "val", "valid")}
+    if row.val == 0 and "test" not in kinds:  # ethz/food101 calls its test split validation
+        called = {"train": ("train",), "test": called["val"]}
+    found = {split: next((k for k in kinds if k in names), None) for split, names in called.items()}
+    rows = {
+        split: open_rows(str(place), kind, (row.hf_label, "label", "labels"))
+        for split, kind in found.items()
+        if kind and (split != "val" or row.val)
+    }
+    words = in_order({str(label) for source in rows.values() for label in source.classes})
+    number = {word: i for i, word in enumerate(words)}
+    opened: dict[str, Dataset] = {}
+    for split, source in rows.items():
+        labels = torch.tensor([number[source.classes[i]] for i in source.labels.tolist()])
+        listed = Source(source.names, source.sizes, labels, tuple(words), source.read)
+        opened[split] = ImageFiles(listed, workers=workers)
+    return opened, tuple(words)
+
+
+def check(row: Row, splits: Mapping[str, Dataset], classes: tuple[str, ...], place: Path) -> str:
+    """Counts against the official ones; returns what is to be said beside figures of this copy.
+
+    Raises VerificationFailed.
+    """
+    sizes = {split: len(data) for split, data in splits.items()}
+    if len(classes) != row.classes:
+        raise _broken(row, place, f"{row.classes} classes", f"{len(classes)}")
+    train = sizes["train"] + sizes.get("val", 0)
+    short = []
+    for split, found, official in (("training", train, row.train + row.val), ("test", sizes["test"], row.test)):
+        if found == 0 or found > official or (found < official and not row.partial):
+            raise _broken(row, place, f"{official:,} {split} images", f"{found:,}")
+        if found < official:
+            short.append(f"{found:,} of {official:,} official {split} images")
+    listed = [set(data.source.names) for data in splits.values() if isinstance(data, ImageFiles)]
+    if all("/" in name for names in listed for name in names):  # paths, not the numbers of a table's rows
+        count = Counter(name for names in listed for name in names)
+        if twice := sorted(name for name, times in count.items() if times > 1):
+            raise _broken(row, place, "every image in one split", f"{len(twice)} in two, first {twice[0]}")
+    return "; ".join(short)
+
+
+def _broken(row: Row, place: Path, expected: str, actual: str) -> VerificationFailed:
+    return VerificationFailed(
+        f"this copy of {row.title} is not the official one", model=row.name, source=str(place), expected=expected,
+        actual=actual, next=f"robust-zoo data check {row.name} --root {place}",
+    )  # fmt: skip
+
+
+def _folder(path: Path, workers: int) -> Target:
+    """Any image folder, under its own name."""
+    if (path / "train").is_dir():
+        listing = layouts.folders(path)
+        number = {label: i for i, label in enumerate(listing.classes)}
+        parts = {
+            split: _files(path, [(name, number[label]) for name, label in files], listing.classes, workers)
+            for split, files in listing.splits.items()
+        }
+        return Target(path.name, listing.classes, parts["train"], None, parts["test"])
+    source = open_folder(path)
+    hashed = [hashlib.sha256(name.encode()).digest()[0] % 5 == 0 for name in source.names]
+    test = torch.tensor(hashed)
+    for label in source.labels.unique():  # a small class may have drawn none, or only test images
+        members = (source.labels == label).nonzero().flatten()
+        if len(members) < 2:
+            raise UsageError(
+                f"class {source.classes[int(label)]} has one image", source=str(path), expected="two or more a class",
+                actual="1", next="add images, or leave the class out",
+            )  # fmt: skip
+        if test[members].all() or not test[members].any():
+            test[members] = False
+            test[members[0]] = True
+    data = ImageFiles(source, workers=workers)
+    train, held = (~test).nonzero().flatten(), test.nonzero().flatten()
+    note = "every fifth image, by the hash of its path, is for testing"
+    return Target(path.name, source.classes, data.subset(train), None, data.subset(held), note=note)
+
+
+def fetch(row: Row, root: Path) -> None:
+    """Downloads and unpacks with torchvision, which checks what it fetches. Raises Unavailable."""
+    from torchvision import datasets
+
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        getattr(datasets, row.torchvision)(str(root), download=True)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise Unavailable(
+            f"cannot fetch {row.title}", model=row.name, source=row.where, expected="a download by torchvision",
+            actual=str(error).splitlines()[0], next="fetch it by hand: " + row.where,
+        ) from None  # fmt: skip
+
+
+def damaged(target: Target, *, deep: bool = False) -> list[str]:
+    """The images of a target that can not be read, each with the reason. deep: decode every one, not only the ends.
+
+    Without `deep` a file is decoded only when it is empty or does not end as its format does.
+    """
+    found = []
+    for data in (target.train, target.val, target.test):
+        if not isinstance(data, ImageFiles):
+            continue
+        rows = range(len(data.source)) if data.indices is None else data.indices.tolist()
+        for index in rows:
+            if deep or not _ends(data.source.read(index)):
+                try:
+                    data.decode(index)
+                except ZooError as error:
+                    found.append(f"{data.source.names[index]}: {error.actual}")
+    return found
+
+
+def _ends(encoded: bytes) -> bool:
+    """Whether a JPEG or PNG has its end mark; others are decoded."""
+    return encoded.endswith(b"\xff\xd9") if encoded[:2] == b"\xff\xd8" else encoded[-8:-4] == b"IEND"
+
+
+def fingerprint(target: Target) -> str:
+    """sha256 over the lists (names, sizes, labels) of all splits."""
+    parts = [d.sha256 for d in (target.train, target.val, target.test) if d is not None]
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+def split_sizes(target: Target) -> dict[str, int]:
+    splits = (("train", target.train), ("val", target.val), ("test", target.test))
+    return {name: len(data) for name, data in splits if data is not None}

@@ -1,0 +1,238 @@
+"""The official layouts of the transfer datasets: a directory -> which file is in which split, and of which class.
+
+Every reader returns a `Listing`; labels come from the official lists or from class names, never from the order in
+which a file system happens to name folders.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+
+from robust_zoo.errors import UsageError
+from robust_zoo.training.data import Images, load_npz
+from robust_zoo.training.sources import in_order
+
+Files = list[tuple[str, str]]  # (path under the root, class name)
+_TEST_FOLDERS = ("test", "val", "valid", "validation")  # upstream calls them by any of these
+
+
+@dataclass(frozen=True)
+class Listing:
+    """splits: "train", "test" and where there is one "val". classes: in the order of their labels."""
+
+    root: Path
+    splits: dict[str, Files]
+    classes: tuple[str, ...]
+
+
+def _lines(file: Path) -> list[str]:
+    return [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def aircraft(root: Path) -> Listing:
+    """images_variant_<split>.txt: "0034309 707-320"; names hold "/", so folders could not be called by them."""
+
+    def read(split: str) -> Files:
+        pairs = (line.split(" ", 1) for line in _lines(root / f"images_variant_{split}.txt"))
+        return [(f"images/{number}.jpg", variant.strip()) for number, variant in pairs]
+
+    classes = tuple(line.strip() for line in _lines(root / "variants.txt"))
+    return Listing(root, {split: read(split) for split in ("train", "val", "test")}, classes)
+
+
+def dtd(root: Path) -> Listing:
+    """labels/<split>1.txt: "banded/banded_0002.jpg"."""
+
+    def read(split: str) -> Files:
+        return [(f"images/{name.strip()}", name.split("/")[0]) for name in _lines(root / f"labels/{split}1.txt")]
+
+    return _sorted_classes(root, {split: read(split) for split in ("train", "val", "test")})
+
+
+def flowers(root: Path) -> Listing:
+    """imagelabels.mat (1 ... 102 by image) and setid.mat (trnid, valid, tstid), image numbers from 1."""
+    labels = _mat(root / "imagelabels.mat", "labels").flatten()
+    parts = {"train": "trnid", "val": "valid", "test": "tstid"}
+    splits = {
+        split: [
+            (f"jpg/image_{n:05d}.jpg", str(labels[n - 1])) for n in _mat(root / "setid.mat", key).flatten().tolist()
+        ]
+        for split, key in parts.items()
+    }
+    return _sorted_classes(root, splits)
+
+
+def food(root: Path) -> Listing:
+    """meta/<split>.json: {"apple_pie": ["apple_pie/1005649", ...]}."""
+
+    def read(split: str) -> Files:
+        found = json.loads((root / f"meta/{split}.json").read_text(encoding="utf-8"))
+        return [(f"images/{name}.jpg", label) for label, names in found.items() for name in names]
+
+    return _sorted_classes(root, {split: read(split) for split in ("train", "test")})
+
+
+def pets(root: Path) -> Listing:
+    """annotations/<list>.txt: "Abyssinian_100 1 1 1" (name, class id from 1, species, breed)."""
+    names: dict[int, str] = {}
+
+    def read(part: str) -> Files:
+        found = []
+        for line in _lines(root / f"annotations/{part}.txt"):
+            if not line.startswith("#"):
+                name, number = line.split()[:2]
+                breed = names.setdefault(int(number), name.rpartition("_")[0])
+                found.append((f"images/{name}.jpg", breed))
+        return found
+
+    splits = {"train": read("trainval"), "test": read("test")}
+    return Listing(root, splits, tuple(names[number] for number in sorted(names)))
+
+
+def cars(root: Path) -> Listing:
+    """The .mat files of the devkit; the labelled test list lies beside it in some copies and inside in others."""
+    devkit = root / "devkit"
+    names = [str(name) for name in _mat(devkit / "cars_meta.mat", "class_names").flatten()]
+    candidates = [
+        folder / name
+        for folder in (root, devkit)
+        for name in ("cars_test_annos_withlabels.mat", "cars_test_annoswithlabels.mat")
+    ]
+    labelled = next((file for file in candidates if file.is_file()), candidates[0])
+
+    def read(file: Path, folder: str) -> Files:
+        nested = root / folder / folder  # as the usual Kaggle copy unpacks
+        inside = f"{folder}/{folder}" if nested.is_dir() else folder
+        return [
+            (f"{inside}/{row['fname']!s}", names[int(row["class"]) - 1]) for row in _mat(file, "annotations").flatten()
+        ]
+
+    splits = {"train": read(devkit / "cars_train_annos.mat", "cars_train"), "test": read(labelled, "cars_test")}
+    return Listing(root, splits, tuple(names))
+
+
+def sun397(root: Path) -> Listing:
+    """Training_01.txt and Testing_01.txt: "/a/abbey/sun_x.jpg"; a class is the path, for some are nested."""
+    classes = (
+        tuple(line.strip() for line in _lines(root / "ClassName.txt")) if (root / "ClassName.txt").is_file() else ()
+    )
+
+    def read(name: str) -> Files:
+        paths = [line.strip().lstrip("/") for line in _lines(root / name)]
+        return [(path, "/" + path.rpartition("/")[0]) for path in paths]
+
+    splits = {"train": read("Training_01.txt"), "test": read("Testing_01.txt")}
+    return Listing(root, splits, classes) if classes else _sorted_classes(root, splits)
+
+
+def _first(folder: str, count: int, background: str = "") -> Callable[[Path], Listing]:
+    """The first `count` files of each class by name are for training, the others to test on (upstream's rule)."""
+
+    def read(root: Path) -> Listing:
+        splits: dict[str, Files] = {"train": [], "test": []}
+        for label in sorted(p.name for p in (root / folder).iterdir() if p.is_dir() and p.name != background):
+            files = sorted(p.name for p in (root / folder / label).iterdir() if p.suffix.lower() == ".jpg")
+            for place, name in enumerate(files):
+                splits["train" if place < count else "test"].append((f"{folder}/{label}/{name}", label))
+        return _sorted_classes(root, splits)
+
+    return read
+
+
+def folders(root: Path) -> Listing:
+    """train/ and test/ (or val/, valid/) of class folders; empty ones count, so that no label shifts."""
+    test = next((name for name in _TEST_FOLDERS if (root / name).is_dir()), None)
+    if not (root / "train").is_dir() or test is None:
+        found = ", ".join(sorted(p.name for p in root.iterdir())[:5]) if root.is_dir() else "nothing"
+        raise UsageError(
+            "no splits", source=str(root), expected=f"the folders train and {' or '.join(_TEST_FOLDERS)}", actual=found
+        )
+    classes = in_order({p.name for s in ("train", test) for p in (root / s).iterdir() if _is_class(p)})
+    splits: dict[str, Files] = {}
+    for split, folder in (("train", "train"), ("test", test)):
+        splits[split] = [pair for label in classes for pair in _images(root, folder, label)]
+    return Listing(root, splits, tuple(classes))
+
+
+def _is_class(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith(".")
+
+
+def _images(root: Path, folder: str, label: str) -> Files:
+    found = (p for p in (root / folder / label).rglob("*") if p.is_file() and not p.name.startswith("."))
+    return [(p.relative_to(root).as_posix(), label) for p in sorted(found)]
+
+
+def _sorted_classes(root: Path, splits: dict[str, Files]) -> Listing:
+    """Classes in the order of their names, or of their numbers."""
+    return Listing(root, splits, tuple(in_order({label for files in splits.values() for _, label in files})))
+
+
+def _mat(file: Path, key: str) -> Any:
+    try:
+        from scipy.io import loadmat
+    except ImportError:
+        raise UsageError(
+            f"{file.name} needs scipy", expected="the training extra", actual="scipy is not installed",
+            next="pip install 'robust-zoo[training]'",
+        ) from None  # fmt: skip
+    with file.open("rb") as opened:  # scipy does not name a file that is missing
+        return loadmat(opened, squeeze_me=True)[key]
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """CIFAR's batches are pickles of dicts, lists, strings and numpy arrays: nothing else is loaded."""
+
+    _ALLOWED = {("_codecs", "encode"), ("numpy", "ndarray"), ("numpy", "dtype")} | {
+        (f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self._ALLOWED:
+            raise pickle.UnpicklingError(f"{module}.{name} does not belong into a batch of CIFAR")
+        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+
+
+def _batch(file: Path, label: str) -> tuple[np.ndarray, list[int]]:
+    def load(opened: IO[bytes]) -> dict:
+        return _ArraysOnly(opened, encoding="latin1").load()
+
+    with file.open("rb") as opened:
+        found = load(opened)
+    return found["data"].reshape(-1, 3, 32, 32), list(found[label])
+
+
+def _cifar(train: Iterable[str], test: str, label: str) -> Callable[[Path], dict[str, Images]]:
+    def read(root: Path) -> dict[str, Images]:
+        splits = {}
+        for split, names in (("train", train), ("test", (test,))):
+            arrays, labels = zip(*(_batch(root / name, label) for name in names), strict=True)
+            pixels = torch.from_numpy(np.ascontiguousarray(np.concatenate(arrays)))
+            splits[split] = Images(pixels, torch.tensor([number for batch in labels for number in batch]))
+        return splits
+
+    return read
+
+
+def npz(file: Path) -> dict[str, Images]:
+    """x_train, y_train, x_test, y_test, as the rest of the package takes them."""
+    return {split: load_npz(file, split) for split in ("train", "test")}
+
+
+LISTED: dict[str, Callable[[Path], Listing]] = {
+    "aircraft": aircraft, "caltech101": _first("101_ObjectCategories", 30, "BACKGROUND_Google"),
+    "caltech256": _first("256_ObjectCategories", 60), "cars": cars, "dtd": dtd, "flowers": flowers,
+    "folders": folders, "food": food, "pets": pets, "sun397": sun397,
+}  # fmt: skip
+IN_MEMORY: dict[str, Callable[[Path], dict[str, Images]]] = {
+    "cifar10": _cifar([f"data_batch_{i}" for i in range(1, 6)], "test_batch", "labels"),
+    "cifar100": _cifar(["train"], "test", "fine_labels"),
+}
