@@ -27,7 +27,7 @@ from torchvision import transforms
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from robust_zoo.training.files import Augment, ImageFiles
-from robust_zoo.training.sources import Source
+from robust_zoo.training.source import Source
 
 
 def jpegs(count: int) -> list[bytes]:

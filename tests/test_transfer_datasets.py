@@ -15,7 +15,8 @@ from trees import TREES, image
 
 from robust_zoo.cli import main
 from robust_zoo.errors import UsageError, VerificationFailed
-from robust_zoo.training.transfer.datasets import damaged, get_row, load_rows, open_target
+from robust_zoo.training.transfer.copies import damaged
+from robust_zoo.training.transfer.datasets import get_row, load_rows, open_target
 
 LISTED = [name for name in TREES if not name.startswith("cifar")]
 

@@ -23,7 +23,7 @@ from torchvision.transforms.v2 import functional as F
 
 from robust_zoo.errors import VerificationFailed, ZooError
 from robust_zoo.training.data import Batches
-from robust_zoo.training.sources import Source
+from robust_zoo.training.source import Source
 
 _JITTER = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation)  # by 0.9 to 1.1, in any order
 # AlexNet's colour noise as robustness has it (data_augmentation.py, Lighting): components of ImageNet's RGB values

@@ -5,62 +5,24 @@ Reading by index, in any order, is what makes a run independent of its workers; 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import tarfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
 from robust_zoo.errors import UsageError
+from robust_zoo.training.shards import open_tars
+from robust_zoo.training.source import Source, in_order, is_image, not_a_dataset
 
-_IMAGES = {".jpg", ".jpeg", ".png", ".webp"}
 _LABEL = ("label",)
 _SPLITS = {"train": ("train",), "val": ("val", "validation")}
 
 
-@dataclass(frozen=True)
-class Source:
-    """Labelled encoded images. names, sizes (bytes) and labels, (N,) int64, by index; read(index) -> the file's bytes.
-    Picklable, for loader processes.
-
-    classes: the folders that labels stand for, () where the dataset numbers its classes itself.
-    """
-
-    names: Sequence[str]
-    sizes: Sequence[int]
-    labels: Tensor
-    classes: tuple[str, ...]
-    read: Callable[[int], bytes]
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    @property
-    def sha256(self) -> str:
-        """Fingerprint of the list (names, sizes, labels), not of the pixels: ImageNet's would take minutes to read."""
-        digest = hashlib.sha256()
-        for name, size, label in zip(self.names, self.sizes, self.labels.tolist(), strict=True):
-            digest.update(f"{name}\t{size}\t{label}\n".encode())
-        return digest.hexdigest()
-
-
 def from_folder(root: Path, names: Sequence[str], index: int) -> bytes:
     return (root / names[index]).read_bytes()  # a million names go to a loader process in 0.5 s, Paths in 14
-
-
-def _from_tars(files: Sequence[Path], spans: Sequence[tuple[int, int, int]], index: int) -> bytes:
-    """spans: (file, offset, size). Opens the file each time, so that processes share no place in it."""
-    number, offset, size = spans[index]
-    with files[number].open("rb") as file:
-        file.seek(offset)
-        return file.read(size)
 
 
 def _from_rows(rows: Any, index: int) -> bytes:
@@ -87,7 +49,7 @@ def open_source(data: str | Path, split: Literal["train", "val"]) -> Source:
         if (root / name).is_dir():
             return open_folder(root / name)
         if tars := sorted({*root.glob(f"{name}*.tar"), *root.glob(f"*-{name}-*.tar")}):
-            return _tars(tars)
+            return open_tars(tars)
     found = sorted(p.name for p in root.iterdir())[:5] if root.is_dir() else []
     raise UsageError(
         f"no {split} images", source=str(root), expected=f"a folder or .tar files named {' or '.join(_SPLITS[split])}",
@@ -98,7 +60,7 @@ def open_source(data: str | Path, split: Literal["train", "val"]) -> Source:
 def open_folder(root: Path) -> Source:
     """The images of one directory: tar files, else class folders."""
     tars = sorted(root.glob("[!.]*.tar"))
-    return _tars(tars) if tars else _folders(root)
+    return open_tars(tars) if tars else _folders(root)
 
 
 def _folders(root: Path) -> Source:
@@ -114,11 +76,11 @@ def _folders(root: Path) -> Source:
                 sizes.append(size)
                 labels.append(label)
             if not labels or labels[-1] != label:
-                raise _empty(root / name, "images in every class folder", "none here")
+                raise not_a_dataset(root / name, "images in every class folder", "none here")
     except OSError as error:  # a link to nowhere, a folder without permission
-        raise _empty(root, "readable files", str(error)) from None
+        raise not_a_dataset(root, "readable files", str(error)) from None
     if not classes:
-        raise _empty(root, "class folders", "none")
+        raise not_a_dataset(root, "class folders", "none")
     return Source(names, sizes, torch.tensor(labels), tuple(classes), partial(from_folder, root, names))
 
 
@@ -128,75 +90,8 @@ def _images(folder: Path, name: str) -> Iterator[tuple[str, int]]:
         for entry in sorted(entries, key=lambda entry: entry.name):
             if entry.is_dir() and not entry.name.startswith("."):
                 yield from _images(folder / entry.name, f"{name}/{entry.name}")
-            elif _is_image(entry.name) and not entry.is_dir():
+            elif is_image(entry.name) and not entry.is_dir():
                 yield f"{name}/{entry.name}", entry.stat().st_size
-
-
-def in_order(classes: Iterable[str]) -> list[str]:
-    """Class folders by name; by number where all are numbers (or ImageNetV2's "10" would come before its "2")."""
-    names = list(classes)
-    return sorted(names, key=int) if all(name.isdecimal() for name in names) else sorted(names)
-
-
-def _is_image(name: str) -> bool:
-    path = Path(name)
-    return path.suffix.lower() in _IMAGES and not any(part.startswith(".") for part in path.parts)
-
-
-def _tars(files: list[Path]) -> Source:
-    entries: list[tuple[str, tuple[int, int, int], str | int]] = []
-    for number, file in enumerate(files):
-        try:
-            entries += _members(number, file)
-        except (tarfile.TarError, OSError, ValueError, TypeError, AttributeError) as error:  # the last three: labels
-            raise _empty(file, "a sound .tar file", str(error)) from None
-    if not entries:
-        raise _empty(files[0].parent, "labelled images in the .tar files", "none")
-    kinds = {type(label) for _, _, label in entries}
-    if len(kinds) > 1:
-        raise _empty(files[0].parent, "one way of labelling in all shards", "class folders and .cls files")
-    names, spans, labels = zip(*sorted(entries, key=lambda entry: entry[0]), strict=True)
-    if "" in labels:
-        raise _empty(files[0].parent, "class folders in the .tar files, or .cls files", f"{names[0]}, without a class")
-    classes = in_order(set(labels)) if kinds == {str} else []
-    number_of = {name: i for i, name in enumerate(classes)}
-    found = torch.tensor([number_of.get(label, label) for label in labels])
-    return Source(names, [span[2] for span in spans], found, tuple(classes), partial(_from_tars, files, spans))
-
-
-def _members(number: int, file: Path) -> Iterator[tuple[str, tuple[int, int, int], str | int]]:
-    """(name, (shard, offset, size), class number or folder) of a shard's images; only headers and labels are read."""
-    images: dict[str, tuple[str, tuple[int, int, int]]] = {}
-    numbers: dict[str, int] = {}
-    with file.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:") as tar:  # uncompressed: read where it lies
-        for member in tar:
-            key, dot, kind = member.name.rpartition(".")
-            if not member.isfile() or not dot:
-                continue
-            if _is_image(member.name):
-                images[key] = (member.name, (number, member.offset_data, member.size))
-            elif kind in ("cls", "json") and (content := tar.extractfile(member)):
-                label = _number(kind, content.read())
-                if label is not None and (kind == "cls" or key not in numbers):
-                    numbers[key] = label
-        raw.seek(tar.offset)
-        if raw.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile takes a damaged header for the end
-            raise ValueError(f"no end mark at byte {tar.offset}: cut short or damaged there")
-    for key, (name, span) in images.items():
-        if not numbers:
-            yield name, span, Path(name).parent.name
-        elif key in numbers:
-            yield f"{file.name}/{name}", span, numbers[key]
-        else:
-            raise ValueError(f"{name} has no .cls or .json beside it")
-
-
-def _number(kind: str, text: bytes) -> int | None:
-    """The class in a .cls or .json member; None where the JSON has no "label" (a caption, say)."""
-    found = json.loads(text).get("label") if kind == "json" else text
-    if found is not None and int(found) < 0:
-        raise ValueError(f"a label of {int(found)}")
-    return None if found is None else int(found)
 
 
 def open_rows(name: str, wanted: str, columns: tuple[str, ...] = _LABEL) -> Source:
@@ -248,10 +143,3 @@ def check_classes(train: Source, val: Source) -> None:
             actual=f"{len(val.classes)}; in one only: {', '.join(sorted({*train.classes} ^ {*val.classes})[:5])}",
             next="robust-zoo train --help   describes the layouts",
         )  # fmt: skip
-
-
-def _empty(where: Path, expected: str, actual: str) -> UsageError:
-    return UsageError(
-        "not a dataset of images", source=str(where), expected=expected, actual=actual,
-        next="robust-zoo train --help   describes the layouts",
-    )  # fmt: skip

@@ -28,8 +28,6 @@ def list_() -> None:
 
     \b
     robust-zoo data list
-    robust-zoo data list | grep mean
-    robust-zoo transfer resnet50_l2_eps3 --data dtd --root DATASETS
     """
     from robust_zoo.training.transfer.datasets import load_rows
 
@@ -54,7 +52,8 @@ def check(name: str, root: Path, deep: bool) -> None:
     robust-zoo data check flowers --root DATASETS --deep
     robust-zoo data check photos/
     """
-    from robust_zoo.training.transfer.datasets import damaged, fingerprint, open_target, split_sizes
+    from robust_zoo.training.transfer.copies import damaged, fingerprint, split_sizes
+    from robust_zoo.training.transfer.datasets import open_target
 
     target = open_target(name, root)
     sizes = ", ".join(f"{count:,} {split}" for split, count in split_sizes(target).items())
@@ -83,7 +82,8 @@ def prepare(name: str, root: Path, download: bool) -> None:
     robust-zoo data prepare pets --root DATASETS --download
     robust-zoo data prepare stanford_cars --root DATASETS
     """
-    from robust_zoo.training.transfer.datasets import fetch, get_row, locate
+    from robust_zoo.training.transfer.copies import fetch
+    from robust_zoo.training.transfer.datasets import get_row, locate
 
     row = get_row(name)
     try:

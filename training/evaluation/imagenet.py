@@ -13,7 +13,8 @@ import torch
 from robust_zoo.errors import UsageError, VerificationFailed
 from robust_zoo.rows import Checkpoint
 from robust_zoo.training.files import ImageFiles
-from robust_zoo.training.sources import Source, open_folder, open_source
+from robust_zoo.training.source import Source
+from robust_zoo.training.sources import open_folder, open_source
 
 # RobustBench/robustbench@78fcc9e, helper_files/imagenet_test_image_ids.txt (MIT), as it was
 _LIST = Path(__file__).with_name("robustbench_imagenet.txt.gz")

@@ -16,10 +16,11 @@ from types import MappingProxyType
 
 import torch
 
-from robust_zoo.errors import Unavailable, UsageError, VerificationFailed, ZooError
+from robust_zoo.errors import UsageError, VerificationFailed
 from robust_zoo.training.data import Dataset
 from robust_zoo.training.files import ImageFiles
-from robust_zoo.training.sources import Source, from_folder, in_order, open_folder, open_rows
+from robust_zoo.training.source import Source, in_order
+from robust_zoo.training.sources import from_folder, open_folder, open_rows
 from robust_zoo.training.transfer import layouts
 from robust_zoo.training.transfer.target import Target
 
@@ -110,8 +111,8 @@ def locate(row: Row, root: Path) -> tuple[str, Path]:
             return "hugging face", place
         if (place / "train").is_dir():
             return "folders", place
-        if (file := place.with_name(f"{row.name}.npz")).is_file() or (file := place / f"{row.name}.npz").is_file():
-            return "npz", file
+        if (place / f"{row.name}.npz").is_file():
+            return "npz", place / f"{row.name}.npz"
     raise UsageError(
         f"{row.title} is not under {root}", source=str(root),
         expected=f"{row.marker} in {' or '.join(row.folders)}, or train/ and test/, or a copy saved by `datasets`",
@@ -227,52 +228,3 @@ def _folder(path: Path, workers: int) -> Target:
     train, held = (~test).nonzero().flatten(), test.nonzero().flatten()
     note = "every fifth image, by the hash of its path, is for testing"
     return Target(path.name, source.classes, data.subset(train), None, data.subset(held), note=note)
-
-
-def fetch(row: Row, root: Path) -> None:
-    """Downloads and unpacks with torchvision, which checks what it fetches. Raises Unavailable."""
-    from torchvision import datasets
-
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        getattr(datasets, row.torchvision)(str(root), download=True)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise Unavailable(
-            f"cannot fetch {row.title}", model=row.name, source=row.where, expected="a download by torchvision",
-            actual=str(error).splitlines()[0], next="fetch it by hand: " + row.where,
-        ) from None  # fmt: skip
-
-
-def damaged(target: Target, *, deep: bool = False) -> list[str]:
-    """The images of a target that can not be read, each with the reason. deep: decode every one, not only the ends.
-
-    Without `deep` a file is decoded only when it is empty or does not end as its format does.
-    """
-    found = []
-    for data in (target.train, target.val, target.test):
-        if not isinstance(data, ImageFiles):
-            continue
-        rows = range(len(data.source)) if data.indices is None else data.indices.tolist()
-        for index in rows:
-            if deep or not _ends(data.source.read(index)):
-                try:
-                    data.decode(index)
-                except ZooError as error:
-                    found.append(f"{data.source.names[index]}: {error.actual}")
-    return found
-
-
-def _ends(encoded: bytes) -> bool:
-    """Whether a JPEG or PNG has its end mark; others are decoded."""
-    return encoded.endswith(b"\xff\xd9") if encoded[:2] == b"\xff\xd8" else encoded[-8:-4] == b"IEND"
-
-
-def fingerprint(target: Target) -> str:
-    """sha256 over the lists (names, sizes, labels) of all splits."""
-    parts = [d.sha256 for d in (target.train, target.val, target.test) if d is not None]
-    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
-
-
-def split_sizes(target: Target) -> dict[str, int]:
-    splits = (("train", target.train), ("val", target.val), ("test", target.test))
-    return {name: len(data) for name, data in splits if data is not None}

@@ -18,7 +18,7 @@ import torch
 
 from robust_zoo.errors import UsageError
 from robust_zoo.training.data import Images, load_npz
-from robust_zoo.training.sources import in_order
+from robust_zoo.training.source import in_order
 
 Files = list[tuple[str, str]]  # (path under the root, class name)
 _TEST_FOLDERS = ("test", "val", "valid", "validation")  # upstream calls them by any of these
@@ -197,7 +197,7 @@ class _ArraysOnly(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self._ALLOWED:
-            raise pickle.UnpicklingError(f"{module}.{name} does not belong into a batch of CIFAR")
+            raise ValueError(f"{module}.{name} does not belong into a batch of CIFAR")
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
