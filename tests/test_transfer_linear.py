@@ -154,19 +154,15 @@ def test_a_stale_feature_is_never_served(tmp_path, monkeypatch):
 
 
 def test_a_writer_that_dies_leaves_nothing(tmp_path):
-    class Broken:
-        contents_sha256 = "x"
-
-        def __len__(self):
-            return 20
-
-        def batches(self, size):
-            yield torch.zeros(10, 3, 32, 32), torch.zeros(10, dtype=torch.long)
-            raise VerificationFailed("cannot decode")
-
-    with pytest.raises(VerificationFailed):
-        features(Backbone(ROW), Broken(), tmp_path)
-    assert not list(tmp_path.iterdir())
+    for label in "ab":
+        (tmp_path / "images" / label).mkdir(parents=True)
+        for number in range(3):
+            write_image(tmp_path / "images" / label / f"{number}.png", number)
+    (tmp_path / "images" / "b" / "2.png").write_bytes(b"not an image")
+    files, cache = ImageFiles(open_folder(tmp_path / "images")), tmp_path / "cache"
+    with pytest.raises(VerificationFailed, match=r"b/2\.png"):
+        features(Backbone(ROW), files, cache, batch_size=2)
+    assert not list(cache.iterdir())
 
 
 def test_adapted_statistics_are_the_targets(tmp_path):

@@ -42,7 +42,8 @@ class ImageFiles:
     """Images of a `Source`. size: the crop; resize: the shorter side before it, at test time.
 
     augment: "robustness" (random resized crop, flip, jitter of brightness, contrast and saturation, colour noise) or
-    "crop_flip" (the first two). workers: loader processes, as many as there are cores at most.
+    "crop_flip" (the first two). workers: loader processes, as many as there are cores at most. shrink: the shorter
+    side that images are first brought to, 0 for none (Salman et al. 2020 take away ImageNet's finer grain so).
     """
 
     source: Source
@@ -50,6 +51,7 @@ class ImageFiles:
     resize: int = 256
     augment: str = "robustness"
     workers: int = 0
+    shrink: int = 0
     indices: Tensor | None = None  # of the images that this is a subset of, in order
 
     def __len__(self) -> int:
@@ -60,11 +62,16 @@ class ImageFiles:
         return self.source.labels if self.indices is None else self.source.labels[self.indices]
 
     @property
+    def rows(self) -> Sequence[int]:
+        """Of the source, in order."""
+        return range(len(self.source)) if self.indices is None else self.indices.tolist()
+
+    @property
     def sha256(self) -> str:
         """Of the list of images, in order; see Source."""
         if self.indices is None:
             return self.source.sha256
-        rows = self.indices.tolist()
+        rows = self.rows
         chosen = replace(
             self.source, names=[self.source.names[i] for i in rows], sizes=[self.source.sizes[i] for i in rows],
             labels=self.labels,
@@ -75,8 +82,7 @@ class ImageFiles:
     def contents_sha256(self) -> str:
         """Of every image's bytes and label, in order; reads all of them, once."""
         digest = hashlib.sha256()
-        rows = range(len(self.source)) if self.indices is None else self.indices.tolist()
-        for row, label in zip(rows, self.labels.tolist(), strict=True):
+        for row, label in zip(self.rows, self.labels.tolist(), strict=True):
             digest.update(hashlib.sha256(self.source.read(row)).digest() + label.to_bytes(8, "little"))
         return digest.hexdigest()
 
@@ -128,7 +134,8 @@ class ImageFiles:
                 warnings.simplefilter("ignore", DeprecationWarning)
                 image = decode_image(encoded, mode=ImageReadMode.RGB)
             image = image if image.ndim == 3 else image[0]  # a GIF of several frames: the first, as PIL
-            return F.to_dtype(image, torch.uint8, scale=True)  # a PNG may have 16 bits
+            image = F.to_dtype(image, torch.uint8, scale=True)  # a PNG may have 16 bits
+            return F.resize(image, [self.shrink], antialias=True) if self.shrink else image
         except (RuntimeError, OSError, ValueError) as error:
             raise VerificationFailed(
                 f"cannot decode {self.source.names[index]}",

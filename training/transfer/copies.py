@@ -34,8 +34,7 @@ def damaged(target: Target, *, deep: bool = False) -> list[str]:
     for data in (target.train, target.val, target.test):
         if not isinstance(data, ImageFiles):
             continue
-        rows = range(len(data.source)) if data.indices is None else data.indices.tolist()
-        for index in rows:
+        for index in data.rows:
             if deep or not _ends(data.source.read(index)):
                 try:
                     data.decode(index)

@@ -3,31 +3,51 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
-from torchvision.transforms.v2 import functional as F
 from tqdm import tqdm
 
 from robust_zoo.cache import storage
 from robust_zoo.factory import create_model
 from robust_zoo.normalize import PixelModel
 from robust_zoo.rows import Checkpoint, Preprocessing
-from robust_zoo.training.data import Batches, Dataset
+from robust_zoo.training.data import Batches, Dataset, Images
 from robust_zoo.training.files import ImageFiles
 from robust_zoo.training.fold import attack_copy
+from robust_zoo.training.source import Source
 from robust_zoo.weights import ensure
 
 _FORMAT = 1  # of the cache: raised when the same settings come to mean other features
 CPU = torch.device("cpu")
+
+
+def as_files(data: Dataset, size: int, resize: int, *, shrink: int = 0) -> ImageFiles:
+    """Any dataset with ImageNet's transforms: random resized crops and flips to train on, a centre crop to test.
+
+    size: of the crop; resize: the shorter side before it; shrink: the shorter side before everything, 0 for none.
+    """
+    if isinstance(data, Images):
+        names = [str(i) for i in range(len(data))]
+        data = ImageFiles(Source(names, [0] * len(names), data.labels, (), partial(_encoded, data.images)))
+    assert isinstance(data, ImageFiles)
+    return replace(data, size=size, resize=resize, augment="crop_flip", shrink=shrink)
+
+
+def _encoded(images: Tensor, index: int) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(images[index].permute(1, 2, 0).numpy()).save(out, "PNG", compress_level=0)
+    return out.getvalue()
 
 
 def batches_for(data: Dataset, preprocessing: Preprocessing, size: int, *, view: int = 0, seed: int = 0) -> Batches:
@@ -37,14 +57,11 @@ def batches_for(data: Dataset, preprocessing: Preprocessing, size: int, *, view:
     another for each (seed, view, index).
     """
     side = preprocessing.input_size[1]
-    resize = round(side / preprocessing.crop_pct)
-    if isinstance(data, ImageFiles):
-        data = replace(data, size=side, resize=resize, augment="crop_flip")
-    order = [index for index in torch.arange(len(data)).split(size) if len(index)]
-    loaded = data.train_batches(order, seed=seed, epoch=view, device=CPU) if view > 1 else data.batches(size)
+    if not (isinstance(data, Images) and data.images.shape[-2:] == (side, side)):
+        data = as_files(data, side, round(side / preprocessing.crop_pct))
+    indices = [index for index in torch.arange(len(data)).split(size) if len(index)]
+    loaded = data.train_batches(indices, seed=seed, epoch=view, device=CPU) if view > 1 else data.batches(size)
     for images, labels in loaded:
-        if images.shape[-2:] != (side, side):
-            images = F.center_crop(F.resize(images, [resize], antialias=True), [side, side])
         yield (images.flip(-1) if view == 1 else images), labels
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from robust_zoo.errors import UsageError
@@ -22,7 +24,9 @@ from robust_zoo.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.slurm import submit
 from robust_zoo.training.transfer.cells import Cell, fill, images_sha256
+from robust_zoo.training.transfer.finetune import Finetune, finetune
 from robust_zoo.training.transfer.linear import Linear, linear, robust_accuracy, with_head
+from robust_zoo.training.transfer.salman2020 import Salman2020, salman2020
 from robust_zoo.training.transfer.target import Outcome, Target
 from robust_zoo.weights import ensure
 
@@ -56,15 +60,47 @@ def _linear(
     outcome, head = linear(
         row, target, settings, cache=machine.cache, seed=seed, device=device, progress=machine.progress
     )
+    return _attacked(outcome, lambda: with_head(row, head).to(device), row, target, threat, machine)
+
+
+def _finetune(
+    row: Checkpoint, target: Target, settings: Finetune, threat: ThreatModel | None, seed: int, machine: Machine
+) -> Outcome:
+    outcome, model = finetune(
+        row, target, settings, cache=machine.cache, seed=seed, device=torch.device(machine.device),
+        progress=machine.progress,
+    )  # fmt: skip
+    return _attacked(outcome, lambda: model, row, target, threat, machine)
+
+
+def _salman2020(
+    row: Checkpoint, target: Target, settings: Salman2020, threat: ThreatModel | None, seed: int, machine: Machine
+) -> Outcome:
+    device = torch.device(machine.device)
+    outcome, model = salman2020(row, target, settings, seed=seed, device=device, progress=machine.progress)
+    if threat is not None and settings.target_statistics:
+        raise UsageError(
+            "robust accuracy is measured behind the source's statistics", model=row.name,
+            expected="target_statistics = false in --settings", actual="salman2020 with the target's statistics",
+        )  # fmt: skip
+    return _attacked(outcome, lambda: model, row, target, threat, machine)
+
+
+def _attacked(
+    outcome: Outcome, model: Callable[[], nn.Module], row: Checkpoint, target: Target, threat: ThreatModel | None,
+    machine: Machine,
+) -> Outcome:  # fmt: skip
+    """With the robust accuracy of the transferred model among its details, if it is asked for."""
     if threat is not None:
-        model = with_head(row, head).to(device)
-        robust = robust_accuracy(model, row, target.test, threat, n=ROBUST_IMAGES, progress=machine.progress)
-        outcome.details["robust"] = robust
+        found = robust_accuracy(model(), row, target.test, threat, n=ROBUST_IMAGES, progress=machine.progress)
+        outcome.details["robust"] = found
     return outcome
 
 
 PROTOCOLS: Mapping[str, Protocol] = {
     "linear": Protocol(Linear, _linear, "logistic regression on cached features, chosen on validation images"),
+    "finetune": Protocol(Finetune, _finetune, "training all or a part of the network, chosen on validation images"),
+    "salman2020": Protocol(Salman2020, _salman2020, "as the paper, quirks included"),
 }
 
 
@@ -188,7 +224,7 @@ def submit_all(
 def _pair(name: str, target: Target, plan: Plan, machine: Machine) -> list[dict[str, Any]]:
     row = get(name)
     robust = {"robust": {"norm": plan.threat.norm, "eps": plan.threat.eps, "n": ROBUST_IMAGES}} if plan.threat else {}
-    settings = asdict(plan.settings) | robust
+    settings = json.loads(json.dumps(asdict(plan.settings) | robust))  # as a cell is read again: lists for tuples
     weights, images = ensure(row).sha256, images_sha256(target)
     run = PROTOCOLS[plan.protocol].run
     found = []

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from robust_zoo.stats import wilson_interval
-from robust_zoo.training.data import Dataset
+from robust_zoo.training.data import Dataset, Images
+from robust_zoo.training.files import ImageFiles
+from robust_zoo.training.source import Source
 
 METRICS = ("top-1", "mean per-class")
 
@@ -29,6 +32,30 @@ class Target:
     test: Dataset
     metric: str = "top-1"
     note: str = ""
+
+    @property
+    def train_and_val(self) -> Dataset:
+        return self.train if self.val is None else joined(self.train, self.val)
+
+
+def joined(first: Dataset, second: Dataset) -> Dataset:
+    """One dataset, the images of `first` before those of `second`; both in memory or both files of the same classes."""
+    if isinstance(first, Images) and isinstance(second, Images):
+        return Images(torch.cat((first.images, second.images)), torch.cat((first.labels, second.labels)))
+    assert isinstance(first, ImageFiles) and isinstance(second, ImageFiles)
+    parts = (first, second)
+    places = [(part, row) for part, data in enumerate(parts) for row in data.rows]
+    sources = (first.source, second.source)
+    listed = Source(
+        [sources[part].names[row] for part, row in places], [sources[part].sizes[row] for part, row in places],
+        torch.cat([data.labels for data in parts]), first.source.classes, partial(_read, sources, places),
+    )  # fmt: skip
+    return replace(first, source=listed, indices=None)
+
+
+def _read(sources: tuple[Source, ...], places: list[tuple[int, int]], index: int) -> bytes:
+    part, row = places[index]
+    return sources[part].read(row)
 
 
 @dataclass(frozen=True)
