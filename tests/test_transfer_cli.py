@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,8 +21,11 @@ from robust_zoo.threat import ThreatModel
 from robust_zoo.training.data import spread
 from robust_zoo.training.samples import CIFAR10_CLASSES, cifar10_sample
 from robust_zoo.training.transfer import cells, report
+from robust_zoo.training.transfer.datasets import load_rows
 from robust_zoo.training.transfer.linear import Linear
+from robust_zoo.training.transfer.published import published
 from robust_zoo.training.transfer.recommend import cross_validated, fold_of, recommend
+from robust_zoo.training.transfer.salman2020 import MODES
 from robust_zoo.training.transfer.sample import cifar10_half, digits
 from robust_zoo.training.transfer.sweep import Machine, Plan, settings_for, submit_all, transfer
 
@@ -247,3 +251,30 @@ def test_settings_of_a_file(tmp_path):
 def test_too_few_images_are_said(tmp_path):
     with pytest.raises(UsageError, match="too few images"):
         recommend(cifar10_sample(4), [ROBUST], cache=tmp_path)
+
+
+def test_every_published_figure_is_a_cell():
+    """The 96 winners and the reproduction's tables, each with a checkpoint, a dataset and settings that run."""
+    found = published()
+    theirs = [p for p in found if p.source.startswith("Salman")]
+    assert len(theirs) == 96 and len(found) == 216
+    assert {p.dataset.name for p in theirs} == {*load_rows()} and {p.settings.mode for p in theirs} == {*MODES}
+    assert Counter(p.lr for p in theirs) == {0.01: 61, 0.001: 35}
+    assert sum(p.row.eps > 0 for p in theirs) == 74
+    assert all((p.settings.epochs, p.settings.batch_size, p.settings.step) == (150, 64, 50) for p in theirs)
+    (cell,) = (p for p in theirs if (p.dataset.name, p.row.architecture, p.settings.mode)
+               == ("cifar10", "resnet18", "fixed-feature"))  # fmt: skip
+    assert (cell.row.name, cell.accuracy) == ("resnet18_l2_eps3", pytest.approx(91.64, abs=0.005))
+
+
+def test_published_figures_stand_beside_ours():
+    """Only where the very cell exists: the same checkpoint, dataset and mode."""
+    base = {
+        "model": "resnet18_l2_eps3", "dataset": "cifar10", "data_sha256": "x", "protocol": "salman2020", "seed": 0,
+        "settings": {"mode": "fixed-feature"}, "metric": "top-1", "n": 100, "correct": 90, "accuracy": 90.0,
+        "mean_per_class": 90.0, "details": {}, "note": "",
+    }  # fmt: skip
+    text = report.markdown([base])
+    assert "91.64 %" in text and "90.97 %" in text and "-0.97" in text
+    for other in ({"model": "resnet18_l2_eps0_03"}, {"dataset": "digits"}, {"protocol": "linear", "settings": {}}):
+        assert "Salman" not in report.markdown([base | other])

@@ -14,6 +14,7 @@ from typing import Any
 from robust_zoo.registry import get, natural_key
 from robust_zoo.rows import Checkpoint
 from robust_zoo.stats import wilson_interval
+from robust_zoo.training.transfer.published import beside
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Figure:
     n: int
     robust: float | None
     note: str
+    mode: str = ""
 
 
 def protocol_name(entry: dict[str, Any]) -> str:
@@ -70,7 +72,7 @@ def _figure(entries: Sequence[dict[str, Any]]) -> Figure:
     return Figure(
         get(first["model"]), first["dataset"], protocol_name(first), first["metric"], mean, error,
         wilson_interval(round(correct), first["n"]), len(entries), first["n"],
-        statistics.fmean(robust) if robust else None, first["note"],
+        statistics.fmean(robust) if robust else None, first["note"], first["settings"].get("mode", ""),
     )  # fmt: skip
 
 
@@ -112,8 +114,19 @@ def markdown(entries: Iterable[dict[str, Any]]) -> str:
             lines.append(f"| {f.dataset} | {f.row.name} | {text} | {f.metric} | {f.seeds} | {f.n:,} |{under}")
         lines += ["", "Bold: the best of its dataset and architecture."]
         lines += [f"{name}: {note}" for name, note in sorted({(f.dataset, f.note) for f in found if f.note})]
-        parts.append("\n".join(lines))
+        parts.append("\n".join(lines + _reported(found)))
     return "\n\n".join(parts) + "\n"
+
+
+def _reported(found: Sequence[Figure]) -> list[str]:
+    """What others published for the same cells, under their names, with our difference in points."""
+    lines = [
+        f"| {f.dataset} | {f.row.name} | {p.accuracy:.2f} % | {p.source} | {f.value - p.accuracy:+.2f} |"
+        for f in found
+        if f.mode
+        for p in beside(f.row.name, f.dataset, f.mode)
+    ]
+    return ["", "| dataset | model | reported | by | ours - theirs |", "|---|---|---|---|---|", *lines] if lines else []
 
 
 _COLUMNS = ("dataset", "model", "architecture", "norm", "eps", "protocol", "metric", "value", "error", "low", "high",
