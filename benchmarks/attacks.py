@@ -15,6 +15,7 @@ import logging
 import platform
 import statistics
 import time
+import types
 import warnings
 from collections.abc import Callable
 from datetime import date
@@ -23,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from training_step import load_robustness
 
 from robust_zoo import create_model, pixel_model
 from robust_zoo.threat import ThreatModel
@@ -57,10 +59,21 @@ def pgd_sides(model: nn.Module, images: Tensor) -> dict[str, Attack]:
     of_art = ProjectedGradientDescentPyTorch(
         estimator, norm=np.inf, eps=THREAT.eps, eps_step=STEP, max_iter=STEPS, batch_size=len(images), verbose=False
     )
+    robustness = load_robustness("cpu")
+    statistics = types.SimpleNamespace(mean=model.mean.flatten(), std=model.std.flatten())
+    attacker, _ = robustness.model_utils.make_and_restore_model(
+        arch=create_model(NAME), dataset=statistics, add_custom_forward=True
+    )
+    attacker.eval()
+    of_robustness = {
+        "make_adv": True, "constraint": "inf", "eps": THREAT.eps, "step_size": STEP, "iterations": STEPS,
+        "random_start": False, "use_best": False, "do_tqdm": False,
+    }  # fmt: skip
     return {
         "ours": lambda x, y: pgd(fast, x, y, THREAT, steps=STEPS, step_size=STEP),
         "ours, until wrong": lambda x, y: pgd_until_wrong(fast, x, y, THREAT, steps=STEPS),
         "torchattacks": of_torchattacks,
+        "robustness": lambda x, y: attacker(x, y, **of_robustness)[1],
         "foolbox": lambda x, y: of_foolbox(with_foolbox, x, y, epsilons=THREAT.eps)[0],
         "ART": lambda x, y: torch.from_numpy(of_art.generate(x.numpy(), y.numpy())),
     }

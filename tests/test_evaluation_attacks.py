@@ -8,6 +8,7 @@ from torch import nn
 
 from robust_zoo import create_model, pixel_model
 from robust_zoo.errors import UsageError
+from robust_zoo.registry import list_models
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks import pgd, pgd_until_wrong
 from robust_zoo.training.evaluation import suite as suites
@@ -171,6 +172,20 @@ def test_strength_rises_along_the_order_the_field_expects(robust):
         found = apgd(model, images, labels, threat, steps=50)
         counts.append(int((model(found).argmax(1) == labels).sum()))
         assert counts == sorted(counts, reverse=True) and counts[0] > counts[-1]
+
+
+@pytest.mark.parametrize("name", list_models(bundled=True))
+@pytest.mark.parametrize("attack", ["pgd-20", "apgd-ce"])
+def test_nothing_withstands_an_unbounded_attack(name, attack):
+    """At Linf eps 1 every image is in reach: whatever accuracy is left is the attack's failure."""
+    model = pixel_model(create_model(name)).eval()
+    data = cifar10_sample(3)
+    images, labels = data.images.float() / 255, data.labels
+    left = torch.arange(len(labels))
+    for stage in suite(attack):
+        found = stage(model, images, labels, ThreatModel("linf", 1.0), seed=0, poll=None)
+        left = left[model(found[left]).argmax(1) == labels[left]]
+    assert not len(left)
 
 
 def test_names_of_attacks():

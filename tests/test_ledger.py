@@ -19,7 +19,7 @@ from robust_zoo.errors import UsageError, VerificationFailed
 from robust_zoo.registry import get, list_models
 from robust_zoo.rows import Measurement
 from robust_zoo.stats import wilson_interval
-from robust_zoo.threat import parse_eps
+from robust_zoo.threat import NORMS, parse_eps
 from robust_zoo.training.data import spread
 from robust_zoo.training.evaluation import engine, ledger, report
 from robust_zoo.training.evaluation.apgd import apgd
@@ -38,6 +38,22 @@ def run(*arguments, code=0):
 
 def evaluate(book, *more, code=0):
     return run("evaluate", ROBUST, *ARGUMENTS, "--out", book, *more, code=code)
+
+
+STRENGTH = ["fgsm", "pgd-20", "apgd-ce", "autoattack"]
+
+
+def test_strength_rises_along_the_order_the_field_expects():
+    """clean >= FGSM >= PGD-20 >= APGD >= AutoAttack on the same images, of every bundled model in both norms."""
+    found = {}
+    for e in ledger.entries(ROOT / "ledger"):
+        if e["norm"]:
+            found.setdefault((e["model"], e["data_sha256"], e["norm"], e["eps"]), {})[e["attack"]] = e
+    whole = {key: by_attack for key, by_attack in found.items() if {*STRENGTH} <= {*by_attack}}
+    assert {(name, norm) for name, _, norm, _ in whole} == {(m, n) for m in list_models(bundled=True) for n in NORMS}
+    for key, by_attack in whole.items():
+        counts = [by_attack["fgsm"]["clean_correct"], *(by_attack[attack]["robust_correct"] for attack in STRENGTH)]
+        assert counts == sorted(counts, reverse=True), key
 
 
 def without_times(book):
