@@ -191,12 +191,22 @@ def test_bad_calls_say_what_to_do(tmp_path, arguments, said):
 
 
 def test_the_readme_says_what_the_ledger_says():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    compared = 0
     for entry in ledger.entries(ROOT / "ledger"):
-        if entry["norm"] and entry["n"] == 10_000:
-            figures = f"{entry['clean_accuracy']:.2f} % |", f"| {entry['robust_accuracy']:.2f} % |"
-            (line,) = [line for line in text.splitlines() if line.startswith(f"| `{entry['model']}`")]
-            assert all(figure in line for figure in figures)
+        if entry["norm"] and entry["n"] in (10_000, 250):
+            norm, eps = {"l2": "L2", "linf": "Linf"}[entry["norm"]], report.measurement(entry)["eps"]
+            rows = [
+                line for line in lines if line.startswith(f"| `{entry['model']}` |") and f"| {norm} eps {eps} " in line
+            ]
+            whole = entry["n"] == 10_000
+            (row,) = [line for line in rows if (line.count("%") == 2) == whole]
+            cells = [cell.strip() for cell in row.split("|")]
+            place = 4 if whole else 3 + ["fgsm", "pgd-20", "apgd-ce", "autoattack"].index(entry["attack"])
+            assert cells[place] == f"{entry['robust_accuracy']:.2f} %"
+            assert not whole or cells[2] == f"{entry['clean_accuracy']:.2f} %"
+            compared += 1
+    assert compared == 4 + 32
 
 
 def test_every_measured_number_of_the_registry_is_in_the_ledger():
