@@ -19,7 +19,7 @@ from robust_zoo.weights import ensure
 
 
 def create_model(
-    model_name: str,
+    model_name: str | Checkpoint,
     pretrained: bool = True,
     pretrained_cfg: Any = None,
     pretrained_cfg_overlay: dict[str, Any] | None = None,
@@ -38,7 +38,7 @@ def create_model(
     The model takes normalised images (B, C, H, W), as every timm model; `model.pretrained_cfg` carries the
     checkpoint's own preprocessing, and `robust_zoo.pixel_model(model)` makes it take [0, 1] images.
 
-    model_name: a checkpoint in any accepted spelling ("resnet50_l2_eps3"), or an architecture ("resnet50")
+    model_name: a checkpoint in any accepted spelling ("resnet50_l2_eps3"), its row, or an architecture ("resnet50")
         when `checkpoint_path` is given or `pretrained` is False.
     pretrained: load the checkpoint's weights. True here, for the name means weights; timm's default is False.
     checkpoint_path: load this file instead of the registry's: a `.ckpt` of the robustness library, a torchvision
@@ -67,14 +67,16 @@ def create_model(
     kwargs |= {"pretrained_cfg": cfg, "pretrained_cfg_overlay": pretrained_cfg_overlay}
     if weights is None:
         model = architectures.build(network.timm, **kwargs)
-    elif features_only or _warn_of_changes(model_name, cfg, num_classes, in_chans):
+    elif features_only or _warn_of_changes(row.name if row else network.name, cfg, num_classes, in_chans):
         model = _build_adapted(network, weights, kwargs)
     else:
         model = _build_exact(network, weights, kwargs)
     return model.to(device=device, dtype=dtype)
 
 
-def _resolve(name: str, *, needs_row: bool) -> tuple[Checkpoint | None, Architecture]:
+def _resolve(name: str | Checkpoint, *, needs_row: bool) -> tuple[Checkpoint | None, Architecture]:
+    if isinstance(name, Checkpoint):
+        return name, name.network
     try:
         row = get(name)
         return row, row.network

@@ -45,14 +45,14 @@ def canonical_name(name: str) -> str:
     return f"{prefix}_{norm}_eps{eps}"
 
 
-def get(name: str) -> Checkpoint:
-    """The row of a checkpoint, by any accepted spelling of its name.
+def get(name: str | Checkpoint) -> Checkpoint:
+    """The row of a checkpoint, by any accepted spelling of its name; a row is itself.
 
     Raises UnknownCheckpoint (exit code 4) naming the three closest names.
     """
-    rows = load_rows()[1]
     if isinstance(name, Checkpoint):
         return name
+    rows = load_rows()[1]
     if _NAME.fullmatch(name.strip().lower()) and (found := rows.get(canonical_name(name))):
         return found
     raise UnknownCheckpoint(

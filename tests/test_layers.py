@@ -27,6 +27,7 @@ LIGHT = [
     "weights",
     "cards",
     "private",
+    "exported",
 ]
 ORDER = [*LIGHT, *["normalize", "shufflenet", "architectures", "state_dict", "convert_worker", "factory", "hub"]]
 HEAVY = {"torch", "torchvision", "timm", "safetensors"}

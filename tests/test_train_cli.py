@@ -15,12 +15,13 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 from runs import EXPORTED, NAME, RECIPE, command, losses, status, weights_sha256, write_data
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from zygote import ROOT
 
 from robust_zoo import architectures, pixel_model
 from robust_zoo.cli import main
 from robust_zoo.errors import UsageError
+from robust_zoo.exported import exported
 from robust_zoo.registry import get
 from robust_zoo.threat import ThreatModel, parse_eps
 from robust_zoo.training import cost
@@ -64,6 +65,34 @@ def test_what_was_exported_is_what_was_measured(trained):
         assert (found.correct, found.n) == (m["correct"], m["n"]), m
     assert [m["attack"] for m in row["measured"]] == ["none"] + 5 * ["pgd-20"]
     assert row["collection"] == "custom_cifar10"  # not one of ours: the recipe was changed
+
+
+def test_ones_own_model_is_evaluated_and_transferred_by_its_file(trained, tmp_path):
+    """The file is enough: it says its architecture, threat model, preprocessing and figures itself."""
+    file = trained / "run" / EXPORTED
+    (row,) = tomllib.loads((trained / "run" / "row.toml").read_text())["checkpoint"]
+    own = exported(file)
+    assert (own.name, own.architecture, own.sha256) == (row["name"], row["architecture"], row["sha256"])
+    result = run("evaluate", file, "-a", "none", "-d", "cifar10", "--data", trained / "data.npz", "--json",
+                 "--out", tmp_path / "ledger")  # fmt: skip
+    (entry,) = json.loads(result.stdout)
+    assert (entry["weights_sha256"], entry["n"]) == (own.sha256, 20)
+    assert abs(entry["clean_accuracy"] - row["clean_accuracy"]) <= 5  # one image on the fence
+    (tmp_path / "one.toml").write_text("train_size = 2\n")
+    pictures = tmp_path / "pictures"
+    with np.load(trained / "data.npz") as data:
+        for i, (pixels, label) in enumerate(zip(data["x_train"], data["y_train"], strict=True)):
+            (pictures / f"class{label}").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(pictures / f"class{label}" / f"{i}.png")
+    result = run("transfer", file, "--data", pictures, "--settings", tmp_path / "one.toml", "--out", tmp_path / "cells",
+                 "--cache", tmp_path / "cache")  # fmt: skip
+    assert result.exit_code == 0 and f"| {own.name} |" in result.stdout
+
+
+def test_a_file_of_others_is_not_taken_for_ones_own(tmp_path):
+    save_file({"x": torch.zeros(2)}, tmp_path / "theirs.safetensors")
+    result = run("evaluate", tmp_path / "theirs.safetensors", "-a", "none")
+    assert result.exit_code == 2 and "checkpoint_path=" in result.stderr
 
 
 def test_the_recipe_of_an_exported_file_is_the_closed_loop(trained):

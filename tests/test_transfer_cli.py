@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from PIL import Image
 
 from robust_zoo.cli import main
 from robust_zoo.errors import UsageError, VerificationFailed
+from robust_zoo.registry import get
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.data import spread
 from robust_zoo.training.samples import CIFAR10_CLASSES, cifar10_sample
@@ -25,7 +26,7 @@ from robust_zoo.training.transfer.datasets import load_rows
 from robust_zoo.training.transfer.linear import Linear
 from robust_zoo.training.transfer.published import published
 from robust_zoo.training.transfer.recommend import cross_validated, fold_of, recommend
-from robust_zoo.training.transfer.salman2020 import MODES
+from robust_zoo.training.transfer.salman2020 import MODES, Salman2020
 from robust_zoo.training.transfer.sample import cifar10_half, digits
 from robust_zoo.training.transfer.sweep import Machine, Plan, settings_for, submit_all, transfer
 
@@ -54,7 +55,7 @@ def settled(entries):
 
 def test_the_papers_claim_shows_on_digits(swept):
     """Salman et al. 2020 at the smallest scale: the model that is worse at home is better away."""
-    found = {(f.dataset, f.row.name): f for f in report.figures(swept[2])}
+    found = {(f.dataset, f.model.name): f for f in report.figures(swept[2])}
     assert found["digits", ROBUST].value > found["digits", STANDARD].value + 4
     assert found["cifar10-sample", STANDARD].value > found["cifar10-sample", ROBUST].value + 4
     assert all(f.seeds == 2 and f.error is not None for f in found.values())
@@ -156,7 +157,7 @@ def test_robustness_after_transfer_is_a_column(swept, tmp_path):
     folder = swept[0]
     plan = Plan("linear", Linear(train_size=20), ThreatModel("l2", 0.5))
     machine = Machine(tmp_path, folder / "cache", progress=False)
-    found = {f.row.name: f for f in report.figures(transfer([STANDARD, ROBUST], (few,), plan, machine))}
+    found = {f.model.name: f for f in report.figures(transfer([STANDARD, ROBUST], (few,), plan, machine))}
     assert found[ROBUST].robust > found[STANDARD].robust + 20  # a head on robust features inherits robustness
     assert "PGD-20" in report.markdown(cells.entries(tmp_path))
 
@@ -182,6 +183,21 @@ def folder(tmp_path_factory):
             (root / CIFAR10_CLASSES[label]).mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(root / CIFAR10_CLASSES[label] / f"{i}.png")
     return root
+
+
+def test_what_each_quirk_changes(folder, tmp_path):
+    """A folder of images under salman2020, with and without its quirks: the report's differences are the cells'."""
+    (tmp_path / "short.toml").write_text("epochs = 2\nbatch_size = 16\nlr = 0.1\n")
+    result = run("transfer", ROBUST, "--data", folder, "--protocol", "salman2020", "--quirks",
+                 "--settings", tmp_path / "short.toml", "--out", tmp_path / "cells")  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    table = result.stdout[result.stdout.index("### what each quirk") :]
+    found = {e["settings"].get("moving_bn"): e["accuracy"] for e in cells.entries(tmp_path / "cells")
+             if e["settings"]["target_statistics"] and e["settings"]["choose_on_test"]}  # fmt: skip
+    (line,) = (line for line in table.splitlines() if "| moving_bn |" in line)
+    assert f"| {found[True]:.1f} % | {found[False]:.1f} % | {found[True] - found[False]:+.1f} | 1 |" in line
+    assert table.count("| fixed-feature |") == 3 and "extra_outputs |" not in table
+    assert run("transfer", ROBUST, "--data", folder, "--quirks").exit_code == 2
 
 
 def test_recommend(folder, tmp_path):
@@ -271,10 +287,13 @@ def test_published_figures_stand_beside_ours():
     """Only where the very cell exists: the same checkpoint, dataset and mode."""
     base = {
         "model": "resnet18_l2_eps3", "dataset": "cifar10", "data_sha256": "x", "protocol": "salman2020", "seed": 0,
-        "settings": {"mode": "fixed-feature"}, "metric": "top-1", "n": 100, "correct": 90, "accuracy": 90.0,
+        "settings": asdict(Salman2020()), "weights_sha256": "y",
+        "checkpoint": asdict(cells.Model.of(get("resnet18_l2_eps3"))),
+        "metric": "top-1", "n": 100, "correct": 90, "accuracy": 90.0,
         "mean_per_class": 90.0, "details": {}, "note": "",
     }  # fmt: skip
     text = report.markdown([base])
     assert "91.64 %" in text and "90.97 %" in text and "-0.97" in text
-    for other in ({"model": "resnet18_l2_eps0_03"}, {"dataset": "digits"}, {"protocol": "linear", "settings": {}}):
+    wide = {"model": "resnet18_l2_eps0_03", "checkpoint": asdict(cells.Model.of(get("resnet18_l2_eps0_03")))}
+    for other in (wide, {"dataset": "digits"}, {"protocol": "linear", "settings": {}}):
         assert "Salman" not in report.markdown([base | other])

@@ -77,7 +77,7 @@ def transfer_headline() -> str:
     with TemporaryDirectory() as folder:
         machine = Machine(Path(folder) / "cells", Path(folder) / "features", progress=False)
         found = figures(transfer([row.name for row in rows], (digits,), PLAN, machine))
-    standard, robust = sorted(found, key=lambda f: f.row.eps)
+    standard, robust = sorted(found, key=lambda f: f.model.eps)
     return (
         f"transfer to handwritten digits, 20 labels a class, mean of {robust.seeds} draws: "
         f"{value_text(standard)} on the standard model's features, {value_text(robust)} on the robust one's"

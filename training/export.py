@@ -13,9 +13,8 @@ from torch import nn
 
 from robust_zoo import __version__
 from robust_zoo.cards import card
-from robust_zoo.errors import UnknownCheckpoint
-from robust_zoo.registry import get_architecture
-from robust_zoo.rows import Architecture, Checkpoint, Measurement
+from robust_zoo.exported import network_of
+from robust_zoo.rows import Checkpoint, Measurement
 from robust_zoo.safetensors_file import write_safetensors
 from robust_zoo.threat import ThreatModel, written_eps
 from robust_zoo.training.data import Dataset, spread
@@ -116,14 +115,6 @@ def as_trained(checkpoint: Checkpoint, recipe: Recipe) -> Checkpoint:
         collection=home,
         bundled=checkpoint.bundled and own,
     )
-
-
-def network_of(architecture: str) -> Architecture:
-    """The registry's architecture of that name, else one of timm's or of robust_zoo.architectures."""
-    try:
-        return get_architecture(architecture)
-    except UnknownCheckpoint:
-        return Architecture(architecture, architecture, "", "identity", 0.0)
 
 
 def measure(

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from robust_zoo.errors import StorageError, UnknownCheckpoint, UsageError
+from robust_zoo.exported import exported
 from robust_zoo.registry import get, list_models
 from robust_zoo.rows import Checkpoint
 from robust_zoo.threat import written_eps
@@ -99,13 +100,17 @@ def require_directory(output: Path) -> None:
 
 
 def select(names: Sequence[str]) -> list[Checkpoint]:
-    """Names in any spelling and wildcard patterns -> rows, each once, in the order given.
+    """Names in any spelling, wildcard patterns, and files that robust-zoo train wrote -> rows, each once, in order.
 
     Raises UnknownCheckpoint for a name that is none, and for a pattern that matches nothing.
     """
     found: dict[str, Checkpoint] = {}
     for name in names:
-        found |= {match: get(match) for match in (_matches(name) if set(name) & set("*?[") else [get(name).name])}
+        if name.endswith(".safetensors") and Path(name).is_file():
+            rows = [exported(Path(name))]
+        else:
+            rows = [get(match) for match in _matches(name)] if set(name) & set("*?[") else [get(name)]
+        found |= {row.file if row.bundled else row.name: row for row in rows}
     return list(found.values())
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from robust_zoo.cli.describe import select
 from robust_zoo.errors import UsageError
 from robust_zoo.threat import NORMS, ThreatModel, parse_eps
 
@@ -44,6 +45,8 @@ def command(
     robust-zoo evaluate resnet18_x0_25_cifar10_l2_eps0_5 -d cifar10 --data cifar10.npz --n 1000
     robust-zoo evaluate resnet18_x0_25_cifar10_l2_eps0_5 -a pgd-20 --norm l2 --eps 0.25 --eps 0.5 --eps 1
 
+    NAMES are checkpoints, wildcards, or files that robust-zoo train wrote.
+
     For ImageNet models --dataset is imagenet (the 50,000 validation images), robustbench (its 5,000 of them),
     imagenetv2, or folder (any class folders called by wnid, number or name).
 
@@ -58,7 +61,7 @@ def command(
         raise UsageError("--norm and --eps go together", expected="both or neither", actual="one of them")
     threats = [ThreatModel(norm, parse_eps(radius, norm)) for radius in eps] if norm else []
     plan = Plan(attack, threats, n, batch_size, seed, _shard(shard), not no_checks)
-    found = evaluate(names, data, dataset, book, plan, device=device)
+    found = evaluate(select(names), data, dataset, book, plan, device=device)
     click.echo(json.dumps(found, indent=1) if as_json else markdown(found), nl=as_json)
     if plan.shard[1] > 1:
         click.echo(f"shard {shard} is done; entries are complete when all {plan.shard[1]} are", err=True)

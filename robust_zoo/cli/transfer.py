@@ -19,6 +19,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--suite", type=click.Choice(["sample"]), help="Bundled models and images: needs no download.")
 @click.option("--protocol", "-p", default="linear", show_default=True, help="linear, finetune, salman2020.")
 @click.option("--settings", "settings_file", type=_PATH, help="A TOML file of the protocol's settings.")
+@click.option("--quirks", is_flag=True, help="With salman2020: also without each of its quirks, and what it changes.")
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="So many seeds, from 0.")
 @click.option("--norm", type=click.Choice(NORMS), help="With --eps: also attack the transferred models (PGD-20).")
 @click.option("--eps", help="A radius, e.g. 0.5 or 4/255.")
@@ -33,9 +34,9 @@ _PATH = click.Path(path_type=Path)
 @click.option("--json", "as_json", is_flag=True, help="The entries as JSON.")
 def command(
     models: tuple[str, ...], data: tuple[str, ...], root: Path, suite: str | None, protocol: str,
-    settings_file: Path | None, seeds: int, norm: str | None, eps: str | None, out: Path, cache: Path | None,
-    jobs: int, device: str, launcher: str, parameters: tuple[str, ...], csv_file: Path | None, picture: Path | None,
-    as_json: bool,
+    settings_file: Path | None, quirks: bool, seeds: int, norm: str | None, eps: str | None, out: Path,
+    cache: Path | None, jobs: int, device: str, launcher: str, parameters: tuple[str, ...], csv_file: Path | None,
+    picture: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Transfer models to other datasets and compare them.
 
@@ -43,6 +44,8 @@ def command(
     robust-zoo transfer --suite sample --plot transfer.png
     robust-zoo transfer 'resnet50_l2_*' --data pets --data dtd --root DATASETS --seeds 3
     robust-zoo transfer report transfer --csv table.csv --plot figures.png
+
+    MODELS are checkpoints, wildcards, or files that robust-zoo train wrote.
 
     Protocols: linear (logistic regression on cached features), finetune (the whole network), salman2020 (as the paper
     did it, quirks included). A cell is keyed by weights, images, protocol, settings and seed: what exists is not done
@@ -58,8 +61,8 @@ def command(
             raise UsageError("--norm and --eps go together", expected="both or neither", actual="one of them")
         threat = ThreatModel(norm, parse_eps(eps, norm)) if norm and eps else None
         entries = _run(
-            models, data, root, suite, protocol, settings_file, seeds, threat, out, cache, jobs, device, launcher,
-            parameters,
+            models, data, root, suite, protocol, settings_file, quirks, seeds, threat, out, cache, jobs, device,
+            launcher, parameters,
         )  # fmt: skip
     if not entries:
         return
@@ -94,8 +97,8 @@ def _read(folders: tuple[str, ...]) -> list[dict]:
 
 def _run(
     models: tuple[str, ...], data: tuple[str, ...], root: Path, suite: str | None, protocol: str,
-    settings_file: Path | None, seeds: int, threat: ThreatModel | None, out: Path, cache: Path | None, jobs: int,
-    device: str, launcher: str, parameters: tuple[str, ...],
+    settings_file: Path | None, quirks: bool, seeds: int, threat: ThreatModel | None, out: Path, cache: Path | None,
+    jobs: int, device: str, launcher: str, parameters: tuple[str, ...],
 ) -> list[dict]:  # fmt: skip
     if not suite and not (models and data):
         raise UsageError(
@@ -113,14 +116,25 @@ def _run(
 
     machine = sweep.Machine(out, cache or cache_root() / "features", device, jobs)
     if suite:
-        names = [row.name for row in select(models)] if models else list_models(bundled=True)
-        return sweep.transfer(names, sample.TARGETS, replace(sample.PLAN, threat=threat), machine)
+        rows = select(models) if models else select(list_models(bundled=True))
+        return sweep.transfer(rows, sample.TARGETS, replace(sample.PLAN, threat=threat), machine)
     settings = sweep.load_settings(protocol, settings_file)
-    plan = sweep.Plan(protocol, settings, threat, range(seeds))
+    if quirks and protocol != "salman2020":
+        raise UsageError(
+            f"{protocol} has no quirks", expected="--quirks with --protocol salman2020",
+            actual=f"--protocol {protocol}", next="robust-zoo transfer --help",
+        )  # fmt: skip
+    from robust_zoo.training.transfer.salman2020 import variants
+
+    plans = [
+        sweep.Plan(protocol, chosen, threat, range(seeds))
+        for chosen in (variants(settings, data) if quirks else [settings])
+    ]
     openers = [partial(open_target, name, root) for name in data]
-    names = [row.name for row in select(models)]
+    rows = select(models)
     if launcher == "slurm":
-        for job in sweep.submit_all(names, openers, plan, machine, slurm_parameters(parameters)):
-            click.echo(job.job_id)
+        for plan in plans:
+            for job in sweep.submit_all(rows, openers, plan, machine, slurm_parameters(parameters)):
+                click.echo(job.job_id)
         return []
-    return sweep.transfer(names, openers, plan, machine)
+    return [entry for plan in plans for entry in sweep.transfer(rows, openers, plan, machine)]

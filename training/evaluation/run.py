@@ -44,7 +44,7 @@ class Plan:
 
 
 def evaluate(
-    names: Sequence[str], data: str, dataset: str, book: Path, plan: Plan = Plan(), *, device: str = "cpu"
+    names: Sequence[str | Checkpoint], data: str, dataset: str, book: Path, plan: Plan = Plan(), *, device: str = "cpu"
 ) -> list[dict[str, Any]]:
     """Fills the ledger `book` with a cell for each model and threat model; returns the complete ones.
 
@@ -80,7 +80,7 @@ def _of_model(
 ) -> list[dict[str, Any]]:
     """The complete cells of one model. The checks are of the model: they are made once, at its first threat model."""
     weights, data_sha256, stages = ensure(row).sha256, images.sha256, suite(plan.attack)
-    model = pixel_model(create_model(row.name).to(device)).eval().to(memory_format=torch.channels_last)
+    model = pixel_model(create_model(row).to(device)).eval().to(memory_format=torch.channels_last)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     few = spread(images, _CHECKED)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from robust_zoo.errors import VerificationFailed
+from robust_zoo.rows import Checkpoint
 from robust_zoo.stats import wilson_interval
 from robust_zoo.training.export import code_version
 from robust_zoo.training.state import replace_file
@@ -18,6 +19,26 @@ from robust_zoo.training.transfer.target import Outcome, Target
 
 # What differs between two computations of the same cell.
 TIMES = ("seconds", "finished")
+
+
+@dataclass(frozen=True)
+class Model:
+    """What reports say of a checkpoint. It lies in each of its cells, so that they need no registry.
+
+    clean_accuracy: on the source's images, in percent. approximate_mb: of the network's file.
+    """
+
+    name: str
+    architecture: str
+    norm: str
+    eps: float
+    clean_accuracy: float
+    approximate_mb: float
+
+    @classmethod
+    def of(cls, row: Checkpoint) -> Model:
+        size = row.network.approximate_mb
+        return cls(row.name, row.architecture, row.norm, row.eps, row.clean_accuracy, size)
 
 
 @dataclass(frozen=True)
@@ -56,7 +77,7 @@ def images_sha256(target: Target) -> str:
     return hashlib.sha256(" ".join(s.contents_sha256 if s is not None else "-" for s in splits).encode()).hexdigest()
 
 
-def fill(folder: Path, cell: Cell, target: Target, compute: Callable[[], Outcome]) -> dict[str, Any]:
+def fill(folder: Path, cell: Cell, row: Checkpoint, target: Target, compute: Callable[[], Outcome]) -> dict[str, Any]:
     """The cell's entry: read when it is there, else computed and written whole.
 
     Processes that fill the same cell at once write the same entry, but for its times.
@@ -67,6 +88,7 @@ def fill(folder: Path, cell: Cell, target: Target, compute: Callable[[], Outcome
     started = time.perf_counter()
     outcome = compute()
     entry = asdict(cell) | {
+        "checkpoint": asdict(Model.of(row)),
         "classes": len(target.classes),
         "metric": target.metric,
         "note": target.note,

@@ -92,7 +92,7 @@ class Backbone:
     @cached_property
     def model(self) -> nn.Module:
         """Loaded at first use: a sweep whose features are all cached reads no weights."""
-        bare = create_model(self.row.name, num_classes=0, device=self.device)
+        bare = create_model(self.row, num_classes=0, device=self.device)
         model = PixelModel(bare, self.row.preprocessing.mean, self.row.preprocessing.std).eval()
         model.to(memory_format=torch.channels_last)
         if self.adapt is not None:

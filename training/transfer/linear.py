@@ -141,7 +141,7 @@ def with_head(row: Checkpoint, head: Head) -> nn.Module:
 
     Raises UsageError for networks whose head is not a linear layer on pooled features.
     """
-    model: Any = create_model(row.name, num_classes=len(head.bias))
+    model: Any = create_model(row, num_classes=len(head.bias))
     layer = model.get_classifier()
     if not isinstance(layer, nn.Linear) or layer.weight.shape != head.weight.shape:
         raise UsageError(

@@ -21,7 +21,7 @@ def with_new_head(row: Checkpoint, classes: int, seed: int, device: torch.device
     """The checkpoint's network with a head that starts at random, as a function of `seed`. Takes normalised images."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed, 0x4EAD))
-        return create_model(row.name, num_classes=classes).to(device)
+        return create_model(row, num_classes=classes).to(device)
 
 
 def in_pixels(model: nn.Module, row: Checkpoint) -> PixelModel:

@@ -28,7 +28,7 @@ class Picture:
 
 def _radii(found: Sequence[Figure]) -> list[str]:
     """The radii of all figures in order, L2 before Linf, as words."""
-    return [f"{norm} {written_eps(norm, eps)}" for norm, eps in sorted({(f.row.norm, f.row.eps) for f in found})]
+    return [f"{norm} {written_eps(norm, eps)}" for norm, eps in sorted({(f.model.norm, f.model.eps) for f in found})]
 
 
 def _error(f: Figure) -> float:
@@ -38,32 +38,32 @@ def _error(f: Figure) -> float:
 def _against_eps(found: Sequence[Figure]) -> Lines:
     places = {text: float(i) for i, text in enumerate(_radii(found))}
     lines: Lines = {}
-    for f in sorted(found, key=lambda f: (f.row.architecture, f.row.norm, f.row.eps)):
-        x = places[f"{f.row.norm} {written_eps(f.row.norm, f.row.eps)}"]
-        lines.setdefault(f"{f.row.architecture}, {f.row.norm}", []).append((x, f.value, _error(f)))
+    for f in sorted(found, key=lambda f: (f.model.architecture, f.model.norm, f.model.eps)):
+        x = places[f"{f.model.norm} {written_eps(f.model.norm, f.model.eps)}"]
+        lines.setdefault(f"{f.model.architecture}, {f.model.norm}", []).append((x, f.value, _error(f)))
     return lines
 
 
 def _against_source(found: Sequence[Figure]) -> Lines:
     """A line for each radius: what better source accuracy is worth among models of equal robustness."""
     lines: Lines = {}
-    for f in sorted(found, key=lambda f: (f.row.norm, f.row.eps, f.row.clean_accuracy)):
-        name = f"{f.row.norm} eps {written_eps(f.row.norm, f.row.eps)}"
-        lines.setdefault(name, []).append((f.row.clean_accuracy, f.value, _error(f)))
+    for f in sorted(found, key=lambda f: (f.model.norm, f.model.eps, f.model.clean_accuracy)):
+        name = f"{f.model.norm} eps {written_eps(f.model.norm, f.model.eps)}"
+        lines.setdefault(name, []).append((f.model.clean_accuracy, f.value, _error(f)))
     return lines
 
 
 def _gains(found: Sequence[Figure]) -> Lines:
     """For each architecture, its best robust model's gain over its standard one against the network's size."""
     lines: Lines = {}
-    for name, members in groupby(sorted(found, key=lambda f: f.row.architecture), key=lambda f: f.row.architecture):
+    for name, members in groupby(sorted(found, key=lambda f: f.model.architecture), key=lambda f: f.model.architecture):
         own = list(members)
-        standard = [f for f in own if f.row.eps == 0]
-        robust = [f for f in own if f.row.eps > 0]
+        standard = [f for f in own if f.model.eps == 0]
+        robust = [f for f in own if f.model.eps > 0]
         if standard and robust:
             top = max(robust, key=lambda f: f.value)
             point = (
-                own[0].row.network.approximate_mb,
+                own[0].model.approximate_mb,
                 top.value - standard[0].value,
                 _error(top) + _error(standard[0]),
             )

@@ -17,6 +17,7 @@ from robust_zoo.stats import wilson_interval
 from robust_zoo.training.data import Dataset, seed_of, spread
 from robust_zoo.training.files import ImageFiles
 from robust_zoo.training.sources import open_folder
+from robust_zoo.training.transfer.cells import Model
 from robust_zoo.training.transfer.features import Backbone, features
 from robust_zoo.training.transfer.linear import PENALTIES, drawn, train_heads
 from robust_zoo.training.transfer.pictures import draw
@@ -49,7 +50,7 @@ class Advice:
 
 
 def recommend(
-    images: Dataset, names: Sequence[str], *, cache: Path, budget: float | None = None, folds: int = FOLDS,
+    images: Dataset, names: Sequence[str | Checkpoint], *, cache: Path, budget: float | None = None, folds: int = FOLDS,
     seed: int = 0, device: str = "cpu", progress: bool = False,
 ) -> list[Advice]:  # fmt: skip
     """Ranks checkpoints by the cross-validated accuracy of a linear probe on their features, best first.
@@ -161,7 +162,7 @@ def table(advice: Sequence[Advice], classes: int) -> str:
 def picture(advice: Sequence[Advice], name: str, out: Path) -> None:
     """Accuracy against eps, with intervals."""
     found = [
-        Figure(a.row, name, "linear", "top-1", a.accuracy, None, a.interval, 1, a.n, None, "")
+        Figure(Model.of(a.row), name, "linear", "top-1", a.accuracy, None, a.interval, 1, a.n, None, "")
         for a in advice
     ]  # fmt: skip
     draw(f"linear probes, {FOLDS}-fold cross-validation", found, out, only=1)

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from robust_zoo.registry import get, natural_key
-from robust_zoo.rows import Checkpoint
+from robust_zoo.registry import natural_key
 from robust_zoo.stats import wilson_interval
+from robust_zoo.training.transfer.cells import Model
 from robust_zoo.training.transfer.published import beside
+from robust_zoo.training.transfer.salman2020 import QUIRKS
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Figure:
     robust: PGD accuracy after the transfer, percent, None where it was not measured.
     """
 
-    row: Checkpoint
+    model: Model
     dataset: str
     protocol: str
     metric: str
@@ -56,7 +57,7 @@ def figures(entries: Iterable[dict[str, Any]]) -> list[Figure]:
     def group(entry: dict[str, Any]) -> tuple:
         return (
             entry["protocol"], json.dumps(entry["settings"], sort_keys=True), entry["dataset"], entry["data_sha256"],
-            natural_key(entry["model"]),
+            natural_key(entry["model"]), entry["weights_sha256"],
         )  # fmt: skip
 
     return [_figure(list(members)) for _, members in groupby(sorted(entries, key=group), key=group)]
@@ -70,7 +71,7 @@ def _figure(entries: Sequence[dict[str, Any]]) -> Figure:
     correct = statistics.fmean(e["correct"] for e in entries)
     robust = [100 * r["correct"] / r["n"] for e in entries if (r := e["details"].get("robust"))]
     return Figure(
-        get(first["model"]), first["dataset"], protocol_name(first), first["metric"], mean, error,
+        Model(**first["checkpoint"]), first["dataset"], protocol_name(first), first["metric"], mean, error,
         wilson_interval(round(correct), first["n"]), len(entries), first["n"],
         statistics.fmean(robust) if robust else None, first["note"], first["settings"].get("mode", ""),
     )  # fmt: skip
@@ -84,7 +85,7 @@ def best(found: Sequence[Figure]) -> list[Figure]:
     """For each dataset and architecture the figure of the highest value."""
 
     def group(f: Figure) -> tuple[str, str]:
-        return f.dataset, f.row.architecture
+        return f.dataset, f.model.architecture
 
     ordered = sorted(found, key=group)
     return [max(members, key=lambda f: f.value) for _, members in groupby(ordered, key=group)]
@@ -97,8 +98,8 @@ def value_text(figure: Figure) -> str:
 
 
 def markdown(entries: Iterable[dict[str, Any]]) -> str:
-    """A table for each protocol: the figures, then the best eps of each dataset and architecture."""
-    parts = []
+    """A table for each protocol, the best of each dataset and architecture bold; and what upstream's quirks change."""
+    entries, parts = list(entries), []
     for protocol, found in by_protocol(figures(entries)):
         seeds = {f.seeds for f in found}
         spread = "± standard error over seeds" if max(seeds) > 1 else "with 95 % interval"
@@ -111,22 +112,54 @@ def markdown(entries: Iterable[dict[str, Any]]) -> str:
         for f in found:
             text = f"**{value_text(f)}**" if f in winners else value_text(f)
             under = f" {'-' if f.robust is None else f'{f.robust:.1f} %'} |" if robust else ""
-            lines.append(f"| {f.dataset} | {f.row.name} | {text} | {f.metric} | {f.seeds} | {f.n:,} |{under}")
+            lines.append(f"| {f.dataset} | {f.model.name} | {text} | {f.metric} | {f.seeds} | {f.n:,} |{under}")
         lines += ["", "Bold: the best of its dataset and architecture."]
         lines += [f"{name}: {note}" for name, note in sorted({(f.dataset, f.note) for f in found if f.note})]
         parts.append("\n".join(lines + _reported(found)))
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(parts + _quirks(entries)) + "\n"
 
 
 def _reported(found: Sequence[Figure]) -> list[str]:
     """What others published for the same cells, under their names, with our difference in points."""
     lines = [
-        f"| {f.dataset} | {f.row.name} | {p.accuracy:.2f} % | {p.source} | {f.value - p.accuracy:+.2f} |"
+        f"| {f.dataset} | {f.model.name} | {p.accuracy:.2f} % | {p.source} | {f.value - p.accuracy:+.2f} |"
         for f in found
         if f.mode
-        for p in beside(f.row.name, f.dataset, f.mode)
+        for p in beside(f.model.name, f.dataset, f.mode)
     ]
     return ["", "| dataset | model | reported | by | ours - theirs |", "|---|---|---|---|---|", *lines] if lines else []
+
+
+def _quirks(entries: Sequence[dict[str, Any]]) -> list[str]:
+    """What each quirk of salman2020 changes, where cells with it and without it are there (transfer --quirks)."""
+    theirs = [e for e in entries if e["protocol"] == "salman2020"]
+
+    def setup(e: dict[str, Any]) -> str:
+        rest = {name: value for name, value in e["settings"].items() if name not in QUIRKS}
+        return json.dumps([e["dataset"], e["data_sha256"], e["model"], e["weights_sha256"], e["seed"], rest])
+
+    def off(e: dict[str, Any]) -> list[str]:
+        return [quirk for quirk in QUIRKS if not e["settings"][quirk]]
+
+    whole = {setup(e): e for e in theirs if not off(e)}
+    changes: dict[tuple[str, str, str, str], list[tuple[float, float]]] = {}
+    for e in theirs:
+        if len(off(e)) == 1 and (base := whole.get(setup(e))):
+            key = (e["dataset"], e["model"], e["settings"]["mode"], off(e)[0])
+            value = "mean_per_class" if e["metric"] == "mean per-class" else "accuracy"
+            changes.setdefault(key, []).append((base[value], e[value]))
+    if not changes:
+        return []
+    lines = ["### what each quirk of salman2020 changes", "", "| dataset | model | mode | quirk | as upstream "
+             "| without it | quirk adds, points | seeds |", "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    for (dataset, model, mode, quirk), pairs in sorted(changes.items()):
+        there, gone = (statistics.fmean(side) for side in zip(*pairs, strict=True))
+        lines.append(
+            f"| {dataset} | {model} | {mode} | {quirk} | {there:.1f} % | {gone:.1f} % | {there - gone:+.1f} "
+            f"| {len(pairs)} |"
+        )
+    lines += ["", *(f"{quirk}: {said}; without it, {instead}." for quirk, (said, instead) in QUIRKS.items())]
+    return ["\n".join(lines)]
 
 
 _COLUMNS = ("dataset", "model", "architecture", "norm", "eps", "protocol", "metric", "value", "error", "low", "high",
@@ -138,9 +171,9 @@ def as_csv(entries: Iterable[dict[str, Any]]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(_COLUMNS)
     for f in figures(entries):
-        row = f.row
+        model = f.model
         writer.writerow([
-            f.dataset, row.name, row.architecture, row.norm, row.eps, f.protocol, f.metric, f.value, f.error,
-            *f.interval, f.seeds, f.n, f.robust, row.clean_accuracy,
+            f.dataset, model.name, model.architecture, model.norm, model.eps, f.protocol, f.metric, f.value, f.error,
+            *f.interval, f.seeds, f.n, f.robust, model.clean_accuracy,
         ])  # fmt: skip
     return out.getvalue()

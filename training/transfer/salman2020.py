@@ -6,6 +6,7 @@ Source: microsoft/robust-models-transfer, src/main.py and src/utils. What it doe
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -163,8 +164,11 @@ def fit(
     return losses, scores, best
 
 
-def without(quirk: str, settings: Salman2020) -> Salman2020:
-    """The same settings with one quirk switched off. Raises UsageError naming the quirks."""
-    if quirk not in QUIRKS:
-        raise UsageError(f"no quirk {quirk!r}", expected=", ".join(QUIRKS), actual=quirk)
-    return replace(settings, **{quirk: False})  # type: ignore[arg-type]
+def variants(settings: Salman2020, datasets: Iterable[str]) -> list[Salman2020]:
+    """The settings, and for each quirk that matters in their mode and to one of the datasets, those without it."""
+    idle = {
+        "moving_bn": settings.mode != "fixed-feature",
+        "extra_outputs": not OUTPUTS.keys() & set(datasets),
+    }
+    off = [quirk for quirk in QUIRKS if getattr(settings, quirk) and not idle.get(quirk)]
+    return [settings, *(replace(settings, **{quirk: False}) for quirk in off)]  # type: ignore[arg-type]

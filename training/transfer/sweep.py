@@ -162,9 +162,11 @@ def load_settings(protocol: str, file: Path | None) -> Any:
 
 
 def transfer(
-    names: Iterable[str], targets: Sequence[Callable[[], Target]], plan: Plan, machine: Machine
+    names: Iterable[str | Checkpoint], targets: Sequence[Callable[[], Target]], plan: Plan, machine: Machine
 ) -> list[dict[str, Any]]:
     """Fills the cells of every model, dataset and seed; returns their entries in that order.
+
+    names: of checkpoints, or rows (robust_zoo.private.exported makes one of a file of your own).
 
     targets: opened once in each process. jobs > 1: processes share the work model by model, dataset by dataset, and
     the cores between them; the entries are those of one process, but for their times.
@@ -172,14 +174,14 @@ def transfer(
     rows = [get(name) for name in names]
     for row in rows:
         ensure(row)  # fetched once, and before any work is lost
-    pairs = [(row.name, opener) for opener in targets for row in rows]
+    pairs = [(row, opener) for opener in targets for row in rows]
     if machine.jobs == 1 or len(pairs) == 1:
         open_targets = {opener: opener() for opener in targets}
-        work = [partial(_pair, name, open_targets[opener], plan, machine) for name, opener in pairs]
+        work = [partial(_pair, row, open_targets[opener], plan, machine) for row, opener in pairs]
         return [entry for one in _shown(work, machine) for entry in one()]
     threads = max(1, (os.cpu_count() or 1) // machine.jobs)
     with ProcessPoolExecutor(machine.jobs, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
-        waiting = [pool.submit(_opened, name, opener, plan, machine) for name, opener in pairs]
+        waiting = [pool.submit(_opened, row, opener, plan, machine) for row, opener in pairs]
         return [entry for one in _shown(waiting, machine) for entry in one.result()]
 
 
@@ -187,25 +189,29 @@ def _shown(work: Sequence[Any], machine: Machine) -> Iterable[Any]:
     return tqdm(work, unit="model", desc="transfer", disable=not machine.progress or len(work) == 1)
 
 
-def _opened(name: str, opener: Callable[[], Target], plan: Plan, machine: Machine) -> list[dict[str, Any]]:
-    return _pair(name, opener(), plan, Machine(machine.out, machine.cache, machine.device, progress=False))
+def _opened(row: Checkpoint, opener: Callable[[], Target], plan: Plan, machine: Machine) -> list[dict[str, Any]]:
+    return _pair(row, opener(), plan, Machine(machine.out, machine.cache, machine.device, progress=False))
 
 
 @dataclass(frozen=True)
 class Job:
     """One model's cells on one dataset, as a cluster's job; taken up again after a preemption, cells are not lost."""
 
-    name: str
+    row: Checkpoint
     opener: Callable[[], Target]
     plan: Plan
     machine: Machine
+
+    @property
+    def name(self) -> str:
+        return self.row.name
 
     @property
     def out(self) -> Path:
         return self.machine.out
 
     def __call__(self) -> list[str]:
-        return [entry["model"] for entry in _opened(self.name, self.opener, self.plan, self.machine)]
+        return [entry["model"] for entry in _opened(self.row, self.opener, self.plan, self.machine)]
 
     def checkpoint(self) -> Any:
         import submitit
@@ -214,15 +220,14 @@ class Job:
 
 
 def submit_all(
-    names: Iterable[str], targets: Sequence[Callable[[], Target]], plan: Plan, machine: Machine,
+    names: Iterable[str | Checkpoint], targets: Sequence[Callable[[], Target]], plan: Plan, machine: Machine,
     parameters: Mapping[str, Any], cluster: str = "slurm",
 ) -> list[Any]:  # fmt: skip
     """A job for each model and dataset; returns submitit's handles. `robust-zoo transfer report` reads what is done."""
-    return [submit(Job(name, opener, plan, machine), parameters, cluster) for opener in targets for name in names]
+    return [submit(Job(get(n), opener, plan, machine), parameters, cluster) for opener in targets for n in names]
 
 
-def _pair(name: str, target: Target, plan: Plan, machine: Machine) -> list[dict[str, Any]]:
-    row = get(name)
+def _pair(row: Checkpoint, target: Target, plan: Plan, machine: Machine) -> list[dict[str, Any]]:
     robust = {"robust": {"norm": plan.threat.norm, "eps": plan.threat.eps, "n": ROBUST_IMAGES}} if plan.threat else {}
     settings = json.loads(json.dumps(asdict(plan.settings) | robust))  # as a cell is read again: lists for tuples
     weights, images = ensure(row).sha256, images_sha256(target)
@@ -231,5 +236,5 @@ def _pair(name: str, target: Target, plan: Plan, machine: Machine) -> list[dict[
     for seed in plan.seeds:
         cell = Cell(row.name, weights, target.name, images, plan.protocol, settings, seed)
         work = partial(run, row, target, plan.settings, plan.threat, seed, machine)
-        found.append(fill(machine.out, cell, target, work))
+        found.append(fill(machine.out, cell, row, target, work))
     return found
