@@ -43,7 +43,7 @@ SEEDS = range(3)
 def source_classes(data: Path, out: Path) -> Path:
     """An .npz with the images of the source's classes, under the labels they have."""
     with np.load(data) as whole:
-        parts = {}
+        parts: dict[str, Any] = {}
         for split in ("train", "test"):
             kept = np.isin(whole[f"y_{split}"], SOURCE)
             parts |= {f"x_{split}": whole[f"x_{split}"][kept], f"y_{split}": whole[f"y_{split}"][kept]}
@@ -115,7 +115,7 @@ def table(entries: Sequence[dict[str, Any]]) -> str:
 
 
 def draw(entries: Sequence[dict[str, Any]], out: Path) -> None:
-    """Accuracy against the backbone's radius: a panel for each target and protocol, a line for each number of labels."""
+    """Accuracy against the radius: a panel for each target and protocol, a line for each number of labels."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
