@@ -8,23 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import stat
 import tempfile
-import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import IO
 
 from robust_zoo.errors import StorageError, VerificationFailed, cannot_write
 from robust_zoo.rows import Checkpoint
-
-LOCK_PATIENCE = 60.0  # seconds without any growth after which another process' lock counts as stale
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -110,15 +104,16 @@ def verified(checkpoint: Checkpoint, root: Path) -> Receipt | None:
         return None
     receipt = read_receipt(root, checkpoint.name)
     if receipt is None or receipt.name != checkpoint.name:
-        raise _corrupt(checkpoint, path, f"a receipt for {checkpoint.name}", "none that can be read")
+        raise corrupt(checkpoint, path, f"a receipt for {checkpoint.name}", "none that can be read")
     if checkpoint.sha256 and receipt.source_sha256 != checkpoint.sha256:
-        raise _corrupt(checkpoint, path, f"made of sha256 {checkpoint.sha256}", f"made of {receipt.source_sha256}")
+        raise corrupt(checkpoint, path, f"made of sha256 {checkpoint.sha256}", f"made of {receipt.source_sha256}")
     if (actual := sha256_of(path)) != receipt.sha256:
-        raise _corrupt(checkpoint, path, f"sha256 {receipt.sha256}", f"sha256 {actual} ({path.stat().st_size:,} bytes)")
+        raise corrupt(checkpoint, path, f"sha256 {receipt.sha256}", f"sha256 {actual} ({path.stat().st_size:,} bytes)")
     return receipt
 
 
-def _corrupt(checkpoint: Checkpoint, path: Path, expected: str, actual: str) -> VerificationFailed:
+def corrupt(checkpoint: Checkpoint, path: Path, expected: str, actual: str) -> VerificationFailed:
+    """The error for a cached file that is not what was promised."""
     return VerificationFailed(
         f"the cached weights of {checkpoint.name} are damaged",
         model=f"{checkpoint.name} ({path.name})",
@@ -166,56 +161,6 @@ def sync_directory(path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-@contextmanager
-def lock(root: Path, name: str) -> Iterator[bool]:
-    """Holds a checkpoint's lock while its weights are fetched, so that many ranks make one transfer.
-
-    Yields whether the lock is held. It is best effort (network file systems may not have one): after a minute in
-    which the holder got nowhere, or where locks do not exist, it yields False and the caller must not share files.
-    """
-    path = root / "downloads" / f"{name}.lock"
-    with storage(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # never through a link, and never truncated
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644), "r+")
-    with file:
-        yield _acquire(file, path.parent, name)
-
-
-def _acquire(file: IO[str], directory: Path, name: str) -> bool:
-    try:
-        import fcntl
-    except ImportError:
-        return False
-    still_since, seen, told = time.monotonic(), None, False
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            pass
-        except OSError:
-            return False
-        if not told:
-            _log.warning("waiting for another process that fetches %s", name)
-            told = True
-        sizes = _sizes(directory)
-        if sizes != seen:
-            still_since, seen = time.monotonic(), sizes
-        if time.monotonic() - still_since > LOCK_PATIENCE:
-            _log.warning("%s is still locked, going on without the lock", name)
-            return False
-        time.sleep(0.2)
-
-
-def _sizes(directory: Path) -> dict[str, int]:
-    sizes = {}
-    for path in directory.glob("*.part"):
-        with suppress(FileNotFoundError):  # its download was just completed
-            sizes[path.name] = path.stat().st_size
-    return sizes
 
 
 @contextmanager

@@ -12,12 +12,13 @@ from urllib.parse import quote
 
 from robust_zoo.cache import local_directories, sha256_of, storage
 from robust_zoo.errors import Unavailable, VerificationFailed, ZooError
-from robust_zoo.http import SourceFailed, head
+from robust_zoo.http import SourceFailed, head, origin
 from robust_zoo.rows import DATA, Checkpoint
 from robust_zoo.transport import Expected, WrongBytes, cause, download
 
 _log = logging.getLogger(__name__)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_unreachable: set[tuple[str, str]] = set()  # origins that did not answer in this run: they are tried last
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,8 @@ def fetch(
     Raises VerificationFailed (1) when a source served other bytes and none the right ones, Unavailable (3) with the
     list of sources and causes, StorageError (5).
     """
-    sources = plan(checkpoint, directories=local_directories(), extra_mirrors=mirrors(), offline=offline)
+    planned = plan(checkpoint, directories=local_directories(), extra_mirrors=mirrors(), offline=offline)
+    sources = sorted(planned, key=_goes_last)
     failures: list[tuple[Source, str]] = []
     wrong: list[tuple[Source, str]] = []
     sha256, size, state = checkpoint.sha256, checkpoint.size, "pinned"
@@ -141,8 +143,10 @@ def fetch(
                 promise = declared(checkpoint)
                 sha256, size, state = promise.sha256, promise.size, "hub-declared"
             except SourceFailed as error:
-                failures.append((Source("hub", _hub_address(checkpoint)), f"asked for the file's sha256: {error}"))
-                sources = tuple(s for s in sources if s.kind != "hub")
+                hub = Source("hub", _hub_address(checkpoint))
+                _remember(hub, error)
+                failures.append((hub, f"asked for the file's sha256: {error}"))
+                sources = [source for source in sources if source.kind != "hub"]
     for source in sources:
         try:
             if sha256 is None and not allow_unverified and _may_exist(source):
@@ -165,12 +169,28 @@ def fetch(
                 )
             return Fetched(part, found, state, source.location, temporary=True)
         except SourceFailed as error:
+            _remember(source, error)
             failures.append((source, str(error)))
         except OSError as error:  # of a local file; a disk that refuses a download is a StorageError
             failures.append((source, f"can not be read: {error.strerror or error}"))
         except WrongBytes as error:
             wrong.append((source, f"sha256 {error.sha256} ({error.size:,} bytes)"))
     raise _failure(checkpoint, sha256, state, wrong, failures, offline=offline)
+
+
+def _goes_last(source: Source) -> bool:
+    try:
+        return origin(source.location) in _unreachable
+    except ValueError:  # an address that is none: its turn will say so
+        return False
+
+
+def _remember(source: Source, error: SourceFailed) -> None:
+    """A source that did not answer for one file makes the next ones wait as long: until the run ends it goes last."""
+    import requests
+
+    if isinstance(error.__cause__, (requests.ConnectionError, requests.Timeout)):
+        _unreachable.add(origin(source.location))
 
 
 def _may_exist(source: Source) -> bool:

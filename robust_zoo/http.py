@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
+from robust_zoo.errors import UsageError
+
 if TYPE_CHECKING:
     import requests
 
 CONNECT_TIMEOUT = 4.0  # seconds: a refused or unreachable source costs at most this
-READ_TIMEOUT = 12.0  # seconds without a byte: a black hole or a stalled body
+READ_TIMEOUT = 12.0  # seconds without a byte: a black hole or a stalled body; ROBUST_ZOO_TIMEOUT sets it
 _MAX_WAIT = 30.0  # the longest Retry-After that is waited for
 _MAX_HOPS = 5
 
@@ -29,7 +32,7 @@ def get(session: requests.Session, url: str, headers: Mapping[str, str], have: i
         if response.is_redirect:
             target = urljoin(url, response.headers["location"])
             _check_hop(url, target)
-            if _origin(target) != _origin(url):
+            if origin(target) != origin(url):
                 wanted = {k: v for k, v in wanted.items() if k.lower() != "authorization"}
             url = target
             continue
@@ -56,7 +59,18 @@ def head(url: str, headers: Mapping[str, str]) -> requests.Response:
 
 
 def _timeout() -> tuple[float, float]:
-    return CONNECT_TIMEOUT, READ_TIMEOUT
+    """Seconds to connect, and without a byte. Raises UsageError for a ROBUST_ZOO_TIMEOUT that is none."""
+    given = os.environ.get("ROBUST_ZOO_TIMEOUT", "").strip()
+    try:
+        read = float(given or READ_TIMEOUT)
+    except ValueError:
+        read = 0.0
+    if not 0 < read < float("inf"):
+        raise UsageError(
+            f"ROBUST_ZOO_TIMEOUT={given} is no time", source="the environment", expected="seconds, e.g. 30",
+            actual=repr(given), next="unset ROBUST_ZOO_TIMEOUT",
+        )  # fmt: skip
+    return min(CONNECT_TIMEOUT, read), read
 
 
 def _patient(session: requests.Session, url: str, headers: Mapping[str, str], method: str = "GET") -> requests.Response:
@@ -100,7 +114,8 @@ def _check_hop(url: str, target: str) -> None:
         raise SourceFailed("redirects from https to http")
 
 
-def _origin(url: str) -> tuple[str, str]:
+def origin(url: str) -> tuple[str, str]:
+    """Scheme and host with port: whom credentials belong to, and who is or is not there."""
     parts = urlsplit(url)
     return parts.scheme, parts.netloc
 

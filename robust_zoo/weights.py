@@ -14,8 +14,10 @@ from robust_zoo import cache
 from robust_zoo.cache import Receipt, cache_root, local_directories, weights_path
 from robust_zoo.convert import convert
 from robust_zoo.download import Fetched, fetch, is_offline
-from robust_zoo.errors import VerificationFailed
+from robust_zoo.errors import Refused, VerificationFailed
+from robust_zoo.lock import lock, sweep
 from robust_zoo.rows import Checkpoint
+from robust_zoo.safetensors_file import read_header
 
 _log = logging.getLogger(__name__)
 
@@ -58,11 +60,13 @@ def ensure(
         return Weights(fetched.path, fetched.sha256, fetched.state, "bundled")
     if found := _cached(checkpoint, (root, *local_directories()), allow_unverified):
         return found
-    with cache.lock(root, checkpoint.name) as alone:
+    with lock(root, checkpoint.name) as alone:
         if found := _cached(
             checkpoint, (root,), allow_unverified, heal=not offline
         ):  # another process may have been first
             return found
+        if alone:
+            sweep(root, checkpoint.name, checkpoint.file)
         fetched = fetch(
             checkpoint,
             root / "downloads",
@@ -81,7 +85,7 @@ def _cached(
     """A sound copy in one of the caches. A damaged one is skipped; raised if nothing better can be had (not heal)."""
     for root in roots:
         try:
-            receipt = cache.verified(checkpoint, root)
+            receipt = verified(checkpoint, root)
         except VerificationFailed as error:
             if not heal:
                 raise
@@ -93,6 +97,23 @@ def _cached(
         if receipt and (allow_unverified or receipt.state != "unverified"):
             return Weights(weights_path(root, checkpoint.name), receipt.sha256, receipt.state, receipt.source)
     return None
+
+
+def verified(checkpoint: Checkpoint, root: Path) -> Receipt | None:
+    """As cache.verified; and the file must say itself that it is this checkpoint, made of what its receipt says."""
+    receipt = cache.verified(checkpoint, root)
+    if receipt is None:
+        return None
+    path = weights_path(root, checkpoint.name)
+    promised = provenance(checkpoint, receipt.source_sha256)
+    try:
+        header = read_header(path)
+    except Refused as error:
+        raise cache.corrupt(checkpoint, path, error.expected, error.actual) from None
+    for key in ("name", "architecture", "dataset", "norm", "eps", "source_sha256"):
+        if header.get(key) != promised[key]:
+            raise cache.corrupt(checkpoint, path, f"weights of {key} {promised[key]}", f"of {key} {header.get(key)}")
+    return receipt
 
 
 def provenance(checkpoint: Checkpoint, source_sha256: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from robust_zoo import cache
+from robust_zoo import cache, lock
 from robust_zoo.cache import Receipt
 from robust_zoo.errors import StorageError, VerificationFailed
 from robust_zoo.registry import get
@@ -132,7 +132,7 @@ def test_a_link_in_place_of_a_lock_is_refused(tmp_path):
     victim.write_bytes(b"precious")
     (tmp_path / "downloads").mkdir()
     (tmp_path / "downloads" / f"{ROW.name}.lock").symlink_to(victim)
-    with pytest.raises(StorageError), cache.lock(tmp_path, ROW.name):
+    with pytest.raises(StorageError), lock.lock(tmp_path, ROW.name):
         pass
     assert victim.read_bytes() == b"precious"
 
@@ -175,7 +175,7 @@ def read_only():
 def test_a_read_only_cache_is_used_and_refuses_politely():
     with read_only() as root:
         found = cache.verified(ROW, root)
-        with pytest.raises(StorageError) as no_lock, cache.lock(root, ROW.name):
+        with pytest.raises(StorageError) as no_lock, lock.lock(root, ROW.name):
             pass
         with pytest.raises(StorageError) as no_move:
             cache.set_aside(root, ROW.name)
@@ -260,27 +260,27 @@ def held_elsewhere(root: Path):
 
 
 def test_a_lock_is_held_by_one_and_freed(tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "LOCK_PATIENCE", 0.1)
-    locks = [cache.lock(tmp_path, name) for name in (ROW.name, ROW.name, "another")]
+    monkeypatch.setattr(lock, "PATIENCE", 0.1)
+    locks = [lock.lock(tmp_path, name) for name in (ROW.name, ROW.name, "another")]
     with locks[0] as first, locks[1] as second, locks[2] as other:
         assert (first, second, other) == (True, False, True)
-    with cache.lock(tmp_path, ROW.name) as again:
+    with lock.lock(tmp_path, ROW.name) as again:
         assert again
 
 
 def test_a_lock_dies_with_its_process(tmp_path):
-    code = f"import time; from pathlib import Path; from robust_zoo import cache; root = Path({str(tmp_path)!r})\n"
-    code += f"with cache.lock(root, {ROW.name!r}): print('held', flush=True); time.sleep(60)"
+    code = f"import time; from pathlib import Path; from robust_zoo import lock; root = Path({str(tmp_path)!r})\n"
+    code += f"with lock.lock(root, {ROW.name!r}): print('held', flush=True); time.sleep(60)"
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert child.stdout.readline() == "held\n"
     child.kill()
     child.communicate()
-    with cache.lock(tmp_path, ROW.name) as held:
+    with lock.lock(tmp_path, ROW.name) as held:
         assert held
 
 
 def test_patience_ends_only_where_nothing_moves(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(cache, "LOCK_PATIENCE", 0.5)
+    monkeypatch.setattr(lock, "PATIENCE", 0.5)
     naps = []
 
     def nap(seconds, sleep=time.sleep):
@@ -289,20 +289,20 @@ def test_patience_ends_only_where_nothing_moves(tmp_path, monkeypatch, caplog):
             part.write_bytes(b"x" * len(naps))
         sleep(seconds)
 
-    monkeypatch.setattr(cache.time, "sleep", nap)
+    monkeypatch.setattr(lock.time, "sleep", nap)
     with held_elsewhere(tmp_path) as directory:
         part = directory / "a.part"
-        with cache.lock(tmp_path, ROW.name) as held:
+        with lock.lock(tmp_path, ROW.name) as held:
             assert not held
     assert len(naps) > 6
     assert caplog.text.count("waiting") == 1 and "without the lock" in caplog.text
 
 
 def test_waiting_bears_a_part_that_is_completed_meanwhile(tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "LOCK_PATIENCE", 0.1)
+    monkeypatch.setattr(lock, "PATIENCE", 0.1)
     with held_elsewhere(tmp_path) as directory:
         (directory / "gone.part").symlink_to(directory / "nothing")  # listed, but there is nothing to measure
-        with cache.lock(tmp_path, ROW.name) as held:
+        with lock.lock(tmp_path, ROW.name) as held:
             assert not held
 
 
@@ -312,11 +312,30 @@ def test_without_locks_nothing_is_shared(tmp_path, monkeypatch, errno):
         raise OSError(errno, "no locks here")
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    with cache.lock(tmp_path, ROW.name) as held:
+    with lock.lock(tmp_path, ROW.name) as held:
         assert not held
 
 
 # --- Tidying -------------------------------------------------------------------------------------------------
+
+
+def test_what_killed_processes_left_is_swept_after_a_day(tmp_path):
+    """Resumable parts stay, and so does what another process may be writing; the machine's clock does not matter."""
+    path = put(tmp_path, OLD)
+    downloads = tmp_path / "downloads"
+    downloads.mkdir()
+    part = f"{ROW.file}.{'a' * 12}"
+    orphans = [path.with_name(f".{ROW.name}.9-ab.tmp"), path.with_name(f"..{ROW.name}.9-ab.tmp.0f.tmp"),
+               downloads / f"{part}.9-abcdef12.part"]  # fmt: skip
+    others = [path.with_name(".resnet50_l2_eps30.9-ab.tmp"), downloads / f"{part}.part", path]
+    young = path.with_name(f".{ROW.name}.7-ab.tmp")
+    for file in (*orphans, *others, young):
+        file.write_bytes(b"x")
+    for file in (*orphans, *others):
+        os.utime(file, (time.time() - 90_000,) * 2)
+    with lock.lock(tmp_path, ROW.name):
+        lock.sweep(tmp_path, ROW.name, ROW.file)
+    assert not any(file.exists() for file in orphans) and all(file.exists() for file in (*others, young))
 
 
 def test_leftovers_are_what_no_one_needs(tmp_path):

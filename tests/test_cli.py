@@ -8,6 +8,7 @@ import re
 import shlex
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -52,8 +53,18 @@ def toml_eps(row):
     return float(numerator) / float(denominator or 1)
 
 
-def plant(root, name, /, content=b"weights", **changes):
+def converted(name, source_sha256):
+    """A safetensors file without tensors that says of itself what a conversion says."""
+    row = get(name)
+    about = {"name": name, "architecture": row.architecture, "dataset": row.dataset, "norm": row.norm,
+             "eps": repr(row.eps), "source_sha256": source_sha256}  # fmt: skip
+    text = json.dumps({"__metadata__": about}).encode()
+    return struct.pack("<Q", len(text)) + text
+
+
+def plant(root, name, /, **changes):
     """A cached checkpoint as the cache's documentation describes it, written by hand; returns the file."""
+    content = converted(name, TABLE[name].get("sha256", "0" * 64))
     path = root / "weights" / f"{name}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     receipt = {
@@ -267,10 +278,13 @@ def test_verify_checks_all_and_changes_nothing(own_machine, tmp_path, monkeypatc
 
     monkeypatch.setattr(socket, "socket", refuse)
     plant(own_machine, "resnet18_l2_eps3")
-    plant(own_machine, "resnet18_l2_eps1").write_bytes(b"weightz")  # a flipped bit
+    flipped = plant(own_machine, "resnet18_l2_eps1")
+    flipped.write_bytes(flipped.read_bytes().replace(b"resnet18_l2", b"resnet18_l3"))
     plant(own_machine, "resnet18_l2_eps5", source_sha256="0" * 64)  # made of another file than the pinned one
     plant(own_machine, "resnet18_l2_eps0").with_suffix(".json").unlink()
-    plant(own_machine, "resnet50_l2_eps1", name="resnet50_l2_eps3")  # another model's weights and receipt
+    plant(own_machine, "resnet50_l2_eps1", name="resnet50_l2_eps3")  # another model's receipt
+    theirs = plant(own_machine, "resnet50_l2_eps3").read_bytes()  # another model's file, under a receipt that fits it
+    plant(own_machine, "resnet50_l2_eps5", sha256=hashlib.sha256(theirs).hexdigest()).write_bytes(theirs)
     plant(tmp_path / "site", "resnet18_l2_eps1")
     (own_machine / "weights" / "stranger.safetensors").write_bytes(b"x")
     monkeypatch.setenv("ROBUST_ZOO_PATH", str(tmp_path / "site"))
@@ -284,12 +298,14 @@ def test_verify_checks_all_and_changes_nothing(own_machine, tmp_path, monkeypatc
         ("resnet18_l2_eps3", "ok", "pinned"),
         ("resnet18_l2_eps5", "corrupt", None),
         ("resnet50_l2_eps1", "corrupt", None),
+        ("resnet50_l2_eps3", "ok", "pinned"),
+        ("resnet50_l2_eps5", "corrupt", None),
     }
-    assert len(found) == len(BUNDLED) + 6
+    assert len(found) == len(BUNDLED) + 8
     assert all(row.keys() >= KEYS | {"state", "path"} for row in found)
     result = run("verify", "--all")
-    assert result.exit_code == 1 and result.stderr.count("error: ") == 4 and "stranger" in result.stderr
-    assert all(result.stderr.count(field) == 4 for field in ("model:", "source:", "expected:", "actual:", "next:"))
+    assert result.exit_code == 1 and result.stderr.count("error: ") == 5 and "stranger" in result.stderr
+    assert all(result.stderr.count(field) == 5 for field in ("model:", "source:", "expected:", "actual:", "next:"))
     assert snapshot(tmp_path) == before
 
 

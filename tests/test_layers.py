@@ -20,6 +20,7 @@ LIGHT = [
     "registry",
     "safetensors_file",
     "cache",
+    "lock",
     "http",
     "transport",
     "download",

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from robust_zoo import cache
+from robust_zoo import cache, weights
 from robust_zoo.cli import storage_error
 from robust_zoo.cli.describe import CACHE_DIR, as_json, gravest, select
 from robust_zoo.errors import StorageError, Unavailable, UsageError, VerificationFailed, ZooError
@@ -85,7 +85,7 @@ def _result(row: Checkpoint, root: Path | None, path: Path) -> tuple[dict[str, A
 
 def _state(row: Checkpoint, root: Path | None, path: Path) -> str:
     if root:
-        receipt = cache.verified(row, root)
+        receipt = weights.verified(row, root)
         if receipt is None:
             raise FileNotFoundError(2, "deleted while it was being checked", str(path))
         return receipt.state
