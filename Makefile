@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-peers check cards bench clean
+.PHONY: demo test test-peers check cards faults bench clean
 
 demo: .venv/demo.stamp
 	$(BIN)/robust-zoo demo
@@ -22,6 +22,10 @@ check: .venv/dev.stamp
 
 cards: .venv/dev.stamp
 	$(BIN)/robust-zoo card --all -o model_cards
+
+# docs/faults.md, from the failures that the tests planted.
+faults: .venv/dev.stamp
+	$(BIN)/python -m pytest -q tests/test_faults_*.py --write-docs
 
 bench: .venv/peers.stamp
 	for b in loading pipeline training_step attacks; do $(BIN)/python benchmarks/$$b.py || exit 1; done

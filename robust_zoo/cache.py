@@ -45,7 +45,10 @@ def cache_root(cache_dir: str | Path | None = None) -> Path:
         return Path(os.path.expanduser(chosen))  # noqa: PTH111  (unlike Path's, it takes an unknown ~user as it is)
     from platformdirs import user_cache_path
 
-    path = user_cache_path("robust_zoo", appauthor=False)
+    try:
+        path = user_cache_path("robust_zoo", appauthor=False)
+    except RuntimeError:  # newer versions, where older ones return a relative path
+        path = Path()
     if path.is_absolute():
         return path
     fallback = _private_temporary()

@@ -17,7 +17,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from robust_zoo import architectures, state_dict
 from robust_zoo.errors import Refused, StorageError, ZooError
 from robust_zoo.safetensors_file import read_table, write_safetensors
 
@@ -64,7 +63,10 @@ def main() -> None:
 def work(request: dict[str, Any]) -> dict[str, Any]:
     """Reads, checks and writes; see robust_zoo.convert.convert for the fields."""
     source, target = Path(request["source"]), Path(request["target"])
-    found = state_dict.unwrap(read(source))
+    content = read(source)
+    from robust_zoo import architectures, state_dict  # slow to import, and not needed to refuse a file
+
+    found = state_dict.unwrap(content)
     if sum(t.numel() * t.element_size() for t in found.state.values()) > source.stat().st_size:
         raise Refused(
             "its tensors claim more bytes than the file has", expected="tensors stored in the file", actual="a bomb"

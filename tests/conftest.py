@@ -14,6 +14,10 @@ _VARIABLES = (
 )  # fmt: skip
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-docs", action="store_true", help="write docs/faults.md from the tests that passed")
+
+
 @pytest.fixture(autouse=True)
 def own_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Every test has its own empty caches and no setting of the machine it runs on. Returns the zoo's cache root."""

@@ -173,9 +173,22 @@ class _Handler(BaseHTTPRequestHandler):
                 return self.reply(416, b"", {"Content-Range": f"bytes */{len(content)}"})
         body = content[start:]
         headers = {"Content-Type": "application/octet-stream", "ETag": '"x"'}
+        if fault.kind == "endless":
+            return self.pour(headers)
         if start:
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         self.reply(206 if start else 200, body, headers, fault)
+
+    def pour(self, headers: dict[str, str]) -> None:
+        """A body without a length and without an end, for as long as the client listens."""
+        self.close_connection = True
+        self.send_response(200)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        while self.request_seen.sent < 1 << 30:
+            self.wfile.write(bytes(1 << 16))
+            self.request_seen.sent += 1 << 16
 
     def reply(self, status: int, body: bytes, headers: dict[str, str], fault: Fault | None = None) -> None:
         kind = fault.kind if fault else ""

@@ -228,17 +228,6 @@ def test_an_unwritable_cache_is_a_storage_error(tmp_path):
     assert error.value.exit_code == 5
 
 
-def test_many_processes_make_one_transfer(hub, sound, own_machine):
-    hub.files[ROW.file] = sound[1]
-    code = "from robust_zoo.weights import ensure; from robust_zoo.registry import get;"
-    code += f"print(ensure(get({ROW.name!r}), progress=False).sha256)"
-    children = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    hashes = {child.communicate()[0].strip() for child in children}
-    assert [child.returncode for child in children] == [0, 0, 0]
-    assert hashes == {cache.sha256_of(cache.weights_path(own_machine, ROW.name))}
-    assert hub.sent(ROW.file) == len(sound[1])
-
-
 def test_without_a_working_lock_it_is_still_right(hub, sound, own_machine, monkeypatch):
     hub.files[ROW.file] = sound[1]
     monkeypatch.setattr(fcntl, "flock", lambda *_: None)  # it says yes to everyone
