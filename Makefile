@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-peers check cards faults bench clean
+.PHONY: demo test test-peers check cards manifest faults bench clean
 
 demo: .venv/demo.stamp
 	$(BIN)/robust-zoo demo
@@ -20,8 +20,12 @@ check: .venv/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-cards: .venv/dev.stamp
+cards: manifest
 	$(BIN)/robust-zoo card --all -o model_cards
+
+# The hashes of all that the package vouches for; `robust-zoo verify --signature` checks who signed them.
+manifest: .venv/dev.stamp
+	$(BIN)/python -m robust_zoo.manifest
 
 # docs/faults.md, from the failures that the tests planted.
 faults: .venv/dev.stamp

@@ -78,7 +78,8 @@ def work(request: dict[str, Any]) -> dict[str, Any]:
         reference = architectures.build(request["timm"], num_classes=num_classes).state_dict()
     state = state_dict.to_timm(found.state, request["keys"], reference)
     state_dict.check(state, reference)
-    statistics = {"mean": _rounded(found.mean), "std": _rounded(found.std)}
+    # What was asked for, or the file's word: so a converted file, which has no normaliser, converts to itself.
+    statistics = {key: request[key] or _rounded(getattr(found, key)) for key in ("mean", "std")}
     about_file = {"num_classes": str(num_classes)} | {k: json.dumps(v) for k, v in statistics.items() if v}
     sha256 = write_safetensors(target, state, about_file | request["header"])
     return {"sha256": sha256, "num_classes": num_classes, **statistics}

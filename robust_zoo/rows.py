@@ -14,7 +14,7 @@ from robust_zoo.errors import UsageError
 from robust_zoo.threat import ThreatModel, is_fraction, parse_eps
 
 DATA = Path(__file__).with_name("data")
-_TOML = Path(__file__).with_name("checkpoints.toml")
+TOML = Path(__file__).with_name("checkpoints.toml")
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ class Checkpoint:
 
 @cache
 def _file() -> dict[str, Any]:
-    return tomllib.loads(_TOML.read_text(encoding="utf-8"))
+    return tomllib.loads(TOML.read_text(encoding="utf-8"))
 
 
 def load_recipes() -> Mapping[str, Mapping[str, Any]]:

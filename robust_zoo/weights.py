@@ -28,7 +28,8 @@ class Weights:
 
     sha256: of this file. source: where its bytes came from.
     state: how far its origin is proven. "pinned": by the row's sha256. "hub-declared": by the sha256 that the hub
-    declares at the pinned revision. "unverified": by neither, and the caller asked for it.
+    declares at the pinned revision. "vouched": by a bundle, made where one of these two held. "unverified": by none,
+    and the caller asked for it.
     """
 
     path: Path
@@ -58,10 +59,10 @@ def ensure(
     if checkpoint.bundled:
         fetched = fetch(checkpoint, root)
         return Weights(fetched.path, fetched.sha256, fetched.state, "bundled")
-    if found := _cached(checkpoint, (root, *local_directories()), allow_unverified):
+    if found := cached(checkpoint, (root, *local_directories()), allow_unverified):
         return found
     with lock(root, checkpoint.name) as alone:
-        if found := _cached(
+        if found := cached(
             checkpoint, (root,), allow_unverified, heal=not offline
         ):  # another process may have been first
             return found
@@ -75,11 +76,10 @@ def ensure(
             progress=progress,
             unique="" if alone else f".{os.getpid()}-{uuid.uuid4().hex[:8]}",
         )
-        receipt = _install(checkpoint, fetched, root)
-    return Weights(weights_path(root, checkpoint.name), receipt.sha256, receipt.state, receipt.source)
+        return install(checkpoint, fetched, root)
 
 
-def _cached(
+def cached(
     checkpoint: Checkpoint, roots: Sequence[Path], allow_unverified: bool, *, heal: bool = True
 ) -> Weights | None:
     """A sound copy in one of the caches. A damaged one is skipped; raised if nothing better can be had (not heal)."""
@@ -133,7 +133,12 @@ def provenance(checkpoint: Checkpoint, source_sha256: str) -> dict[str, str]:
     }
 
 
-def _install(checkpoint: Checkpoint, fetched: Fetched, root: Path) -> Receipt:
+def install(checkpoint: Checkpoint, fetched: Fetched, root: Path, *, promised: str | None = None) -> Weights:
+    """Converts a source file into the cache, contained and checked; a temporary one is then deleted.
+
+    promised: the sha256 that the result must have. What was converted elsewhere converts to itself, or is not what
+    it says. Raises VerificationFailed, Refused or StorageError.
+    """
     target = weights_path(root, checkpoint.name)
     temporary = target.with_name(f".{checkpoint.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
     with cache.storage(target):
@@ -150,6 +155,15 @@ def _install(checkpoint: Checkpoint, fetched: Fetched, root: Path) -> Receipt:
             num_classes=preprocessing.num_classes,
             model=checkpoint.name,
         )
+        if promised not in (None, answer["sha256"]):
+            raise VerificationFailed(
+                f"{checkpoint.name}: sound weights of this architecture, but not as this checkpoint converts",
+                model=f"{checkpoint.name} ({fetched.path.name})",
+                source=fetched.source,
+                expected=f"sha256 {promised}, with the provenance of {checkpoint.name}",
+                actual=f"sha256 {answer['sha256']}",
+                next=f"robust-zoo download {checkpoint.name}   where there is internet",
+            )
         receipt = Receipt(
             name=checkpoint.name,
             sha256=answer["sha256"],
@@ -167,4 +181,4 @@ def _install(checkpoint: Checkpoint, fetched: Fetched, root: Path) -> Receipt:
         temporary.unlink(missing_ok=True)
         if fetched.temporary:  # converted or refused, it is not needed again
             fetched.path.unlink(missing_ok=True)
-    return receipt
+    return Weights(target, receipt.sha256, receipt.state, receipt.source)

@@ -27,6 +27,10 @@ LIGHT = [
     "convert",
     "weights",
     "cards",
+    "manifest",
+    "archive",
+    "bundle",
+    "doctor",
     "private",
     "exported",
 ]

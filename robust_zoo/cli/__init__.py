@@ -19,6 +19,8 @@ _VERBS = {
     "info": "Show everything known of one checkpoint.",
     "download": "Fetch, verify and convert weights.",
     "verify": "Hash the weights you have, offline.",
+    "bundle": "Pack weights for a machine without internet.",
+    "doctor": "Look through all caches for broken weights.",
     "convert": "Turn a .ckpt of your own into safetensors.",
     "card": "Write model cards.",
     "cache": "Look into and tidy the cache.",

@@ -1,19 +1,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import click
 
+from robust_zoo import bundle
 from robust_zoo.cli import storage_error
 from robust_zoo.cli.describe import CACHE_DIR, as_json, count, gravest, megabytes, select
 from robust_zoo.errors import UsageError, ZooError
-from robust_zoo.registry import list_models
+from robust_zoo.registry import get, list_models
+from robust_zoo.rows import Checkpoint
+from robust_zoo.weights import Weights, ensure
+
+_Outcome = tuple[dict[str, Any], Weights | ZooError]  # what is known of the checkpoint, and what came of it
 
 
 @click.command("download")
 @click.argument("names", nargs=-1)
 @click.option("--all", "all_", is_flag=True, help="Every checkpoint: tens of GB.")
+@click.option("--from-bundle", type=Path, metavar="FILE", help="All that a file of robust-zoo bundle holds; offline.")
 @CACHE_DIR
 @click.option("--offline", is_flag=True, help="Open no socket: caches and ROBUST_ZOO_PATH only.")
 @click.option("--allow-unverified", is_flag=True, help="Also take files for which no hash is known anywhere.")
@@ -22,6 +30,7 @@ from robust_zoo.registry import list_models
 def command(
     names: tuple[str, ...],
     all_: bool,
+    from_bundle: Path | None,
     cache_dir: str | None,
     offline: bool,
     allow_unverified: bool,
@@ -33,50 +42,65 @@ def command(
     \b
     robust-zoo download resnet50_l2_eps3
     robust-zoo download 'resnet18_linf_*' --cache-dir ./weights
+    robust-zoo download --from-bundle robust.tar
 
     A download that was cut goes on where it stopped. Every file is hashed before it is used; the original .ckpt is
     read in a contained process and kept as safetensors only.
 
-    Prints name, state (pinned, hub-declared or unverified) and path. A failure does not stop the others; all are
-    named at the end, and the exit code is that of the gravest: 1, else 6, 5, 3. In JSON, status is the state or
+    Prints name, state (pinned, hub-declared, vouched or unverified) and path. A failure does not stop the others; all
+    are named at the end, and the exit code is that of the gravest: 1, else 6, 5, 3. In JSON, status is the state or
     "failed", and a failed one has its error.
     """
-    from robust_zoo.weights import ensure
-
-    if bool(names) == all_:
+    if bool(names) + all_ + bool(from_bundle) != 1:
         raise UsageError(
-            "--all with names" if names else "nothing to download",
-            expected="names or wildcards, or --all",
-            actual="both" if names else "neither",
+            "names, --all and --from-bundle exclude each other" if names or all_ else "nothing to download",
+            expected="names or wildcards, or --all, or --from-bundle FILE",
+            actual="more than one" if names or all_ else "none",
             next="robust-zoo download resnet50_l2_eps3   or   robust-zoo list",
         )
-    rows = select(list_models() if all_ else names)
-    total = sum(row.approximate_size for row in rows if not row.bundled)
-    click.echo(f"{count(len(rows))}, at most {megabytes(total)} to download", err=True)
+    outcomes: Iterable[_Outcome]
+    if from_bundle:
+        outcomes = _bundled(from_bundle, cache_dir, quiet)
+    else:
+        rows = select(list_models() if all_ else names)
+        total = sum(row.approximate_size for row in rows if not row.bundled)
+        click.echo(f"{count(len(rows))}, at most {megabytes(total)} to download", err=True)
+        options = {"cache_dir": cache_dir, "offline": offline or None, "allow_unverified": allow_unverified}
+        outcomes = ((as_json(row), _ensured(row, progress=not quiet, **options)) for row in rows)
     results: list[dict[str, Any]] = []
     failed: dict[str, ZooError] = {}
-    for row in rows:
-        try:
-            weights = ensure(
-                row,
-                cache_dir=cache_dir,
-                offline=offline or None,
-                allow_unverified=allow_unverified,
-                progress=not quiet,
-            )
-        except (ZooError, OSError) as error:
-            failure = failed[row.name] = error if isinstance(error, ZooError) else storage_error(error)
-            click.echo(f"error: {failure}", err=True)
-            told = {"message": failure.message, **failure.fields, "exit_code": failure.exit_code}
-            results.append(as_json(row, "failed") | {"error": told})
+    for known, outcome in outcomes:
+        name = known["name"]
+        if isinstance(outcome, ZooError):
+            failed[name] = outcome
+            click.echo(f"error: {outcome}", err=True)
+            error = {"message": outcome.message, **outcome.fields, "exit_code": outcome.exit_code}
+            results.append(known | {"status": "failed", "error": error})
             continue
-        results.append(as_json(row, weights.state) | {"path": str(weights.path), "weights_sha256": weights.sha256})
+        results.append(known | {"status": outcome.state, "path": str(outcome.path), "weights_sha256": outcome.sha256})
         if not as_json_:
-            click.echo(f"{row.name}  {weights.state}  {weights.path}")
+            click.echo(f"{name}  {outcome.state}  {outcome.path}")
     if as_json_:
         click.echo(json.dumps(results, indent=1))
     if failed:
-        click.echo(f"{len(failed)} of {len(rows)} failed:", err=True)
+        click.echo(f"{len(failed)} of {len(results)} failed:", err=True)
         for name, failure in failed.items():
             click.echo(f"  {name}: {failure.message} (code {failure.exit_code})", err=True)
-    click.get_current_context().exit(gravest(failure.exit_code for failure in failed.values()))
+    click.get_current_context().exit(gravest(error.exit_code for error in failed.values()))
+
+
+def _ensured(row: Checkpoint, **options: Any) -> Weights | ZooError:
+    try:
+        return ensure(row, **options)
+    except ZooError as error:
+        return error
+    except OSError as error:
+        return storage_error(error)
+
+
+def _bundled(path: Path, cache_dir: str | None, quiet: bool) -> Iterator[_Outcome]:
+    from tqdm import tqdm
+
+    with tqdm(total=bundle.size(path), unit="B", unit_scale=True, desc=path.name, disable=quiet or None) as bar:
+        for name, outcome in bundle.read(path, cache_dir=cache_dir, progress=bar.update):
+            yield (as_json(get(name)) if name in list_models() else {"name": name}), outcome

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from robust_zoo import cache, weights
+from robust_zoo import cache, manifest, weights
 from robust_zoo.cli import storage_error
 from robust_zoo.cli.describe import CACHE_DIR, as_json, gravest, select
 from robust_zoo.errors import StorageError, Unavailable, UsageError, VerificationFailed, ZooError
@@ -26,12 +26,28 @@ _EXIT_CODES = {
 @click.option("--all", "all_", is_flag=True, help="All that is bundled or cached (what no names means, too).")
 @CACHE_DIR
 @click.option("--json", "as_json_", is_flag=True, help="A JSON array on stdout.")
-def command(names: tuple[str, ...], all_: bool, cache_dir: str | None, as_json_: bool) -> None:
+@click.option("--signature", type=Path, metavar="FILE", help="First check who signed the package's manifest of hashes.")
+@click.option("--public-key", type=Path, metavar="FILE", help="Of the signer (PEM).")
+@click.option(
+    "--identity", default="", metavar="WHO", help="Instead of a key: the signer's Sigstore identity (online)."
+)
+@click.option("--issuer", default="", metavar="URL", help="Who vouches for the identity.")
+def command(
+    names: tuple[str, ...],
+    all_: bool,
+    cache_dir: str | None,
+    as_json_: bool,
+    signature: Path | None,
+    public_key: Path | None,
+    identity: str,
+    issuer: str,
+) -> None:
     """Hash the weights you have and compare with what was promised. Offline; changes nothing.
 
     \b
     robust-zoo verify                    # everything bundled, cached, or in the caches of ROBUST_ZOO_PATH
     robust-zoo verify resnet50_l2_eps3 --json
+    robust-zoo verify --signature manifest.json.sig --public-key robust_zoo.pem
 
     Every file is checked, and each gets a status: ok, corrupt, unreadable or missing. Exit code 1 if any is
     corrupt, else 5 if any can not be read, else 3 if one that you named is not here.
@@ -40,6 +56,11 @@ def command(names: tuple[str, ...], all_: bool, cache_dir: str | None, as_json_:
         raise UsageError(
             "--all with names", expected="names, or --all", actual="both", next="robust-zoo verify   checks everything"
         )
+    if signature:
+        manifest.check_signature(signature, public_key=public_key, identity=identity, issuer=issuer)
+        click.echo(f"signed by {public_key or identity}: the registry and its hashes", err=True)
+    elif public_key or identity or issuer:
+        raise UsageError("a signer without a signature", expected="--signature FILE", actual="none")
     roots = (cache.cache_root(cache_dir), *cache.local_directories())
     rows = select(names) if names else _present(roots)
     results = [result for row in rows for result in _results(row, roots)]

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from robust_zoo import cache, doctor
+from robust_zoo.cli.describe import CACHE_DIR, count, gravest, megabytes
+from robust_zoo.errors import StorageError, UsageError, VerificationFailed
+from robust_zoo.registry import list_models
+
+
+@click.command("doctor")
+@click.argument("paths", nargs=-1, type=Path)
+@CACHE_DIR
+@click.option("--json", "as_json_", is_flag=True, help="A JSON array on stdout.")
+def command(paths: tuple[Path, ...], cache_dir: str | None, as_json_: bool) -> None:
+    """Look through this cache, torch.hub's and Hugging Face's for weights of ours, and say what each file is.
+
+    \b
+    robust-zoo doctor
+    robust-zoo doctor ~/Downloads old_weights/resnet50.ckpt
+
+    PATHS are further files and folders. Each file found is hashed, and is good, of unknown hash, or broken: html,
+    pointer (of Git LFS), truncated, wrong (another checkpoint's, or other bytes), damaged, unreadable. With it comes
+    the command that puts it right; nothing is changed, and no socket opened. Exit code 1 if any is broken.
+    """
+    from tqdm import tqdm
+
+    if missing := [path for path in paths if not path.exists()]:
+        raise UsageError(
+            f"no such file or folder: {missing[0]}", source=str(missing[0]), expected="files and folders",
+            actual="nothing there", next="robust-zoo doctor   looks through the usual caches",
+        )  # fmt: skip
+    root = cache.cache_root(cache_dir)
+    roots = (root, *(path for path in cache.local_directories() if (path / "weights").is_dir()))
+    found = [finding for one in roots for finding in doctor.cached(one)]
+    known = {finding.path for finding in found}
+    files = [path for path in doctor.candidates(doctor.places(), paths) if path not in known]
+    with tqdm(total=sum(path.stat().st_size for path in files), unit="B", unit_scale=True, disable=None) as bar:
+        for path in files:
+            bar.set_description(path.name)
+            if finding := doctor.examine(path):
+                found.append(finding)
+            bar.update(path.stat().st_size)
+    if as_json_:
+        click.echo(json.dumps([asdict(finding) | {"path": str(finding.path)} for finding in found], indent=1))
+    else:
+        for finding in found:
+            click.echo(f"{finding.status:<12}  {finding.name}  {megabytes(finding.size)}  {finding.path}")
+            click.echo(f"              {finding.detail}")
+            if finding.fix:
+                click.echo(f"              {finding.fix}")
+    if left := [path for path in cache.leftovers(root, set(list_models())) if path.suffix != ".lock"]:
+        click.echo(f"{count(len(left), 'leftover')} of cut downloads and the like: robust-zoo cache prune", err=True)
+    counts = Counter(finding.status for finding in found)
+    told = ", ".join(f"{n} {status}" for status, n in counts.items()) or "nothing of ours"
+    click.echo(f"{count(len(found), 'file')} of ours: {told}", err=True)
+    broken = [finding.status for finding in found if finding.status in doctor.BAD]
+    codes = {StorageError.exit_code if status == "unreadable" else VerificationFailed.exit_code for status in broken}
+    click.get_current_context().exit(gravest(codes))
