@@ -129,7 +129,7 @@ def _not_weights(path: Path, start: bytes, size: int, row: Checkpoint) -> tuple[
         return "html", size, "a web page (a login or error page?) saved as weights"
     if text.startswith(b"version https://git-lfs"):
         return "pointer", size, "a Git LFS pointer: the file itself was never fetched"
-    if row.size and size < row.size:
+    if row.size and size < row.size and path.suffix == Path(row.file).suffix:
         return "truncated", size, f"{size:,} of {row.size:,} bytes"
     if not start.startswith((b"PK\x03\x04", b"\x80")) and start[8:9] != b"{":  # \x80: torch before its zip format
         return "damaged", size, f"neither a checkpoint nor safetensors: starts with {start[:8]!r}"

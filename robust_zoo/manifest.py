@@ -106,7 +106,10 @@ def check_signature(
         ) from None  # fmt: skip
     for path in (signature, *filter(None, [public_key])):
         if not path.is_file():
-            raise UsageError(f"no such file: {path}", source=str(path), expected="a file", actual="nothing there")
+            raise UsageError(
+                f"no such file: {path}", source=str(path), expected="a signature and a public key",
+                actual="nothing there", next="fetch both from the release",
+            )  # fmt: skip
     config = verifying.Config()
     if public_key:
         config.use_elliptic_key_verifier(public_key=public_key)

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ from robust_zoo.registry import get
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.data import spread
 from robust_zoo.training.samples import CIFAR10_CLASSES, cifar10_sample
-from robust_zoo.training.transfer import cells, report
+from robust_zoo.training.transfer import cells, granularity, report
 from robust_zoo.training.transfer.datasets import load_rows
 from robust_zoo.training.transfer.linear import Linear
 from robust_zoo.training.transfer.published import published
@@ -297,3 +298,19 @@ def test_published_figures_stand_beside_ours():
     wide = {"model": "resnet18_l2_eps0_03", "checkpoint": asdict(cells.Model.of(get("resnet18_l2_eps0_03")))}
     for other in (wide, {"dataset": "digits"}, {"protocol": "linear", "settings": {}}):
         assert "Salman" not in report.markdown([base | other])
+
+
+def test_the_studys_table_and_claims_are_its_cells():
+    """training/transfer/README.md: 150 cells, and what is said of them."""
+    found = cells.entries(ROOT / "ledger" / "granularity")
+    text = (ROOT / "training" / "transfer" / "README.md").read_text(encoding="utf-8")
+    assert len(found) == 150 and granularity.table(found) in text
+    means = {
+        key: [statistics.fmean(values) for values in radii.values()]
+        for key, radii in granularity.by_radius(found).items()
+    }
+    near = [values for (dataset, *_), values in means.items() if dataset != "digits"]
+    far = [values for (dataset, *_), values in means.items() if dataset == "digits"]
+    assert (len(near), len(far)) == (6, 4)
+    assert all(max(values) == values[0] for values in near)
+    assert all(max(values) > values[0] + 2 for values in far)

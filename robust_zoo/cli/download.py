@@ -55,7 +55,7 @@ def command(
         raise UsageError(
             "names, --all and --from-bundle exclude each other" if names or all_ else "nothing to download",
             expected="names or wildcards, or --all, or --from-bundle FILE",
-            actual="more than one" if names or all_ else "none",
+            actual="both" if names or all_ else "neither",
             next="robust-zoo download resnet50_l2_eps3   or   robust-zoo list",
         )
     outcomes: Iterable[_Outcome]

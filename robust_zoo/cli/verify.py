@@ -60,7 +60,10 @@ def command(
         manifest.check_signature(signature, public_key=public_key, identity=identity, issuer=issuer)
         click.echo(f"signed by {public_key or identity}: the registry and its hashes", err=True)
     elif public_key or identity or issuer:
-        raise UsageError("a signer without a signature", expected="--signature FILE", actual="none")
+        raise UsageError(
+            "a signer without a signature", expected="--signature FILE", actual="none",
+            next="robust-zoo verify --signature FILE --public-key KEY.pem",
+        )  # fmt: skip
     roots = (cache.cache_root(cache_dir), *cache.local_directories())
     rows = select(names) if names else _present(roots)
     results = [result for row in rows for result in _results(row, roots)]
