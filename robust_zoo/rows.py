@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from robust_zoo.errors import UsageError
+from robust_zoo.errors import Refused, UsageError
 from robust_zoo.threat import ThreatModel, is_fraction, parse_eps
 
 DATA = Path(__file__).with_name("data")
@@ -156,7 +156,10 @@ class Checkpoint:
 
 @cache
 def _file() -> dict[str, Any]:
-    return tomllib.loads(TOML.read_text(encoding="utf-8"))
+    try:
+        return tomllib.loads(TOML.read_text(encoding="utf-8"))
+    except ValueError as error:  # not TOML, not UTF-8
+        raise _damaged(error) from None
 
 
 def load_recipes() -> Mapping[str, Mapping[str, Any]]:
@@ -167,7 +170,18 @@ def load_recipes() -> Mapping[str, Mapping[str, Any]]:
 @cache
 def load_rows() -> tuple[Mapping[str, Architecture], Mapping[str, Checkpoint]]:
     """All architectures and all checkpoints by name, in the file's order; read once."""
-    data = _file()
+    return parse(_file())
+
+
+def parse(data: dict[str, Any]) -> tuple[Mapping[str, Architecture], Mapping[str, Checkpoint]]:
+    """The tables of a checkpoints.toml as rows. Raises Refused when they are not."""
+    try:
+        return _parse(data)
+    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
+        raise _damaged(error) from None
+
+
+def _parse(data: dict[str, Any]) -> tuple[Mapping[str, Architecture], Mapping[str, Checkpoint]]:
     architectures = {name: Architecture(name, **row) for name, row in data["architecture"].items()}
     collections = {name: _collection(name, row) for name, row in data["collection"].items()}
     checkpoints = {row["name"]: _checkpoint(row, architectures, collections) for row in data["checkpoint"]}
@@ -198,3 +212,11 @@ def _checkpoint(
 
 def _measurement(row: dict[str, Any]) -> Measurement:
     return Measurement(**row | ({"eps": parse_eps(row["eps"], None)} if "eps" in row else {}))
+
+
+def _damaged(error: Exception) -> Refused:
+    return Refused(
+        "the registry cannot be read", model=TOML.name, source=str(TOML), expected="rows as robust_zoo.rows defines them",
+        actual=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+        next="pip install --force-reinstall robust-zoo",
+    )  # fmt: skip

@@ -17,9 +17,8 @@ from robust_zoo import create_model, pixel_model
 from robust_zoo.cli import main
 from robust_zoo.errors import UsageError, VerificationFailed
 from robust_zoo.registry import get, list_models
-from robust_zoo.rows import Measurement
 from robust_zoo.stats import wilson_interval
-from robust_zoo.threat import NORMS, parse_eps
+from robust_zoo.threat import NORMS
 from robust_zoo.training.data import spread
 from robust_zoo.training.evaluation import engine, ledger, report
 from robust_zoo.training.evaluation.apgd import apgd
@@ -207,14 +206,3 @@ def test_the_readme_says_what_the_ledger_says():
             assert not whole or cells[2] == f"{entry['clean_accuracy']:.2f} %"
             compared += 1
     assert compared == 4 + 32
-
-
-def test_every_measured_number_of_the_registry_is_in_the_ledger():
-    """`robust-zoo report ledger --rows` is where they come from; the ledger is in the repository."""
-    evidence = set()
-    for entry in ledger.entries(ROOT / "ledger"):
-        fields = report.measurement(entry)
-        fields |= {"eps": parse_eps(fields["eps"], None)} if "eps" in fields else {}
-        evidence.add(Measurement(**fields))
-    missing = [(name, m) for name in list_models() for m in get(name).measured if m not in evidence]
-    assert not missing
