@@ -14,6 +14,7 @@ from pathlib import Path
 from robust_zoo.cache import sha256_of
 from robust_zoo.errors import Refused, UsageError, VerificationFailed
 from robust_zoo.rows import DATA, TOML, load_rows
+from robust_zoo.safetensors_file import once
 
 PATH = Path(__file__).with_name("manifest.json")
 FORMAT = "robust_zoo manifest 1"
@@ -49,7 +50,7 @@ def render(entries: Mapping[str, Entry]) -> bytes:
 def parse(text: bytes, source: str) -> dict[str, Entry]:
     """A manifest's entries. source: where it is from, for messages. Raises Refused when it is not exactly one."""
     try:
-        content = json.loads(text, object_pairs_hook=_once)
+        content = json.loads(text, object_pairs_hook=once)
         if content["format"] != FORMAT or content.keys() != {"format", "files"}:
             raise ValueError(f"format {str(content['format'])[:40]!r}, keys {sorted(content)[:4]}")
         entries = {name: Entry(**values) for name, values in content["files"].items()}
@@ -72,13 +73,6 @@ def parse(text: bytes, source: str) -> dict[str, Entry]:
             next="ask whoever made it for the file again",
         ) from None
     return entries
-
-
-def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """A JSON object in which no key stands twice: readers differ in which of the two they take."""
-    if len(dict(pairs)) < len(pairs):
-        raise ValueError("a key stands twice")
-    return dict(pairs)
 
 
 def check_signature(

@@ -216,7 +216,7 @@ def _measurement(row: dict[str, Any]) -> Measurement:
 
 def _damaged(error: Exception) -> Refused:
     return Refused(
-        "the registry cannot be read", model=TOML.name, source=str(TOML), expected="rows as robust_zoo.rows defines them",
+        "the registry cannot be read", model=TOML.name, source=str(TOML), expected="rows as robust_zoo.rows has them",
         actual=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
         next="pip install --force-reinstall robust-zoo",
     )  # fmt: skip

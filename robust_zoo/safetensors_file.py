@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import struct
 import tempfile
@@ -26,6 +27,7 @@ _NAMES = {
     "torch.int64": "I64", "torch.int32": "I32", "torch.int16": "I16", "torch.int8": "I8",
     "torch.uint8": "U8", "torch.bool": "BOOL",
 }  # fmt: skip
+_SIZES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}  # bytes
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> str:
@@ -86,20 +88,37 @@ def read_table(path: Path) -> dict[str, dict]:
             raise _malformed(path, f"a header of 2 to {_MAX_HEADER:,} bytes", f"{length:,} bytes in a file of {size:,}")
         text = file.read(length)
     try:
-        table = json.loads(text)
-        entries = [entry for name, entry in table.items() if name != "__metadata__"]
-        spans = sorted(tuple(entry["data_offsets"]) for entry in entries)
+        table = json.loads(text, object_pairs_hook=once)
+        spans = sorted(_span(name, entry) for name, entry in table.items() if name != "__metadata__")
         contiguous = all(a[1] == b[0] for a, b in pairwise(spans))
-        covers = not spans or (spans[0][0] == 0 and spans[-1][1] == size - 8 - length)
-        metadata = table.get("__metadata__", {})
-        strings = all(isinstance(v, str) for v in metadata.values())
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        covers = spans[0][0] == 0 and spans[-1][1] == size - 8 - length if spans else size == 8 + length
+        strings = all(isinstance(value, str) for value in table.get("__metadata__", {}).values())
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _malformed(path, "a JSON table of tensors", f"{type(error).__name__}: {error}") from None
     if not (contiguous and covers and strings):
         raise _malformed(
             path, f"tensors that fill the {size - 8 - length:,} bytes after the header", f"spans {spans[-3:]}"
         )
     return table
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object in which no key stands twice: readers differ in which of the two they take."""
+    if len(table := dict(pairs)) < len(pairs):
+        raise ValueError("a key stands twice")
+    return table
+
+
+def _span(name: str, entry: dict[str, Any]) -> tuple[int, int]:
+    """(begin, end) of a tensor's bytes, which its shape and dtype fill. Raises ValueError, KeyError or TypeError."""
+    if entry.keys() != {"dtype", "shape", "data_offsets"} or entry["dtype"] not in _SIZES:
+        raise ValueError(f"{name[:80]}: {str(entry)[:80]}")
+    begin, end = entry["data_offsets"]
+    if any(type(number) is not int or number < 0 for number in (begin, end, *entry["shape"])):
+        raise ValueError(f"{name[:80]}: sizes and offsets are whole numbers, not {str(entry)[:80]}")
+    if end - begin != math.prod(entry["shape"]) * _SIZES[entry["dtype"]]:
+        raise ValueError(f"{name[:80]}: {entry['shape']} of {entry['dtype']} do not fill {end - begin:,} bytes")
+    return begin, end
 
 
 def _malformed(path: Path, expected: str, actual: str) -> Refused:

@@ -71,5 +71,6 @@ def _bundled(row: Checkpoint) -> dict[str, Any] | None:
     return {
         "collection": "robust_zoo_cifar10", "architecture": header["architecture"], "norm": header["norm"],
         "eps": float(header["eps"]), "file": path.name, "sha256": sha256, "size": path.stat().st_size, "bundled": True,
-        "training": header["training"].replace("on 1 CPU threads", "on 1 CPU thread"), "clean_accuracy": clean.pop(), "measured": len(mine),
+        "training": header["training"].replace("on 1 CPU threads", "on 1 CPU thread"),
+        "clean_accuracy": clean.pop(), "measured": len(mine),
     }  # fmt: skip
