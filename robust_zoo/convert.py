@@ -17,7 +17,8 @@ from robust_zoo.cache import storage
 from robust_zoo.errors import Refused, UsageError
 from robust_zoo.rows import Architecture
 
-TIME_LIMIT = 900  # seconds; the largest file, 1.8 GB, takes about 20 on two cores
+TIME_LIMIT = 900  # seconds, with all waiting for disks; the largest file, 1.8 GB, takes about 20 on two cores
+_COMPUTING = 60  # seconds of one core, and one more for each 10 MB
 
 
 def convert(
@@ -56,6 +57,7 @@ def convert(
     request = {
         "source": str(source.resolve()), "target": str(mine.absolute()), "timm": network.timm, "keys": network.keys,
         "header": dict(header), "mean": mean and list(mean), "std": std and list(std), "num_classes": num_classes,
+        "seconds": _COMPUTING + source.stat().st_size // 10_000_000,
     }  # fmt: skip
     about = {"model": f"{model or network.name} ({source.name})", "source": str(source)}
     try:
@@ -95,8 +97,8 @@ def _run(request: Mapping[str, Any], time_limit: float, about: Mapping[str, str]
         last = (child.stderr.strip().splitlines() or ["no message"])[-1]
         raise Refused(
             f"{Path(request['source']).name} broke the process that read it ({end})",
-            **about, expected="a checkpoint that loads in 2 x its size + 500 MB of memory", actual=_printable(last),
-            next=_ASK,
+            **about, expected=f"one that loads in 2 x its size + 500 MB and {request['seconds']} s of a core",
+            actual=_printable(last), next=_ASK,
         ) from None  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import pickletools
 import re
 import sys
@@ -25,6 +26,7 @@ _HARMLESS = re.compile(  # names in every checkpoint; anything else of torch or 
     r"collections\.OrderedDict|torch\.(\w+Storage|Size|device|\w*\d|_utils\._rebuild_\w+|nn\.parameter\.Parameter|"
     r"(torch\.)?storage\.\w+Storage)|numpy\.(_?core\.multiarray\.scalar|dtype|dtypes\.\w+DType)"
 )
+_ZIP_MAGIC = b"PK\x03\x04"
 _LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # what torch.save wrote before its zip format
 
 
@@ -41,7 +43,7 @@ def main() -> None:
     request = json.load(sys.stdin)
     torch.set_num_threads(1)  # each thread would take address space, more of it than the limit leaves on 64 cores
     allowance = 2 * Path(request["source"]).stat().st_size + _HEADROOM
-    _limit_memory(allowance)
+    _limit(allowance, request["seconds"])
     # Only the answer may reach stdout.
     with contextlib.redirect_stdout(sys.stderr):
         try:
@@ -90,24 +92,25 @@ def _rounded(statistic: tuple[float, ...] | None) -> list[float] | None:
     return [round(value, 6) for value in statistic] if statistic else None
 
 
-def _limit_memory(extra: int) -> None:
-    """Address space may grow by `extra` bytes from here; torch's own mappings are already made."""
+def _limit(memory: int, seconds: int) -> None:
+    """Address space may grow by `memory` bytes from here (torch's own mappings are made), computing take `seconds`."""
     try:
         import resource
 
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    except (ImportError, OSError):  # not Linux: the time limit and the size checks remain
+    except (ImportError, OSError):  # not Linux: the limit on waiting and the size checks remain
         return
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    limit = used + extra if hard == resource.RLIM_INFINITY else min(used + extra, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    spent = math.ceil(sum(resource.getrusage(resource.RUSAGE_SELF)[:2]))
+    for kind, limit in ((resource.RLIMIT_AS, used + memory), (resource.RLIMIT_CPU, spent + seconds)):
+        hard = resource.getrlimit(kind)[1]
+        resource.setrlimit(kind, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
 
 
 def read(source: Path) -> Any:
     """The object in a checkpoint file, by its first bytes, never running code from it. Raises Refused."""
     with source.open("rb") as file:
         start = file.read(512)
-    if start.startswith(b"PK\x03\x04"):
+    if start.startswith(_ZIP_MAGIC):
         _check_zip(source)
         return _load(source, mmap=True)
     if start.startswith(_LEGACY_MAGIC):
@@ -163,8 +166,9 @@ def _load(source: Path, *, mmap: bool) -> Any:
 
 
 def _pickle_of(source: Path) -> bytes:
-    if not zipfile.is_zipfile(source):
-        return source.read_bytes()
+    with source.open("rb") as file:
+        if file.read(4) != _ZIP_MAGIC:  # zipfile.is_zipfile would also find an archive further on
+            return source.read_bytes()
     with zipfile.ZipFile(source) as archive:
         return b"".join(archive.read(n) for n in archive.namelist() if n.endswith(".pkl"))
 
@@ -177,7 +181,7 @@ def _globals(data: bytes) -> list[str]:
     with contextlib.suppress(Exception):  # a broken pickle still names what came before the break
         while stream.tell() < len(data):  # legacy files are several pickles in a row
             for opcode, argument, _ in pickletools.genops(stream):
-                if opcode.name == "GLOBAL":
+                if opcode.name in ("GLOBAL", "INST"):
                     names.append(str(argument).replace(" ", "."))
                 elif opcode.name == "STACK_GLOBAL":
                     names.append(".".join(strings[-2:]))

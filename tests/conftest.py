@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import fault_table
 import pytest
 from hub import Hub
 
@@ -15,7 +17,25 @@ _VARIABLES = (
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--write-docs", action="store_true", help="write docs/faults.md from the tests that passed")
+    parser.addoption("--write-docs", action="store_true", help="write docs/faults.md, if all tests pass")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    item.user_properties += [("fault", key) for key in fault_table.keys(item)]
+
+
+_passed: Counter[str] = Counter()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "call" and report.passed:
+        _passed.update(str(value) for name, value in report.user_properties if name == "fault")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """With xdist, this process hears of every test, and the workers only of theirs."""
+    if session.config.getoption("--write-docs") and exitstatus == 0 and not hasattr(session.config, "workerinput"):
+        fault_table.DOCS.write_text(fault_table.table(_passed), encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)

@@ -1,19 +1,20 @@
 """What can go wrong with weights, a row each: the failure, what is promised, the exit code.
 
-`fault(key)` marks a test as one of a row's; docs/faults.md is made of the table and the cases that passed.
+`@fault(key)` marks a test as a case of a row (several keys: as a case of each); docs/faults.md is made of the table and
+the cases, by `make faults`, when all of them have passed.
 """
 
 from __future__ import annotations
 
-import functools
 import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 DOCS = Path(__file__).parents[1] / "docs" / "faults.md"
 
@@ -75,25 +76,12 @@ ROWS = {
     "clock": Row("a clock that is wrong", "nothing depends on it", "0"),
 }  # fmt: skip
 
-REGISTERED: Counter[str] = Counter()
-PASSED: Counter[str] = Counter()
+fault = pytest.mark.fault
 
 
-def fault(key: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The test is of that row; each case of it that passes counts."""
-    assert key in ROWS, key
-
-    def mark(test: Callable[..., Any]) -> Callable[..., Any]:
-        REGISTERED[key] += 1
-
-        @functools.wraps(test)
-        def counted(*args: Any, **kwargs: Any) -> None:
-            test(*args, **kwargs)
-            PASSED[key] += 1
-
-        return counted
-
-    return mark
+def keys(item: pytest.Item) -> list[str]:
+    """The rows that a test is of, one for each case."""
+    return [key for mark in item.iter_markers("fault") for key in mark.args]
 
 
 def command(*arguments: object, **kwargs: Any) -> subprocess.CompletedProcess[str]:
@@ -112,23 +100,8 @@ def refused(code: int, *arguments: object, fields: int = 5, **kwargs: Any) -> st
     return result.stderr
 
 
-def line(key: str) -> str:
-    """A row of the docs' table, with the cases that passed in this process."""
-    row = ROWS[key]
-    return f"| {row.failure} | {row.promise} | {row.exit} | {PASSED[key]} |"
-
-
-def check_docs(write: bool) -> None:
-    """The docs' table has the cases that passed here. `make faults` writes it, where all of them are run."""
-    if write:
-        DOCS.write_text(table(), encoding="utf-8")
-    written = DOCS.read_text(encoding="utf-8").splitlines()
-    for key in PASSED:
-        assert line(key) in written, f"{line(key)}\nis not in {DOCS.name}: make faults"
-
-
-def table() -> str:
-    """docs/faults.md, of the rows and the cases that passed."""
+def table(counts: Counter[str]) -> str:
+    """docs/faults.md, of the rows and the number of their cases."""
     lines = [
         "# What can go wrong with weights, and what happens then",
         "",
@@ -140,6 +113,6 @@ def table() -> str:
         "| what goes wrong | what happens | exit code when nothing helps | cases tested |",
         "|---|---|---|---|",
     ]
-    lines += [line(key) for key in ROWS]
-    lines += ["", f"{sum(PASSED.values())} cases in {len(ROWS)} rows."]
+    lines += [f"| {row.failure} | {row.promise} | {row.exit} | {counts[key]} |" for key, row in ROWS.items()]
+    lines += ["", f"{counts.total()} cases in {len(ROWS)} rows."]
     return "\n".join(lines) + "\n"

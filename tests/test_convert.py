@@ -1,13 +1,9 @@
 """Conversion: exact, deterministic, and closed to everything that is not these weights."""
 
-import io
-import os
-import pickle
 import random
 import struct
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import checkpoints
@@ -15,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import MEAN, STD
+from hostile import saved
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
@@ -22,7 +19,7 @@ from safetensors.torch import load_file
 
 from robust_zoo import architectures, convert_worker, state_dict
 from robust_zoo.convert import convert
-from robust_zoo.errors import Refused, StorageError, UsageError, VerificationFailed, ZooError
+from robust_zoo.errors import Refused, StorageError, VerificationFailed
 from robust_zoo.registry import get_architecture
 from robust_zoo.safetensors_file import read_header, read_table, write_safetensors
 
@@ -108,54 +105,6 @@ def test_legacy_format_numpy_scalars_and_safetensors_are_read(tmp_path, state):
     assert work(tmp_path / "plain.safetensors", tmp_path, mean=None)["num_classes"] == 1000
 
 
-class Payload:
-    """Unpickling this runs a command: the canary file tells whether it was."""
-
-    def __init__(self, call, *arguments):
-        self.call, self.arguments = call, arguments
-
-    def __reduce__(self):
-        return self.call, self.arguments
-
-
-def _payloads(canary):
-    touch = f"open({str(canary)!r}, 'w').close()"
-    return {
-        "os.system": Payload(os.system, f"touch {canary}"),
-        "eval": Payload(eval, touch),
-        "exec": Payload(exec, touch),
-        "subprocess": Payload(subprocess.call, ["touch", str(canary)]),
-        "pathlib": Payload(Path.touch, Path(canary)),
-        "nested": {"deep": [Payload(eval, touch)]},
-        "pickle.loads": Payload(pickle.loads, pickle.dumps(Payload(eval, touch))),
-    }
-
-
-@pytest.mark.parametrize("kind", _payloads("x"))
-@pytest.mark.parametrize("legacy", [False, True])
-@pytest.mark.parametrize("where", ["optimizer", "whole"])
-def test_code_in_a_pickle_never_runs(tmp_path, kind, legacy, where):
-    canary = tmp_path / "canary"
-    payload = _payloads(canary)[kind]
-    content = {"model": {"w": torch.zeros(2)}, "optimizer": payload} if where == "optimizer" else payload
-    path = tmp_path / "evil.ckpt"
-    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
-    with pytest.raises(Refused) as error:
-        work(path, tmp_path)
-    assert not canary.exists() and not (tmp_path / "out.safetensors").exists()
-    assert error.value.exit_code == 6
-    assert "would import" in error.value.actual
-
-
-def test_a_bare_pickle_is_named_and_not_run(tmp_path):
-    canary = tmp_path / "canary"
-    path = tmp_path / "evil.ckpt"
-    path.write_bytes(pickle.dumps(_payloads(canary)["eval"], protocol=4))
-    with pytest.raises(Refused, match=r"eval"):
-        work(path, tmp_path)
-    assert not canary.exists()
-
-
 def _edit(change):
     def corrupt(state):
         state = dict(state)
@@ -235,39 +184,17 @@ def _flipped(sound):
     return sound[:middle] + bytes([sound[middle] ^ 1]) + sound[middle + 1 :]
 
 
-def _bomb(_):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("archive/data.pkl", b"\0" * (200 << 20))
-    return buffer.getvalue()
-
-
-def _claims_terabytes(_):
-    buffer = io.BytesIO()
-    tensor = torch.zeros(1).expand(1_000_000, 1_000_000)
-    torch.save({"model": {"fc.bias": tensor}}, buffer)
-    return buffer.getvalue()
-
-
 MALFORMED = {
     "truncated": _truncated,
     "flipped": _flipped,
     "empty": lambda _: b"",
     "html": lambda _: b"\n <!DOCTYPE html><title>login</title>",
     "text": lambda _: b"version https://git-lfs.github.com/spec/v1\noid sha256:0",
-    "bomb": _bomb,
-    "terabytes": _claims_terabytes,
-    "no tensors": lambda _: _saved({"model": "hello"}),
+    "no tensors": lambda _: saved({"model": "hello"}),
     "safetensors without data": lambda _: _safetensors((0, 4)),
     "safetensors huge header": lambda _: struct.pack("<Q", 1 << 60) + b"{}",
     "safetensors overlap": lambda _: _safetensors((0, 4), (2, 6)) + b"\0" * 6,
 }
-
-
-def _saved(value):
-    buffer = io.BytesIO()
-    torch.save(value, buffer)
-    return buffer.getvalue()
 
 
 def _safetensors(*spans):
@@ -279,7 +206,7 @@ def _safetensors(*spans):
 
 @pytest.mark.parametrize("fault", MALFORMED)
 def test_malformed_files_are_refused(tmp_path, state, fault):
-    sound = _saved(checkpoints.checkpoint(state))
+    sound = saved(checkpoints.checkpoint(state))
     (tmp_path / "a.ckpt").write_bytes(MALFORMED[fault](sound))
     with pytest.raises(Refused) as error:
         work(tmp_path / "a.ckpt", tmp_path)
@@ -287,27 +214,10 @@ def test_malformed_files_are_refused(tmp_path, state, fault):
     assert not (tmp_path / "out.safetensors").exists()
 
 
-def test_errors_cross_the_process_boundary_with_five_fields(tmp_path):
-    torch.save(_payloads(tmp_path / "canary")["os.system"], tmp_path / "evil.ckpt")
-    with pytest.raises(Refused) as error:
-        convert(tmp_path / "evil.ckpt", tmp_path / "out", TINY, {}, model="resnet50_l2_eps3")
-    assert all(error.value.fields.values())
-    assert "resnet50_l2_eps3" in error.value.model and "evil.ckpt" in error.value.source
-    assert [p.name for p in tmp_path.iterdir()] == ["evil.ckpt"]
-
-
-def test_dangerous_names_of_trusted_packages_are_told(tmp_path):
-    for call in (torch.hub.load, np.load):
-        torch.save({"model": Payload(call, "somewhere")}, tmp_path / "evil.ckpt")
-        with pytest.raises(Refused) as error:
-            work(tmp_path / "evil.ckpt", tmp_path)
-        assert f"would import {call.__module__}.{call.__name__}" in error.value.actual
-
-
 def test_a_damaged_zip_gives_the_same_bits_or_nothing(tmp_path):
     """Entries carry CRCs, so no change of a byte, wherever it falls, may alter a weight unseen."""
     state = {"fc.weight": torch.randn(10, 4), "fc.bias": torch.randn(10)}
-    sound = _saved(checkpoints.checkpoint(state))
+    sound = saved(checkpoints.checkpoint(state))
     path, chance, read = tmp_path / "a.ckpt", random.Random(0), 0
     for _ in range(400):
         content = bytearray(sound)
@@ -344,25 +254,6 @@ def test_an_unwritable_target_is_the_disks_fault(tmp_path):
     assert error.value.exit_code == 5 and all(error.value.fields.values())
 
 
-def test_memory_and_time_are_bounded(tmp_path):
-    def small_file_that_asks_for_gigabytes(path):
-        # a legacy file whose storage claims 16 GB
-        torch.save({"model": {"fc.bias": torch.zeros(64)}}, path, _use_new_zipfile_serialization=False)
-        raw = path.read_bytes()
-        path.write_bytes(raw.replace(b"K@", b"\x8a\x05\x00\x00\x00\x00\x01"))
-
-    small_file_that_asks_for_gigabytes(tmp_path / "a.ckpt")
-    with pytest.raises(ZooError) as error:
-        convert(tmp_path / "a.ckpt", tmp_path / "out", TINY, {})
-    assert error.value.exit_code == 6
-    with pytest.raises(Refused, match=r"0\.1 s") as error:
-        convert(tmp_path / "a.ckpt", tmp_path / "out", TINY, {}, time_limit=0.1)
-    assert all(error.value.fields.values())
-    with pytest.raises(UsageError):
-        convert(tmp_path / "nothing", tmp_path / "out", TINY, {})
-    assert [p.name for p in tmp_path.iterdir()] == ["a.ckpt"]
-
-
 def test_the_parent_does_not_import_torch():
     code = "import robust_zoo.weights, sys; assert not {'torch', 'timm', 'requests'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -388,21 +279,3 @@ def test_the_writer_agrees_with_the_librarys_reader(tmp_path_factory, shapes, dt
     with safe_open(path, "pt") as file:
         assert file.metadata() == {**header, "format": "pt"}
     assert read_header(path) == {**header, "format": "pt"}
-
-
-@settings(max_examples=300, deadline=None)
-@given(data=st.data())
-def test_mutated_safetensors_headers_are_refused_or_read(tmp_path_factory, data):
-    path = tmp_path_factory.getbasetemp() / "mutated.safetensors"
-    if not path.exists():
-        write_safetensors(path, {"a": torch.ones(3), "b": torch.ones(2, 2)}, {"name": "x"})
-    sound = path.read_bytes()
-    content = bytearray(sound)
-    for _ in range(data.draw(st.integers(1, 3))):
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    mutated = path.with_name("m.safetensors")
-    mutated.write_bytes(content[: data.draw(st.integers(0, len(content)))])
-    try:
-        read_table(mutated)
-    except Refused as error:
-        assert error.fields["expected"] and error.fields["actual"]
