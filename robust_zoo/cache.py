@@ -25,7 +25,7 @@ from robust_zoo.rows import Checkpoint
 class Receipt:
     """What a cached file is.
 
-    sha256, size: of the safetensors file. state: "pinned", "hub-declared" or "unverified" (see robust_zoo.weights).
+    sha256, size: of the safetensors file. state: see robust_zoo.weights.Weights.
     source: where the bytes came from. source_file, source_sha256, revision: the file they were made of.
     """
 
