@@ -66,11 +66,12 @@ def prepare(root: Path) -> Path:
         return ensure(row, progress=False).path
 
 
-def measure(way: str, file: Path) -> tuple[float, int, float]:
-    """One fresh process: (seconds, bytes of peak memory over the start, sum of the weights)."""
+def measure(way: str, file: Path) -> tuple[float, int, float, float]:
+    """One fresh process: (seconds, bytes of peak memory over the start, sum of the weights, seconds with imports)."""
     code = _MEASURE.format(load=_WAYS[way].format(name=NAME, file=str(file)))
+    started = time.perf_counter()
     out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    return tuple(json.loads(out.splitlines()[-1]))
+    return (*json.loads(out.splitlines()[-1]), time.perf_counter() - started)
 
 
 def loading(rounds: int) -> None:
@@ -80,7 +81,7 @@ def loading(rounds: int) -> None:
         file = prepare(root)
         os.environ["ROBUST_ZOO_OFFLINE"] = "1"
         size = file.stat().st_size
-        results: dict[str, list[tuple[float, int, float]]] = {way: [] for way in _WAYS}
+        results: dict[str, list[tuple[float, int, float, float]]] = {way: [] for way in _WAYS}
         for _ in range(rounds):
             for way in _WAYS:
                 results[way].append(measure(way, file))
@@ -92,6 +93,11 @@ def loading(rounds: int) -> None:
         ratio = statistics.median(a[0] / b[0] for a, b in zip(runs, peer, strict=True))
         seconds, memory = statistics.median(r[0] for r in runs), statistics.median(r[1] for r in runs)
         print(f"{way:<28}{seconds:>9.2f}{ratio:>15.2f}{memory / size:>15.2f}")
+    checked, alone, _ = results.values()
+    cost = statistics.median(a[0] - b[0] for a, b in zip(checked, alone, strict=True))
+    call, process = (statistics.median(run[i] for run in checked) for i in (0, 3))
+    print(f"verification: {cost / size * 1e8:.3f} s for 100 MB, {cost / process:.0%} of the process with its imports")
+    print(f"({process:.1f} s), {cost / call:.0%} of the call alone ({call:.2f} s)")
 
 
 def listing(rounds: int) -> None:

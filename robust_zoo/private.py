@@ -9,7 +9,7 @@ from typing import Any
 
 from robust_zoo.cache import cache_root, sha256_of, storage
 from robust_zoo.convert import convert
-from robust_zoo.errors import UsageError
+from robust_zoo.errors import Refused, UsageError
 from robust_zoo.rows import Architecture
 from robust_zoo.safetensors_file import read_header
 
@@ -45,3 +45,15 @@ def load(path: Path, network: Architecture, cache_dir: str | Path | None = None)
 def provenance(path: Path, source_sha256: str, network: Architecture) -> Mapping[str, str]:
     """What the header of a converted private file says."""
     return {"architecture": network.name, "source_file": path.name, "source_sha256": source_sha256}
+
+
+def entries(root: Path) -> list[tuple[str, str, Path]]:
+    """(the file's own name, its architecture, the converted file) of each that `load` keeps in this cache."""
+    found = []
+    for path in sorted((root / "private").glob("[!.]*.safetensors")):
+        try:
+            header = read_header(path)
+        except Refused:  # damaged: the next load converts it again
+            header = {}
+        found.append((header.get("source_file", path.name), header.get("architecture", "damaged"), path))
+    return found

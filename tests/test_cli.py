@@ -26,6 +26,7 @@ from robust_zoo.cli.describe import gravest
 from robust_zoo.download import mirrors, plan
 from robust_zoo.errors import ZooError
 from robust_zoo.registry import get, list_models
+from robust_zoo.safetensors_file import write_safetensors
 
 TOML = tomllib.loads((Path(rows.__file__).parent / "checkpoints.toml").read_text(encoding="utf-8"))
 TABLE = {row["name"]: row for row in TOML["checkpoint"]}
@@ -412,6 +413,18 @@ def test_the_gravest_exit_code_wins():
 
 
 # --- cache and card ------------------------------------------------------------------------------------------
+
+
+def test_cache_ls_shows_ones_own_files_too(own_machine):
+    plant(own_machine, "resnet18_l2_eps3")
+    (own_machine / "private").mkdir()
+    path = own_machine / "private" / "0123-resnet50.safetensors"
+    write_safetensors(path, {}, {"source_file": "mine.ckpt", "architecture": "resnet50"})
+    (own_machine / "private" / "4567-vgg16_bn.safetensors").write_bytes(b"cut")
+    name, mine, damaged = run("cache", "ls").stdout.splitlines()
+    assert name.startswith("resnet18_l2_eps3 ") and name.endswith("pinned")
+    assert mine.startswith("mine.ckpt ") and mine.endswith("private, resnet50")
+    assert damaged.endswith("private, damaged")
 
 
 def test_cache_prune(own_machine):

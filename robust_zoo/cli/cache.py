@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from robust_zoo import cache
+from robust_zoo import cache, private
 from robust_zoo.cli.describe import CACHE_DIR, count, megabytes
 from robust_zoo.errors import StorageError
 from robust_zoo.registry import list_models, natural_key
@@ -39,15 +39,18 @@ def ls(cache_dir: str | None) -> None:
     \b
     robust-zoo cache ls --cache-dir ./weights
 
-    The files are not hashed; robust-zoo verify does that.
+    Model files of your own that were converted here come last, by the name they had. The files are not hashed;
+    robust-zoo verify does that.
     """
     root = cache.cache_root(cache_dir)
-    names = sorted(cache.entries(root), key=natural_key)
-    for name in names:
+    lines = []
+    for name in sorted(cache.entries(root), key=natural_key):
         receipt = cache.read_receipt(root, name)
-        size = megabytes(cache.weights_path(root, name).stat().st_size)
-        click.echo(f"{name:<36} {size:>10}  {receipt.state if receipt else 'no receipt'}")
-    click.echo(f"{count(len(names))} in {root}", err=True)
+        lines.append((name, cache.weights_path(root, name), receipt.state if receipt else "no receipt"))
+    lines += [(name, path, f"private, {architecture}") for name, architecture, path in private.entries(root)]
+    for name, path, state in lines:
+        click.echo(f"{name:<36} {megabytes(path.stat().st_size):>10}  {state}")
+    click.echo(f"{count(len(lines))} in {root}", err=True)
 
 
 @command.command("prune", short_help="Delete what is not in use.")
