@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,7 +27,7 @@ from robust_zoo.training.data import Images
 from robust_zoo.training.samples import CIFAR10_CLASSES
 from robust_zoo.training.transfer.features import CPU, Backbone, features
 from robust_zoo.training.transfer.heads import Head, Scale, logistic_path, objective, sgd_grid
-from robust_zoo.training.transfer.linear import GRID, Linear, drawn, linear
+from robust_zoo.training.transfer.linear import GRID, PENALTIES, Linear, drawn, linear
 from robust_zoo.training.transfer.salman2020 import Salman2020, salman2020
 from robust_zoo.training.transfer.target import Target
 
@@ -68,25 +69,27 @@ def main() -> None:
 
     x = Scale.of(x)(x)
     short = {"epochs": 10, "seed": 0}
-    one, _ = timed(lambda: sgd_grid(x[None], y, 10, GRID[4:5], **short))
-    nine, _ = timed(lambda: sgd_grid(x[None], y, 10, GRID, **short))
-    gap = solver_gap(x, y, 1e-3)
+    grids = (GRID[4:5], GRID)
+    rounds = [[timed(lambda grid=grid: sgd_grid(x[None], y, 10, grid, **short))[0] for grid in grids] for _ in range(7)]
     print(json.dumps({
         "linear_seconds": round(ours, 2), "upstream_seconds": round(whole, 1), "speedup": round(whole / ours, 1),
         "linear_accuracy": outcome.accuracy,
         f"upstream_accuracy_after_{arguments.epochs}_epochs": upstream.accuracy,
-        "grid_of_9_over_one_head": round(nine / one, 2), "loss_above_scikit_learn": gap,
+        "grid_of_9_over_one_head": round(statistics.median(nine / one for one, nine in rounds), 2),
+        "loss_above_scikit_learn": solver_gap(x, y),
     }, indent=1))  # fmt: skip
 
 
-def solver_gap(x: torch.Tensor, y: torch.Tensor, penalty: float) -> float:
-    """Our objective's value less scikit-learn's at its optimum."""
+def solver_gap(x: torch.Tensor, y: torch.Tensor) -> float:
+    """The most by which our objective is above scikit-learn's at its optimum, over the path of penalties."""
     from sklearn.linear_model import LogisticRegression
 
-    (mine,) = logistic_path(x, y, 10, [penalty])
-    peer = LogisticRegression(C=1 / (len(x) * penalty), tol=1e-8, max_iter=5000).fit(x.numpy(), y.numpy())
-    other = Head(torch.from_numpy(peer.coef_), torch.from_numpy(peer.intercept_))
-    return float(objective(mine, x, y, penalty) - objective(other, x, y, penalty))
+    gaps = []
+    for penalty, mine in zip(PENALTIES, logistic_path(x, y, 10, PENALTIES), strict=True):
+        peer = LogisticRegression(C=1 / (len(x) * penalty), tol=1e-8, max_iter=5000).fit(x.numpy(), y.numpy())
+        other = Head(torch.from_numpy(peer.coef_), torch.from_numpy(peer.intercept_))
+        gaps.append(float(objective(mine, x, y, penalty) - objective(other, x, y, penalty)))
+    return max(gaps)
 
 
 if __name__ == "__main__":
