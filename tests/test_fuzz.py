@@ -74,7 +74,7 @@ def test_100_000_mutated_safetensors_headers(tmp_path):
     assert cache.verified(ROW, tmp_path)
     end = 8 + int.from_bytes(sound[:8], "little")
     dice, passed = random.Random(0), 0
-    for turn in range(100_000):
+    for _ in range(100_000):
         content = mutated(sound[:end], dice) + sound[end:]
         if dice.random() < 0.9 and content[8:end] != sound[8:end]:  # or nearly all would end at the header's length
             content = (len(content) - (len(sound) - end) - 8).to_bytes(8, "little") + content[8:]
@@ -90,9 +90,8 @@ def test_100_000_mutated_safetensors_headers(tmp_path):
             table.pop("__metadata__", None)
             theirs = {name: (t["dtype"], t["shape"]) for name, t in safetensors.deserialize(content)}
             assert {name: (t["dtype"], t["shape"]) for name, t in table.items()} == theirs, content
-        if turn % 10 == 0:
-            with pytest.raises(VerificationFailed):
-                cache.verified(ROW, tmp_path)
+        with pytest.raises(VerificationFailed):
+            cache.verified(ROW, tmp_path)
     assert 1000 < passed < 50_000
 
 
