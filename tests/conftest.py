@@ -61,3 +61,10 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     with Hub() as running:
         monkeypatch.setenv("HF_ENDPOINT", running.endpoint)
         yield running
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test is a run of its own, with short timeouts, here and in subprocesses."""
+    monkeypatch.setenv("ROBUST_ZOO_TIMEOUT", "1")
+    monkeypatch.setattr("robust_zoo.download._unreachable", set())

@@ -1,9 +1,7 @@
 """Downloads against planted faults, over real HTTP on 127.0.0.1."""
 
-import hashlib
 import json
 import os
-import random
 import subprocess
 import sys
 import time
@@ -11,32 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
+from arrivals import CONTENT, FILE, PART, PINNED, SHA256, UNPINNED, arrives
 
 from robust_zoo import download, transport
 from robust_zoo.download import Source, fetch, is_offline, plan
 from robust_zoo.errors import StorageError, Unavailable, UsageError
 from robust_zoo.registry import get
 
-CONTENT = random.Random(0).randbytes(1_500_000)
-SHA256 = hashlib.sha256(CONTENT).hexdigest()
-FILE = "resnet50_l2_eps0.25.ckpt"
-PINNED = replace(get("resnet50_l2_eps3"), file=FILE, sha256=SHA256, size=len(CONTENT))
-UNPINNED = get("resnet50_l2_eps0_25")
-PART = f"{FILE}.{SHA256[:12]}.part"
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch):
-    """Every test is a run of its own, with short timeouts."""
-    monkeypatch.setenv("ROBUST_ZOO_TIMEOUT", "1")
-    monkeypatch.setattr(download, "_unreachable", set())
-
-
-def arrives(row, directory, **kwargs):
-    fetched = fetch(row, directory, progress=False, **kwargs)
-    assert fetched.path.read_bytes() == CONTENT
-    assert fetched.sha256 == SHA256
-    return fetched
+pytestmark = pytest.mark.usefixtures("impatient")
 
 
 def test_plan_is_ordered_and_pure(tmp_path, monkeypatch):

@@ -1,48 +1,22 @@
 """The failure matrix (tests/fault_table.py), first part: what hubs, mirrors and networks do, over real HTTP."""
 
-import hashlib
-import random
 import socket
 import ssl
 import subprocess
 import threading
 import time
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from arrivals import CONTENT, FILE, PART, PINNED, SHA256, UNPINNED, arrives, nothing_stored
 from fault_table import fault, refused
 
-from robust_zoo import download
 from robust_zoo.download import fetch
 from robust_zoo.errors import Unavailable, VerificationFailed
-from robust_zoo.registry import get
 
-CONTENT = random.Random(0).randbytes(1_500_000)
-SHA256 = hashlib.sha256(CONTENT).hexdigest()
-UNPINNED = get("resnet50_l2_eps0_25")  # its sha256 is what the hub declares
-FILE = UNPINNED.file
-PINNED = replace(get("resnet50_l2_eps3"), file=FILE, sha256=SHA256, size=len(CONTENT))
-PART = f"{FILE}.{SHA256[:12]}.part"
-REAL = get("shufflenet_l2_eps0")  # the smallest: for what goes on to be converted
+pytestmark = pytest.mark.usefixtures("impatient")
+
 ROBUST = "resnet18_x0_25_cifar10_l2_eps0_5"
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch):
-    """Every test is a run of its own, with short timeouts, here and in subprocesses."""
-    monkeypatch.setenv("ROBUST_ZOO_TIMEOUT", "1")
-    monkeypatch.setattr(download, "_unreachable", set())
-
-
-def arrives(row, directory, **kwargs):
-    fetched = fetch(row, directory, progress=False, **kwargs)
-    assert fetched.path.read_bytes() == CONTENT and fetched.sha256 == SHA256
-    return fetched
-
-
-def nothing_stored(root):
-    return not list(root.glob("weights/*"))
 
 
 # --- What a source can do ------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from robust_zoo.errors import UsageError
+from robust_zoo.training.canvas import figure
 from robust_zoo.training.runlog import LOG, read_log
 
 _CURVES = {"clean": "-", "single_step": ":", "pgd10": "--"}
@@ -16,17 +17,8 @@ def plot(runs: Sequence[Path], out: Path) -> None:
 
     Raises UsageError for a directory without a log, or when matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UsageError(
-            "plots need matplotlib", expected="the training extra", actual="matplotlib is not installed",
-            next="pip install 'robust-zoo[training]'",
-        ) from None  # fmt: skip
-    figure = Figure(figsize=(11, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    losses, accuracies = figure.subplots(1, 2)
+    canvas = figure(11, 4)
+    losses, accuracies = canvas.subplots(1, 2)
     for colour, run in enumerate(runs):
         steps, epochs = _entries(run)
         losses.plot([e["step"] for e in steps], [e["loss"] for e in steps], color=f"C{colour}", lw=0.8, label=run.name)
@@ -42,7 +34,7 @@ def plot(runs: Sequence[Path], out: Path) -> None:
     for axes in (losses, accuracies):
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7)
-    figure.savefig(out, dpi=130)
+    canvas.savefig(out, dpi=130)
 
 
 def _entries(run: Path) -> tuple[list[dict], list[dict]]:

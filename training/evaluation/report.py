@@ -11,6 +11,7 @@ from typing import Any
 
 from robust_zoo.errors import UsageError
 from robust_zoo.threat import ThreatModel, written_eps
+from robust_zoo.training.canvas import figure
 from robust_zoo.training.evaluation.suite import in_words
 
 _COLUMNS = ("model", "dataset", "attack", "norm", "eps", "n", "clean_accuracy", "robust_accuracy", "flags")
@@ -86,20 +87,11 @@ def plot(entries: Sequence[dict[str, Any]], out: Path) -> None:
 
     Raises UsageError without attacked entries or without matplotlib.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UsageError(
-            "plots need matplotlib", expected="the training extra", actual="matplotlib is not installed",
-            next="pip install 'robust-zoo[training]'",
-        ) from None  # fmt: skip
     norms = sorted({e["norm"] for e in entries if e["norm"]})
     if not norms:
         raise UsageError("nothing to draw", expected="an attacked entry", actual=f"{len(entries)} without an attack")
-    figure = Figure(figsize=(6.5 * len(norms), 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    for axes, norm in zip(figure.subplots(1, len(norms), squeeze=False)[0], norms, strict=True):
+    canvas = figure(6.5 * len(norms), 4.5)
+    for axes, norm in zip(canvas.subplots(1, len(norms), squeeze=False)[0], norms, strict=True):
         unit = 255 if norm == "linf" else 1
         for colour, (model, attack) in enumerate(
             sorted({(e["model"], e["attack"]) for e in entries if e["norm"] == norm})
@@ -118,4 +110,4 @@ def plot(entries: Sequence[dict[str, Any]], out: Path) -> None:
         axes.set(xlabel=f"{norm} eps" + (" (1/255)" if unit == 255 else ""), ylabel="accuracy, %", ylim=(0, 100))
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7)
-    figure.savefig(out, dpi=130)
+    canvas.savefig(out, dpi=130)

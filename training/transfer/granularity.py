@@ -23,6 +23,7 @@ from robust_zoo.cli import main as robust_zoo
 from robust_zoo.exported import exported
 from robust_zoo.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
+from robust_zoo.training.canvas import figure
 from robust_zoo.training.data import load_npz
 from robust_zoo.training.transfer import cells
 from robust_zoo.training.transfer.finetune import Finetune
@@ -116,13 +117,9 @@ def table(entries: Sequence[dict[str, Any]]) -> str:
 
 def draw(entries: Sequence[dict[str, Any]], out: Path) -> None:
     """Accuracy against the radius: a panel for each target and protocol, a line for each number of labels."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     found = by_radius(entries)
     panels = sorted({(dataset, protocol) for dataset, protocol, _ in found})
-    canvas = Figure(figsize=(4.2 * len(panels), 3.6), layout="constrained")
-    FigureCanvasAgg(canvas)
+    canvas = figure(4.2 * len(panels), 3.6)
     for axes, panel in zip(np.atleast_1d(canvas.subplots(1, len(panels))), panels, strict=True):
         for (dataset, protocol, labels), radii in found.items():
             if (dataset, protocol) == panel:

@@ -8,8 +8,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from robust_zoo.errors import UsageError
 from robust_zoo.threat import written_eps
+from robust_zoo.training.canvas import figure
 from robust_zoo.training.transfer.report import Figure, by_protocol
 
 Lines = dict[str, list[tuple[float, float, float]]]  # (x, y, error) by label
@@ -92,17 +92,8 @@ def draw(protocol: str, found: Sequence[Figure], out: Path, *, only: int = len(P
 
     Raises UsageError when matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure as Canvas
-    except ImportError:
-        raise UsageError(
-            "plots need matplotlib", expected="the training extra", actual="matplotlib is not installed",
-            next="pip install 'robust-zoo[training]'",
-        ) from None  # fmt: skip
     datasets = [(name, list(members)) for name, members in groupby(found, key=lambda f: f.dataset)]
-    canvas = Canvas(figsize=(6 * only, 3.8 * len(datasets)), layout="constrained")
-    FigureCanvasAgg(canvas)
+    canvas = figure(6 * only, 3.8 * len(datasets))
     canvas.suptitle(protocol, fontsize=9)
     grid: Any = canvas.subplots(len(datasets), only, squeeze=False)
     for axes_of_one, (dataset, members) in zip(grid, datasets, strict=True):

@@ -1,0 +1,25 @@
+"""An empty figure that needs no display."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from robust_zoo.errors import UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def figure(width: float, height: float) -> Figure:
+    """width, height: in inches. Raises UsageError when matplotlib is not installed."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise UsageError(
+            "plots need matplotlib", expected="the training extra", actual="matplotlib is not installed",
+            next="pip install 'robust-zoo[training]'",
+        ) from None  # fmt: skip
+    empty = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(empty)
+    return empty
