@@ -22,7 +22,7 @@ def command() -> None:
     """
 
 
-@command.command("list")
+@command.command("list", short_help="The twelve datasets.")
 def list_() -> None:
     """The twelve datasets of Salman et al. 2020: sizes, metric, licence, where they are.
 
@@ -40,7 +40,7 @@ def list_() -> None:
         click.echo(f"{'':<14}{row.title}. {row.where}")
 
 
-@command.command("check")
+@command.command("check", short_help="Is this copy whole?")
 @click.argument("name")
 @_ROOT
 @click.option("--deep", is_flag=True, help="Decode every image, not only those that do not end as they should.")
@@ -70,7 +70,7 @@ def check(name: str, root: Path, deep: bool) -> None:
     click.echo("every image was decoded" if deep else "every image ends as it should (--deep decodes them)")
 
 
-@command.command("prepare")
+@command.command("prepare", short_help="What is missing, and where to get it.")
 @click.argument("name")
 @_ROOT
 @click.option("--download", is_flag=True, help="Fetch it with torchvision, which checks what it fetches.")
