@@ -29,7 +29,7 @@ manifest: .venv/dev.stamp
 
 # docs/faults.md, from the failures that the tests planted.
 faults: .venv/dev.stamp
-	$(BIN)/python -m pytest -q -n auto -m fault --write-docs tests/test_faults_*.py tests/test_bundle.py
+	$(BIN)/python -m pytest -q -n auto -m fault --write-docs tests/test_faults_*.py tests/test_bundle.py tests/test_download.py
 
 bench: .venv/peers.stamp
 	for b in loading pipeline training_step attacks; do $(BIN)/python benchmarks/$$b.py || exit 1; done

@@ -14,7 +14,7 @@ from robust_zoo.cache import local_directories, sha256_of, storage
 from robust_zoo.errors import Unavailable, VerificationFailed, ZooError
 from robust_zoo.http import SourceFailed, head, origin
 from robust_zoo.rows import DATA, Checkpoint
-from robust_zoo.transport import Expected, WrongBytes, cause, download
+from robust_zoo.transport import CUTS, Expected, Stalled, WrongBytes, cause, download
 
 _log = logging.getLogger(__name__)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -147,7 +147,7 @@ def fetch(
                 _remember(hub, error)
                 failures.append((hub, f"asked for the file's sha256: {error}"))
                 sources = [source for source in sources if source.kind != "hub"]
-    for source in sources:
+    for source in sources:  # which grows, where one stalls
         try:
             if sha256 is None and not allow_unverified and _may_exist(source):
                 raise SourceFailed("no sha256 is known for this file, so it was not used")
@@ -160,17 +160,15 @@ def fetch(
             headers = _hub_headers() if source.kind == "hub" else {"User-Agent": "robust_zoo"}
             label = f"{checkpoint.file} from {source.kind}" if progress else ""
             found, _ = download(source.location, part, Expected(sha256, size, limit), headers=headers, label=label)
-            if failures or wrong:
-                _log.warning(
-                    "%s was served by %s, after %d other sources failed",
-                    checkpoint.file,
-                    source.location,
-                    len(failures + wrong),
-                )
+            if others := len({failed for failed, _ in failures + wrong} - {source}):
+                text = "%s was served by %s, after %d other source%s failed"
+                _log.warning(text, checkpoint.file, source.location, others, "s" * (others > 1))
             return Fetched(part, found, state, source.location, temporary=True)
         except SourceFailed as error:
             _remember(source, error)
             failures.append((source, str(error)))
+            if isinstance(error, Stalled) and sources.count(source) < CUTS:
+                sources.append(source)  # its turn comes again, after the others'
         except OSError as error:  # of a local file; a disk that refuses a download is a StorageError
             failures.append((source, f"can not be read: {error.strerror or error}"))
         except WrongBytes as error:
@@ -217,7 +215,7 @@ def _failure(
     offline: bool,
 ) -> ZooError:
     model = f"{checkpoint.name} ({checkpoint.file})"
-    tried = "; ".join(f"{source.location}: {cause}" for source, cause in wrong + failures)
+    tried = "; ".join(dict.fromkeys(f"{source.location}: {cause}" for source, cause in wrong + failures))
     if wrong:
         return VerificationFailed(
             f"{checkpoint.name}: other bytes than promised, and no source has the right ones",
@@ -242,6 +240,8 @@ def _failure(
         model=model,
         source=tried or "the cache and ROBUST_ZOO_PATH",
         expected=f"{checkpoint.file}" + (f" with sha256 {sha256}" if sha256 else ""),
-        actual="offline: no socket was opened" if offline else f"{len(failures)} sources failed",
+        actual="offline: no socket was opened"
+        if offline
+        else f"failed sources: {len({source for source, _ in failures})}",
         next=following,
     )

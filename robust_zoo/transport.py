@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import requests
 
 _log = logging.getLogger(__name__)
-_CUTS = 5  # resumes at one source that make progress
+CUTS = 5  # tries at one source, as long as they make progress
 _CHUNK = 1 << 16  # bytes; what arrived of a chunk that is cut is lost, so not more
 
 
@@ -32,6 +32,10 @@ class WrongBytes(Exception):
     def __init__(self, sha256: str, size: int) -> None:
         super().__init__(sha256, size)
         self.sha256, self.size = sha256, size
+
+
+class Stalled(SourceFailed):
+    """The source stopped in the middle. What arrived is kept: another one can go on, or this one later."""
 
 
 @dataclass(frozen=True)
@@ -51,20 +55,24 @@ def download(
     label: shown on the progress bar on stderr; none when empty. Without an expected hash nothing is resumed.
     What is on the disk is hashed again at the end: where locks lie, another process may have written there too.
 
-    Raises SourceFailed, WrongBytes or StorageError; after WrongBytes the part is gone, otherwise it is kept.
+    Raises SourceFailed (Stalled), WrongBytes or StorageError; after WrongBytes the part is gone, otherwise it is kept.
     """
     import requests
+    from urllib3.exceptions import ReadTimeoutError
 
     if expected.sha256 is None or part.is_symlink():
         part.unlink(missing_ok=True)
-    for attempt in range(_CUTS):
+    for attempt in range(CUTS):
         resumed = _size(part)
         try:
             sha256, size = _transfer(url, part, expected, headers, label)
             stored = sha256_of(part) if part.exists() else None
         except requests.exceptions.RequestException as error:
-            if _size(part) > resumed and attempt < _CUTS - 1 and expected.sha256:
-                continue
+            if _size(part) > resumed and expected.sha256:
+                if any(isinstance(inner, ReadTimeoutError) for inner in error.args):  # as requests wraps it in a body
+                    raise Stalled(cause(error)) from error
+                if attempt < CUTS - 1:
+                    continue
             raise SourceFailed(cause(error)) from error
         except OSError as error:
             raise cannot_write(part, error) from error
@@ -77,7 +85,7 @@ def download(
         part.unlink(missing_ok=True)
         if not resumed:  # else: the earlier part may be of another file; once more from the start
             raise WrongBytes(sha256, size)
-    raise SourceFailed(f"no whole file in {_CUTS} attempts")
+    raise SourceFailed(f"no whole file in {CUTS} attempts")
 
 
 def _transfer(url: str, part: Path, expected: Expected, headers: Mapping[str, str], label: str) -> tuple[str, int]:

@@ -38,7 +38,7 @@ ROWS = {
                        "next source within 5 s; the cause and the proxy variable are named; "
                        "what did not answer is tried last for the rest of the run", "3"),
     "black hole": Row("a server that accepts and never answers", "next source within 15 s", "3"),
-    "stall": Row("a body that stops moving", "goes on from the byte, there or at the next source", "3"),
+    "stall": Row("a body that stops moving", "the next source goes on from the byte; else this one, later", "3"),
     "html": Row("a login page or HTML instead of the file",
                 "refused by type, content or hash; what was fetched before is kept", "3"),
     "cut": Row("a body that is cut or reset", "goes on from the byte; hashed as a whole", "3"),

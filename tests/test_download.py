@@ -230,3 +230,21 @@ print(json.dumps([h.model_info(repo, revision=revision).sha, tree, content]))
 """
     answer = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert json.loads(answer) == [hub.revision, [[FILE, len(CONTENT), SHA256]], SHA256]
+
+
+@pytest.mark.fault("stall")
+def test_a_stalled_source_waits_for_its_next_turn(hub, tmp_path, monkeypatch, caplog):
+    """The mirror goes on from the byte at once; a source alone is tried again, and named once when it never ends."""
+    hub.files[FILE] = CONTENT
+    hub.fail(FILE, "stall", value="9", times=100)
+    monkeypatch.setenv("ROBUST_ZOO_MIRRORS", hub.mirror)
+    started = time.monotonic()
+    arrives(PINNED, tmp_path)
+    assert time.monotonic() - started < 2.5  # one timeout of 1 s, not five
+    assert hub.sent(FILE) <= 1.1 * len(CONTENT) and "after 1 other source failed" in caplog.text
+    monkeypatch.delenv("ROBUST_ZOO_MIRRORS")
+    (tmp_path / "alone").mkdir()
+    with pytest.raises(Unavailable) as error:
+        fetch(PINNED, tmp_path / "alone", progress=False)
+    assert error.value.source.count(hub.endpoint) == 1 and error.value.actual == "failed sources: 1"
+    assert (tmp_path / "alone" / PART).stat().st_size > 0.9 * len(CONTENT)  # halves of what was left, five times
