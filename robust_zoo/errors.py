@@ -80,6 +80,14 @@ def cannot_write(path: Path, error: OSError) -> StorageError:
     )
 
 
+def not_installed(what: str, package: str, extra: str) -> UsageError:
+    """The UsageError for what needs an optional package; `what` says so. extra: of ours, which installs it."""
+    return UsageError(
+        what, expected=f"the {extra} extra", actual=f"{package} is not installed",
+        next=f"pip install 'robust-zoo[{extra}]'",
+    )  # fmt: skip
+
+
 class Refused(ZooError):
     """The file is unsafe or malformed and was not read: a pickle that runs code, a bomb, a broken header."""
 

@@ -71,8 +71,7 @@ def zipped(entries: Mapping[str, bytes], method: int = zipfile.ZIP_STORED) -> by
     return buffer.getvalue()
 
 
-def _tar(files: Mapping[str, bytes]) -> bytes:
-    """torch's format of 2016."""
+def tarred(files: Mapping[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for name, content in files.items():
@@ -138,32 +137,35 @@ def pickles(canary: Callable[[str], Path]) -> dict[str, bytes]:
             files[name] = saved({"model": network, "optimizer": calls(canary(name))[kind]}, legacy=legacy)
     before = [pickle.dumps(value, 2) for value in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}, network)]
     evil = {name: pickle.dumps(calls(canary(name))["eval"], 2) for name in ("whole", "bare", "tar", "system", "keys")}
-    return files | {
-        "whole": saved(calls(canary("whole"))["eval"]),
-        "bare": evil["bare"],
-        "tar": _tar(dict.fromkeys(("storages", "tensors", "pickle"), evil["tar"])),
-        "system": b"".join([*before[:2], evil["system"]]),
-        "keys": b"".join([*before[:3], pickle.dumps(1, 2), evil["keys"]]),
-    }
+    return (
+        files
+        | {
+            "whole": saved(calls(canary("whole"))["eval"]),
+            "bare": evil["bare"],
+            "tar": tarred(dict.fromkeys(("storages", "tensors", "pickle"), evil["tar"])),  # as torch wrote in 2016
+            "system": b"".join([*before[:2], evil["system"]]),
+            "keys": b"".join([*before[:3], pickle.dumps(1, 2), evil["keys"]]),
+        }
+    )
 
 
-def bombs() -> dict[str, bytes]:
-    """Files of at most a few MB that ask for gigabytes, or for hours."""
+def bombs() -> dict[str, Callable[[], bytes]]:
+    """What makes files of at most a few MB that ask for gigabytes, or for hours, by name."""
     number, rows = torch.ones(1), torch.ones(1000, 250)
     old = saved({"model": {"fc.bias": torch.zeros(64)}}, legacy=True)
     key = b")" + b"q\xffh\xff\x86" * 60  # a pair of the same pair of the same pair
     return {
-        "deflated": zipped({"archive/data.pkl": bytes(1 << 30)}, zipfile.ZIP_DEFLATED),
-        "overlapping entries": _overlapping(saved({"model": {"fc.weight": rows}}), 4000),
-        "a view of terabytes": saved({"model": {"fc.bias": number.expand(1_000_000, 1_000_000)}}),
-        "many views": saved({"model": {f"w{i}": rows.view(250, 1000) for i in range(8000)}}),
-        "an old storage of 16 GB": old.replace(b"K@", b"\x8a\x05\x00\x00\x00\x00\x01"),
-        "bytearray": saved({"model": Payload(bytearray, 1 << 40)}),
-        "bytearrays": saved({f"model{i}": Payload(bytearray, (1 << 28) + i) for i in range(20)}),
-        "Tensor": saved({"model": Payload(torch.Tensor, 1_000_000, 1_000_000)}),
-        "numpy scalar": saved({"model": Payload(np.float64(0).__reduce__()[0], np.dtype("V2000000000"))}),
-        "keys that take for ever to hash": saved(_Raw(b"}" + key + b"Ns")),
-        "deep": saved(_Raw(b"]" * 1_000_000 + b"a" * 999_999)),
+        "deflated": lambda: zipped({"archive/data.pkl": bytes(1 << 30)}, zipfile.ZIP_DEFLATED),
+        "overlapping entries": lambda: _overlapping(saved({"model": {"fc.weight": rows}}), 4000),
+        "a view of terabytes": lambda: saved({"model": {"fc.bias": number.expand(1_000_000, 1_000_000)}}),
+        "many views": lambda: saved({"model": {f"w{i}": rows.view(250, 1000) for i in range(8000)}}),
+        "an old storage of 16 GB": lambda: old.replace(b"K@", b"\x8a\x05\x00\x00\x00\x00\x01"),
+        "bytearray": lambda: saved({"model": Payload(bytearray, 1 << 40)}),
+        "bytearrays": lambda: saved({f"model{i}": Payload(bytearray, (1 << 28) + i) for i in range(20)}),
+        "Tensor": lambda: saved({"model": Payload(torch.Tensor, 1_000_000, 1_000_000)}),
+        "numpy scalar": lambda: saved({"model": Payload(np.float64(0).__reduce__()[0], np.dtype("V2000000000"))}),
+        "keys that take for ever to hash": lambda: saved(_Raw(b"}" + key + b"Ns")),
+        "deep": lambda: saved(_Raw(b"]" * 1_000_000 + b"a" * 999_999)),
     }
 
 

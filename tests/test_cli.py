@@ -19,6 +19,7 @@ import checkpoints
 import click
 import pytest
 from click.testing import CliRunner
+from verbs import ROOT, commands
 
 from robust_zoo import __version__, cache, rows
 from robust_zoo.cli import _VERBS, main
@@ -148,17 +149,6 @@ def test_wrong_input(args, code, message, tmp_path, monkeypatch):
 
 
 # --- Help and version ----------------------------------------------------------------------------------------
-
-
-ROOT = click.Context(main, info_name="robust-zoo", **main.context_settings)
-
-
-def commands(group=main, path=()):
-    for name in group.list_commands(ROOT):
-        command = group.get_command(ROOT, name)
-        yield [*path, name], command
-        if isinstance(command, click.Group):
-            yield from commands(command, [*path, name])
 
 
 @pytest.mark.parametrize(("path", "command"), [([], main), *commands()], ids=words)

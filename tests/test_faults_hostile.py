@@ -22,15 +22,22 @@ TINY = get_architecture("shufflenet")
 KINDS = list(hostile.pickles(Path))
 
 
-@pytest.fixture
-def canary(tmp_path):
-    """Of a file's name: the file that it would create."""
-    return lambda name: tmp_path / f"canary-{name.replace(' ', '-')}"  # fit for a shell
+def in_folder(folder):
+    """Of a file's name: the file in `folder` that it would create."""
+    return lambda name: folder / f"canary-{name.replace(' ', '-')}"  # fit for a shell
 
 
-def test_every_one_of_them_works(tmp_path, canary):
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    """(the hostile files by name, of each the file that it would create)"""
+    canary = in_folder(tmp_path_factory.mktemp("canaries"))
+    return hostile.pickles(canary), canary
+
+
+def test_every_one_of_them_works(tmp_path):
     """The control: an ordinary reader is harmed by each."""
     (tmp_path / "files").mkdir()
+    canary = in_folder(tmp_path)
     files = hostile.pickles(canary)
     for name, content in files.items():
         (tmp_path / "files" / name).write_bytes(content)
@@ -48,9 +55,10 @@ for path in pathlib.Path(sys.argv[1]).iterdir():
 
 @fault("pickle")
 @pytest.mark.parametrize("name", KINDS)
-def test_no_code_runs(tmp_path, canary, name):
+def test_no_code_runs(tmp_path, planted, name):
+    files, canary = planted
     path = tmp_path / "evil.ckpt"
-    path.write_bytes(hostile.pickles(canary)[name])
+    path.write_bytes(files[name])
     with pytest.raises(Refused) as error:
         convert_worker.read(path)
     assert not canary(name).exists()
@@ -67,13 +75,14 @@ def test_dangerous_names_of_trusted_packages_are_told(tmp_path, call):
 
 
 @fault("pickle")
-def test_errors_cross_the_process_boundary_with_five_fields(tmp_path, canary):
-    (tmp_path / "evil.ckpt").write_bytes(hostile.pickles(canary)["os.system"])
+def test_errors_cross_the_process_boundary_with_five_fields(tmp_path, planted):
+    files, canary = planted
+    (tmp_path / "evil.ckpt").write_bytes(files["os.system"])
     with pytest.raises(Refused) as error:
         convert(tmp_path / "evil.ckpt", tmp_path / "out", TINY, {}, model="resnet50_l2_eps3")
     assert all(error.value.fields.values()) and "would import posix.system" in error.value.actual
     assert "resnet50_l2_eps3" in error.value.model and "evil.ckpt" in error.value.source
-    assert [p.name for p in tmp_path.iterdir()] == ["evil.ckpt"]
+    assert [p.name for p in tmp_path.iterdir()] == ["evil.ckpt"] and not canary("os.system").exists()
 
 
 # A process between, since a child's peak counts what its parent had in memory when it was started.
@@ -113,17 +122,17 @@ BOMBS = hostile.bombs()
 @fault("bomb")
 @pytest.mark.parametrize("name", [name for name in BOMBS if name != SLOW])
 def test_bombs_end_within_twice_the_file_and_500_mb(tmp_path, empty_handed, name):
-    (tmp_path / "a.ckpt").write_bytes(BOMBS[name])
+    (tmp_path / "a.ckpt").write_bytes(BOMBS[name]())
     (kind, *_), peak = measured(tmp_path / "a.ckpt")
     assert kind == "Refused"
-    assert peak - empty_handed <= 2 * len(BOMBS[name]) + (500 << 20)
+    assert peak - empty_handed <= 2 * (tmp_path / "a.ckpt").stat().st_size + (500 << 20)
     assert [p.name for p in tmp_path.iterdir()] == ["a.ckpt"]
 
 
 @fault("bomb", "bomb")
 def test_time_is_bounded(tmp_path, monkeypatch):
     path = tmp_path / "a.ckpt"
-    path.write_bytes(BOMBS[SLOW])
+    path.write_bytes(BOMBS[SLOW]())
     with pytest.raises(Refused, match=r"0\.1 s") as error:
         convert(path, tmp_path / "out", TINY, {}, time_limit=0.1)
     assert all(error.value.fields.values())

@@ -4,18 +4,18 @@ import hashlib
 import json
 import random
 import re
-import tarfile
 import tomllib
 from dataclasses import asdict, replace
-from io import BytesIO
 
 import click
+import hostile
 import pytest
 import safetensors
 import torch
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from verbs import commands
 
 from robust_zoo import bundle, cache, manifest
 from robust_zoo.cache import Receipt, weights_path
@@ -32,8 +32,7 @@ RECEIPT = Receipt(
     name=ROW.name, sha256="0" * 64, size=9, state="hub-declared", source="a hub", source_file=ROW.file, revision="main",
     source_sha256="1" * 64,
 )  # fmt: skip
-NUMBERS = ["0", "-1", "1", "4", "65536", "9223372036854775808", "1e400", "1.5", "true", "null", '"x"', "[]", "{}"]
-NUMBERS = [n.encode() for n in NUMBERS]
+NUMBERS = b'0 -1 1 4 65536 9223372036854775808 1e400 1.5 true null "x" [] {}'.split()
 
 
 def mutated(sound, dice):
@@ -117,11 +116,7 @@ def test_20_000_mutated_manifests(tmp_path, monkeypatch):
             continue
         assert all(re.fullmatch(r"([a-z]+/)?[\w.-]+", name) for name in entries)
         read += 1
-        with tarfile.open(path, "w") as tar:
-            for name, text in {"manifest.json": content, **files}.items():
-                info = tarfile.TarInfo(name)
-                info.size = len(text)
-                tar.addfile(info, BytesIO(text))
+        path.write_bytes(hostile.tarred({"manifest.json": content, **files}))
         try:
             outcomes = [outcome for _, outcome in bundle.read(path, cache_dir=tmp_path / "cache")]
         except Refused:
@@ -203,17 +198,7 @@ def test_any_radius_is_a_number_or_a_usage_error(eps, norm):
         assert error.expected
 
 
-def commands(group=main, path=()):
-    context = click.Context(group)
-    for name in group.list_commands(context):
-        command = group.get_command(context, name)
-        if isinstance(command, click.Group):
-            yield from commands(command, (*path, name))
-        else:
-            yield (*path, name), command
-
-
-COMMANDS = dict(commands())
+COMMANDS = {tuple(path): command for path, command in commands() if not isinstance(command, click.Group)}
 # They might find work to do for minutes: their names are wrong, whatever else is.
 LONG = {("train",), ("evaluate",), ("transfer",), ("recommend",), ("attack",)}
 

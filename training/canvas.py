@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from robust_zoo.errors import UsageError
+from robust_zoo.errors import not_installed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,10 +16,7 @@ def figure(width: float, height: float) -> Figure:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
-        raise UsageError(
-            "plots need matplotlib", expected="the training extra", actual="matplotlib is not installed",
-            next="pip install 'robust-zoo[training]'",
-        ) from None  # fmt: skip
+        raise not_installed("plots need matplotlib", "matplotlib", "training") from None
     empty = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(empty)
     return empty

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from robust_zoo.errors import UsageError
+from robust_zoo.errors import UsageError, not_installed
 from robust_zoo.training.interrupt import Stopped
 from robust_zoo.training.run import Machine, run
 
@@ -54,10 +54,7 @@ def submit(job: Any, parameters: Mapping[str, Any], cluster: str = "slurm") -> A
     try:
         import submitit
     except ImportError:
-        raise UsageError(
-            "--launcher slurm needs submitit", expected="the slurm extra", actual="submitit is not installed",
-            next="pip install 'robust-zoo[slurm]'",
-        ) from None  # fmt: skip
+        raise not_installed("--launcher slurm needs submitit", "submitit", "slurm") from None
     executor = submitit.AutoExecutor(folder=job.out / "slurm", cluster=cluster)
     values = {"name": job.name, "tasks_per_node": parameters.get("gpus_per_node", 1), "timeout_min": 24 * 60}
     try:

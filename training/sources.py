@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import torch
 
-from robust_zoo.errors import UsageError
+from robust_zoo.errors import UsageError, not_installed
 from robust_zoo.training.shards import open_tars
 from robust_zoo.training.source import Source, in_order, is_image, not_a_dataset
 
@@ -106,10 +106,7 @@ def open_rows(name: str, wanted: str, columns: tuple[str, ...] = _LABEL) -> Sour
         import datasets
         import pyarrow.compute as pc  # comes with it
     except ImportError:
-        raise UsageError(
-            "hfds/ needs Hugging Face's datasets library", expected="the hf extra", actual="datasets is not installed",
-            next="pip install 'robust-zoo[hf]'",
-        ) from None  # fmt: skip
+        raise not_installed("hfds/ needs Hugging Face's datasets library", "datasets", "hf") from None
     try:
         if (Path(name) / "dataset_dict.json").is_file():
             rows = datasets.load_from_disk(name)[wanted]

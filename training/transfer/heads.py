@@ -60,21 +60,21 @@ def logistic_path(
 
     The search is along the principal axes of the features, each in steps of 1 / sqrt(variance / 2 + penalty): that is
     the curvature's bound (Boehning 1992), under which all axes are about equally steep. On the features as they are it
-    takes twice the evaluations (benchmarks/transfer.py).
+    takes half as many evaluations again, and at weak penalties more than `steps` allows.
     """
     axes, variances = _principal(features)
     turned = features @ axes
     weight, bias = features.new_zeros(classes, axes.shape[1]), features.new_zeros(classes)
     found = {}
     for penalty in sorted(set(penalties), reverse=True):
-        steps_of = (variances / 2 + penalty).rsqrt()
-        free = [(weight / steps_of).requires_grad_(), bias.requires_grad_()]
+        unit = (variances / 2 + penalty).rsqrt()
+        free = [(weight / unit).requires_grad_(), bias.requires_grad_()]
         solver = torch.optim.LBFGS(
             free, max_iter=steps, history_size=10, tolerance_grad=1e-5, tolerance_change=1e-9,
             line_search_fn="strong_wolfe",
         )  # fmt: skip
 
-        def loss(free: list[Tensor] = free, unit: Tensor = steps_of, penalty: float = penalty) -> Tensor:
+        def loss(free: list[Tensor] = free, unit: Tensor = unit, penalty: float = penalty) -> Tensor:
             for parameter in free:
                 parameter.grad = None
             value = objective(Head(free[0] * unit, free[1]), turned, labels, penalty)
@@ -82,7 +82,7 @@ def logistic_path(
             return value
 
         solver.step(loss)  # type: ignore[arg-type]
-        weight, bias = (free[0] * steps_of).detach(), free[1].detach()
+        weight, bias = (free[0] * unit).detach(), free[1].detach()
         found[penalty] = Head(weight @ axes.T, bias.clone())
     return [found[penalty] for penalty in penalties]
 

@@ -16,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 import torch
 
-from robust_zoo.errors import UsageError
+from robust_zoo.errors import UsageError, not_installed
 from robust_zoo.training.data import Images, load_npz
 from robust_zoo.training.source import in_order
 
@@ -180,10 +180,7 @@ def _mat(file: Path, key: str) -> Any:
     try:
         from scipy.io import loadmat
     except ImportError:
-        raise UsageError(
-            f"{file.name} needs scipy", expected="the training extra", actual="scipy is not installed",
-            next="pip install 'robust-zoo[training]'",
-        ) from None  # fmt: skip
+        raise not_installed(f"{file.name} needs scipy", "scipy", "training") from None
     with file.open("rb") as opened:  # scipy does not name a file that is missing
         return loadmat(opened, squeeze_me=True)[key]
 

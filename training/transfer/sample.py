@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from robust_zoo.errors import UsageError
+from robust_zoo.errors import not_installed
 from robust_zoo.training.data import Images
 from robust_zoo.training.samples import CIFAR10_CLASSES, cifar10_sample
 from robust_zoo.training.transfer.linear import Linear, drawn
@@ -23,10 +23,7 @@ def digits() -> Target:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise UsageError(
-            "the digits come with scikit-learn", expected="the training extra", actual="scikit-learn is not installed",
-            next="pip install 'robust-zoo[training]'",
-        ) from None  # fmt: skip
+        raise not_installed("the digits come with scikit-learn", "scikit-learn", "training") from None
     found = load_digits()
     grey = torch.from_numpy((found.images * 255 / 16).round().astype("uint8"))
     data = Images(grey[:, None].repeat(1, 3, 1, 1), torch.from_numpy(found.target).long())
