@@ -25,11 +25,11 @@ cards: manifest
 
 # The hashes of all that the package vouches for; `robust-zoo verify --signature` checks who signed them.
 manifest: .venv/dev.stamp
-	$(BIN)/python -m robust_zoo.manifest
+	$(BIN)/python -m robust_zoo.weights.manifest
 
 # docs/faults.md, from the failures that the tests planted.
 faults: .venv/dev.stamp
-	$(BIN)/python -m pytest -q -n auto -m fault --write-docs tests/test_faults_*.py tests/test_bundle.py tests/test_download.py
+	$(BIN)/python -m pytest -q -n auto -m fault --write-docs tests/weights
 
 bench: .venv/peers.stamp
 	for b in loading pipeline training_step attacks; do $(BIN)/python benchmarks/$$b.py || exit 1; done

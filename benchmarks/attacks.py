@@ -28,10 +28,10 @@ from training_step import load_robustness
 
 from robust_zoo import create_model, pixel_model
 from robust_zoo.threat import ThreatModel
-from robust_zoo.training.attacks import pgd, pgd_until_wrong
-from robust_zoo.training.evaluation.suite import suite
-from robust_zoo.training.fold import attack_copy
-from robust_zoo.training.samples import cifar10_sample
+from robust_zoo.training.attacks.folding import attack_copy
+from robust_zoo.training.attacks.pgd import pgd, pgd_until_wrong
+from robust_zoo.training.attacks.suites import suite
+from robust_zoo.training.data.cifar10_sample import cifar10_sample
 
 NAME = "resnet18_x0_25_cifar10_l2_eps0_5"
 THREAT, STEPS = ThreatModel("linf", 8 / 255), 20

@@ -27,7 +27,7 @@ _MEASURE = """
 import json, time
 import torch, timm, robust_zoo.factory
 from robust_zoo import cache, factory, weights
-from robust_zoo.registry import get
+from robust_zoo.registry.lookup import get
 torch.set_num_threads(1)
 def status(key):
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(key)) * 1024
@@ -56,8 +56,8 @@ def prepare(root: Path) -> Path:
     import checkpoints
     from hub import Hub
 
-    from robust_zoo.registry import get
-    from robust_zoo.weights import ensure
+    from robust_zoo.registry.lookup import get
+    from robust_zoo.weights.ensure import ensure
 
     row = get(NAME)
     checkpoints.save(root / "source.ckpt", "resnet50")

@@ -26,8 +26,8 @@ from torchvision import transforms
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from robust_zoo.training.files import Augment, ImageFiles
-from robust_zoo.training.source import Source
+from robust_zoo.training.data.encoded import Source
+from robust_zoo.training.data.image_files import Augment, ImageFiles
 
 
 def jpegs(count: int) -> list[bytes]:

@@ -30,8 +30,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robust_zoo import __version__, architectures
-from robust_zoo.normalize import PixelModel
+from robust_zoo import __version__
+from robust_zoo.architectures.build import build
+from robust_zoo.pixels import PixelModel
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.distributed import World
 from robust_zoo.training.recipes import Recipe
@@ -54,7 +55,7 @@ Side = Callable[..., float]  # does STEPS steps; the mean of their losses
 
 def model_of(architecture: str, device: str) -> PixelModel:
     torch.manual_seed(0)
-    network = architectures.build(architecture, num_classes=1000)
+    network = build(architecture, num_classes=1000)
     return PixelModel(network, MEAN, STD).to(device).train()
 
 

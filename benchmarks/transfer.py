@@ -22,14 +22,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from robust_zoo.registry import get
-from robust_zoo.training.data import Images
-from robust_zoo.training.samples import CIFAR10_CLASSES
+from robust_zoo.registry.lookup import get
+from robust_zoo.training.data.cifar10_sample import CIFAR10_CLASSES
+from robust_zoo.training.data.dataset import Images
 from robust_zoo.training.transfer.features import CPU, Backbone, features
 from robust_zoo.training.transfer.heads import Head, Scale, logistic_path, objective, sgd_grid
-from robust_zoo.training.transfer.linear import GRID, PENALTIES, Linear, drawn, linear
-from robust_zoo.training.transfer.salman2020 import Salman2020, salman2020
-from robust_zoo.training.transfer.target import Target
+from robust_zoo.training.transfer.protocols.linear import GRID, PENALTIES, Linear, drawn, linear
+from robust_zoo.training.transfer.protocols.salman2020 import Salman2020, salman2020
+from robust_zoo.training.transfer.task import Target
 
 MODEL = "resnet18_x0_25_cifar10_l2_eps0_5"
 UPSTREAM_EPOCHS = 150

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from robust_zoo.errors import ZooError
     from robust_zoo.factory import create_model
     from robust_zoo.hub import register_with_timm
-    from robust_zoo.normalize import pixel_model
-    from robust_zoo.registry import get, list_models
-    from robust_zoo.rows import Checkpoint
+    from robust_zoo.pixels import pixel_model
+    from robust_zoo.registry.lookup import get, list_models
+    from robust_zoo.registry.rows import Checkpoint
     from robust_zoo.threat import ThreatModel
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-from robust_zoo.rows import Checkpoint, Measurement, load_recipes
-from robust_zoo.stats import wilson_interval
+from robust_zoo.counts import wilson_interval
+from robust_zoo.registry.rows import Checkpoint, Measurement, load_recipes
 from robust_zoo.threat import written_eps
 
 # dataset -> title, the hub's id, the split that accuracies are of

@@ -69,14 +69,14 @@ class StorageError(ZooError):
     exit_code = 5
 
 
-def cannot_write(path: Path, error: OSError) -> StorageError:
-    """The StorageError for a file of the cache that the disk refused."""
+def cannot_write(path: Path, error: OSError, next: str = "") -> StorageError:
+    """The StorageError for a path that the disk refused. next: what to do about it, for the cache when empty."""
     return StorageError(
         f"cannot write {path.parent}",
         source=str(path),
         expected="a writable directory with free space",
         actual=f"{type(error).__name__}: {error.strerror or error}",
-        next="set ROBUST_ZOO_CACHE to a directory you can write to, or pass --cache-dir",
+        next=next or "set ROBUST_ZOO_CACHE to a directory you can write to, or pass --cache-dir",
     )
 
 

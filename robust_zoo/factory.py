@@ -11,11 +11,12 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from robust_zoo import architectures, private
+from robust_zoo.architectures.build import build, default_cfg
 from robust_zoo.errors import NewHeadWarning, UnknownCheckpoint, UsageError
-from robust_zoo.registry import get, get_architecture
-from robust_zoo.rows import Architecture, Checkpoint
-from robust_zoo.weights import ensure
+from robust_zoo.registry.lookup import get, get_architecture
+from robust_zoo.registry.rows import Architecture, Checkpoint
+from robust_zoo.weights import own
+from robust_zoo.weights.ensure import ensure
 
 
 def create_model(
@@ -56,7 +57,7 @@ def create_model(
     cfg = _pretrained_cfg(network, row, pretrained_cfg)
     weights: Path | None = None
     if checkpoint_path:
-        weights, found = private.load(Path(checkpoint_path), network, cache_dir)
+        weights, found = own.load(Path(checkpoint_path), network, cache_dir)
         cfg |= found
     elif pretrained and row:
         weights = ensure(row, cache_dir=cache_dir).path
@@ -66,7 +67,7 @@ def create_model(
         kwargs["features_only"] = True
     kwargs |= {"pretrained_cfg": cfg, "pretrained_cfg_overlay": pretrained_cfg_overlay}
     if weights is None:
-        model = architectures.build(network.timm, **kwargs)
+        model = build(network.timm, **kwargs)
     elif features_only or _warn_of_changes(row.name if row else network.name, cfg, num_classes, in_chans):
         model = _build_adapted(network, weights, kwargs)
     else:
@@ -97,7 +98,7 @@ def _pretrained_cfg(network: Architecture, row: Checkpoint | None, given: Any) -
         )
     if given:
         return dict(given if isinstance(given, dict) else given.to_dict())
-    cfg = architectures.default_cfg(network.timm) | {"architecture": network.timm}
+    cfg = default_cfg(network.timm) | {"architecture": network.timm}
     if row:
         collection = row.collection
         cfg |= asdict(row.preprocessing) | {
@@ -133,7 +134,7 @@ def _warn_of_changes(name: str, cfg: dict[str, Any], num_classes: int | None, in
 def _build_exact(network: Architecture, weights: Path, kwargs: dict[str, Any]) -> nn.Module:
     """Nothing to adapt: a model without storage takes the file's tensors as they are, nothing is initialised twice."""
     with torch.device("meta"):
-        model = architectures.build(network.timm, **kwargs)
+        model = build(network.timm, **kwargs)
     model.load_state_dict(load_file(weights), strict=True, assign=True)
     return model
 
@@ -141,6 +142,6 @@ def _build_exact(network: Architecture, weights: Path, kwargs: dict[str, Any]) -
 def _build_adapted(network: Architecture, weights: Path, kwargs: dict[str, Any]) -> nn.Module:
     """Another head, other channels or features only: timm's own loading adapts a state dict that it is handed."""
     cfg = kwargs["pretrained_cfg"] | {"state_dict": load_file(weights)}
-    model = architectures.build(network.timm, **kwargs | {"pretrained": True, "pretrained_cfg": cfg})
+    model = build(network.timm, **kwargs | {"pretrained": True, "pretrained_cfg": cfg})
     cast(dict[str, Any], model.pretrained_cfg).pop("state_dict", None)
     return model

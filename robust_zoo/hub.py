@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from robust_zoo.registry import get, list_models
-from robust_zoo.rows import Checkpoint
+from robust_zoo.registry.lookup import get, list_models
+from robust_zoo.registry.rows import Checkpoint
 
 # timm looks here for the cfgs of the functions that register_with_timm() hands to it.
 default_cfgs: dict[str, Any] = {}
@@ -42,7 +42,7 @@ def register_with_timm() -> None:
     """
     from timm.models import generate_default_cfgs, is_model, register_model
 
-    from robust_zoo.architectures import register_architectures
+    from robust_zoo.architectures.build import register_architectures
 
     register_architectures()
     new = {name: entry for name, entry in entry_points(pretrained=False).items() if not is_model(name)}

@@ -67,4 +67,4 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test is a run of its own, with short timeouts, here and in subprocesses."""
     monkeypatch.setenv("ROBUST_ZOO_TIMEOUT", "1")
-    monkeypatch.setattr("robust_zoo.download._unreachable", set())
+    monkeypatch.setattr("robust_zoo.weights.sources._unreachable", set())

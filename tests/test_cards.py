@@ -11,10 +11,10 @@ import yaml
 from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import eval_results_to_model_index, model_index_to_eval_results
 
-from robust_zoo import rows
 from robust_zoo.cards import card
-from robust_zoo.registry import get
-from robust_zoo.rows import Measurement
+from robust_zoo.registry import rows
+from robust_zoo.registry.lookup import get
+from robust_zoo.registry.rows import Measurement
 
 CARDS = Path(__file__).parents[1] / "model_cards"
 TOML = tomllib.loads((Path(rows.__file__).parent / "checkpoints.toml").read_text(encoding="utf-8"))

@@ -11,11 +11,11 @@ from safetensors.torch import load_file
 
 import robust_zoo
 from robust_zoo.errors import NewHeadWarning, UnknownCheckpoint, UsageError
-from robust_zoo.normalize import PixelModel
-from robust_zoo.registry import get
-from robust_zoo.rows import DATA
-from robust_zoo.safetensors_file import write_safetensors
-from robust_zoo.training.samples import cifar10_sample
+from robust_zoo.pixels import PixelModel
+from robust_zoo.registry.lookup import get
+from robust_zoo.registry.rows import DATA
+from robust_zoo.training.data.cifar10_sample import cifar10_sample
+from robust_zoo.weights.safetensors_file import write_safetensors
 
 NAME = "resnet18_x0_25_cifar10_l2_eps0_5"
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))

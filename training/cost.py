@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from robust_zoo import architectures
-from robust_zoo.rows import Checkpoint
+from robust_zoo.architectures.build import build
+from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.distributed import World
 from robust_zoo.training.recipes import Recipe
-from robust_zoo.training.run import build
+from robust_zoo.training.run import untrained
 from robust_zoo.training.step import make_step, optimizer_for
 
 # training images of the datasets that recipes name
@@ -40,7 +40,7 @@ class Cost:
 def cost(row: Checkpoint, recipe: Recipe) -> Cost:
     """Counted on a model without storage; nothing is computed."""
     with torch.device("meta"):
-        network = architectures.build(row.network.timm, num_classes=row.preprocessing.num_classes).eval()
+        network = build(row.network.timm, num_classes=row.preprocessing.num_classes).eval()
         images = torch.empty(1, *row.preprocessing.input_size)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(images)
@@ -50,7 +50,7 @@ def cost(row: Checkpoint, recipe: Recipe) -> Cost:
 
 def images_per_second(row: Checkpoint, recipe: Recipe, here: World, precision: str) -> float:
     """Of this recipe's step on this device, measured on random images for about ten seconds."""
-    model, bf16 = build(row, recipe, here, precision)
+    model, bf16 = untrained(row, recipe, here, precision)
     model.to(here.device).to(memory_format=torch.channels_last).train()
     step = make_step(model, recipe, optimizer_for(model, recipe), bf16=bf16, world=here)
     batch = (

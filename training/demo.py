@@ -12,15 +12,15 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
 from robust_zoo.factory import create_model
-from robust_zoo.normalize import pixel_model
-from robust_zoo.registry import get, list_models
-from robust_zoo.rows import Checkpoint
+from robust_zoo.pixels import pixel_model
+from robust_zoo.registry.lookup import get, list_models
+from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
-from robust_zoo.training.attacks import pgd
-from robust_zoo.training.evaluate import Accuracy, pgd_accuracy
-from robust_zoo.training.samples import CIFAR10_CLASSES, cifar10_sample
+from robust_zoo.training.attacks.accuracy import Accuracy, pgd_accuracy
+from robust_zoo.training.attacks.pgd import pgd
+from robust_zoo.training.data.cifar10_sample import CIFAR10_CLASSES, cifar10_sample
 from robust_zoo.training.transfer.report import figures, value_text
-from robust_zoo.training.transfer.sample import PLAN, digits
+from robust_zoo.training.transfer.sample_suite import PLAN, digits
 from robust_zoo.training.transfer.sweep import Machine, transfer
 
 _THREAT = ThreatModel("l2", 0.5)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce as differentiable_all_reduce
 
 from robust_zoo.errors import UsageError
-from robust_zoo.training.interrupt import Stopped
+from robust_zoo.training.signals import Stopped
 
 _TIMEOUT = timedelta(minutes=10)  # a rank that is gone ends the others
 

@@ -11,19 +11,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from robust_zoo import __version__
 from robust_zoo.cards import card
-from robust_zoo.exported import network_of
-from robust_zoo.rows import Checkpoint, Measurement
-from robust_zoo.safetensors_file import write_safetensors
+from robust_zoo.registry.rows import Checkpoint, Measurement
 from robust_zoo.threat import ThreatModel, written_eps
-from robust_zoo.training.data import Dataset, spread
+from robust_zoo.training.attacks.accuracy import pgd_accuracy
+from robust_zoo.training.attacks.suites import in_words
+from robust_zoo.training.data.dataset import Dataset, spread
 from robust_zoo.training.distributed import World
-from robust_zoo.training.evaluate import pgd_accuracy
-from robust_zoo.training.evaluation.suite import in_words
-from robust_zoo.training.interrupt import Stopped
 from robust_zoo.training.recipes import Recipe, recipe_for
+from robust_zoo.training.signals import Stopped
 from robust_zoo.training.step import ALONE
+from robust_zoo.training.version import code_version
+from robust_zoo.weights.exported import network_of
+from robust_zoo.weights.safetensors_file import write_safetensors
 
 Measured = list[dict[str, Any]]
 Poll = Callable[..., None] | None
@@ -34,10 +34,6 @@ _USUAL_EPS = {"l2": 0.5, "linf": 8 / 255}
 # radii of the accuracy curve, and how many images it is measured on
 _CURVE = {"l2": (0.1, 0.25, 0.5, 1.0), "linf": (2 / 255, 4 / 255, 8 / 255, 16 / 255)}
 _CURVE_IMAGES = 1000
-
-
-def code_version() -> str:
-    return f"robust_zoo {__version__}, torch {torch.__version__.split('+')[0]}"
 
 
 def export(

@@ -14,14 +14,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from robust_zoo.errors import UsageError
-from robust_zoo.training.data import Dataset, epoch_order, seed_of, spread
+from robust_zoo.training.checkpoint import Progress, check_sizes, identity, restore, save
+from robust_zoo.training.data.dataset import Dataset, epoch_order, seed_of, spread
 from robust_zoo.training.distributed import World, synchronise_batch_norm
-from robust_zoo.training.interrupt import Interrupt, Stopped
-from robust_zoo.training.monitor import Health, count_hits, overfitting
+from robust_zoo.training.health import Health, count_hits, overfitting
+from robust_zoo.training.log import RunLog, write_status
 from robust_zoo.training.recipes import Recipe
-from robust_zoo.training.resume import Progress, check_sizes, identity, restore, save
-from robust_zoo.training.runlog import RunLog, write_status
-from robust_zoo.training.schedule import learning_rate
+from robust_zoo.training.schedules import learning_rate
+from robust_zoo.training.signals import Interrupt, Stopped
 from robust_zoo.training.step import Counts, make_step, optimizer_for
 
 _HELD_OUT = 512  # images the health of a run is measured on after each epoch

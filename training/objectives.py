@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robust_zoo.training.attacks import Watch, pgd
+from robust_zoo.training.attacks.pgd import Watch, pgd
 from robust_zoo.training.recipes import Recipe
 
 _TRADES_START = 1e-3  # standard deviation of TRADES' first perturbation (Zhang et al. 2019, algorithm 1)

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from robust_zoo.errors import UsageError
-from robust_zoo.rows import Checkpoint, load_recipes
-from robust_zoo.safetensors_file import read_header
+from robust_zoo.registry.rows import Checkpoint, load_recipes
 from robust_zoo.threat import ThreatModel, parse_eps
+from robust_zoo.weights.safetensors_file import read_header
 
 _FRACTION = re.compile(r"\d+/[1-9]\d*")
 _CHOICES = {

@@ -10,19 +10,20 @@ from typing import cast
 import torch
 from torch import nn
 
-from robust_zoo import architectures
+from robust_zoo.architectures.build import build
 from robust_zoo.errors import UsageError
-from robust_zoo.normalize import PixelModel
-from robust_zoo.registry import get
-from robust_zoo.rows import Checkpoint
-from robust_zoo.training import state
-from robust_zoo.training.data import Dataset, load_npz
+from robust_zoo.pixels import PixelModel
+from robust_zoo.registry.lookup import get
+from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.training import checkpoint
+from robust_zoo.training.data.dataset import Dataset, load_npz
 from robust_zoo.training.distributed import World, world
-from robust_zoo.training.export import as_trained, code_version, export, measure
-from robust_zoo.training.interrupt import Interrupt, Stopped
+from robust_zoo.training.export import as_trained, export, measure
+from robust_zoo.training.log import write_status
 from robust_zoo.training.loop import Settings, has_native_bf16, train
 from robust_zoo.training.recipes import Recipe, load_overrides, recipe_for
-from robust_zoo.training.runlog import write_status
+from robust_zoo.training.signals import Interrupt, Stopped
+from robust_zoo.training.version import code_version
 
 
 @dataclass(frozen=True)
@@ -66,19 +67,19 @@ def run(name: str, data: str | Path, out: Path, *, overrides: Path | None = None
         interrupt = stack.enter_context(Interrupt())
         here = stack.enter_context(world(machine.device))
         if here.first:
-            stack.enter_context(state.lock(out))
+            stack.enter_context(checkpoint.lock(out))
         train_data, test_data = (open_split(data, split, row, recipe, machine.workers) for split in ("train", "test"))
         check_same_classes(train_data, test_data)
-        model, bf16 = build(row, recipe, here, machine.precision)
+        model, bf16 = untrained(row, recipe, here, machine.precision)
         settings = Settings(bf16, machine.save_seconds, machine.log_steps, machine.progress)
         trained = train(model, recipe, train_data, test_data, out, world=here, interrupt=interrupt, settings=settings)
         return _finish(trained, row, recipe, train_data, test_data, out, here, interrupt, bf16)
 
 
-def build(row: Checkpoint, recipe: Recipe, here: World, precision: str) -> tuple[PixelModel, bool]:
+def untrained(row: Checkpoint, recipe: Recipe, here: World, precision: str) -> tuple[PixelModel, bool]:
     """The untrained pixel-space model of a row, and whether it is to run under bf16 autocast."""
     torch.manual_seed(recipe.seed)
-    network = architectures.build(row.network.timm, num_classes=row.preprocessing.num_classes)
+    network = build(row.network.timm, num_classes=row.preprocessing.num_classes)
     if precision == "fp64":
         network = network.double()
     native = here.device.type == "cuda" or has_native_bf16()
@@ -101,8 +102,8 @@ def open_split(data: str | Path, split: str, row: Checkpoint, recipe: Recipe, wo
             )  # fmt: skip
         images: Dataset = load_npz(Path(data), split)
     else:
-        from robust_zoo.training.files import ImageFiles
-        from robust_zoo.training.sources import open_source
+        from robust_zoo.training.data.folders import open_source
+        from robust_zoo.training.data.image_files import ImageFiles
 
         size = row.preprocessing.input_size[-1]
         source = open_source(data, "train" if split == "train" else "val")
@@ -124,8 +125,8 @@ def open_split(data: str | Path, split: str, row: Checkpoint, recipe: Recipe, wo
 
 def check_same_classes(train_data: Dataset, test_data: Dataset) -> None:
     """Raises UsageError when the folders of the two splits are not the same classes; in-memory data has none."""
-    from robust_zoo.training.files import ImageFiles
-    from robust_zoo.training.sources import check_classes
+    from robust_zoo.training.data.folders import check_classes
+    from robust_zoo.training.data.image_files import ImageFiles
 
     if isinstance(train_data, ImageFiles) and isinstance(test_data, ImageFiles):
         check_classes(train_data.source, test_data.source)
@@ -144,8 +145,8 @@ def _finish(
         raise
     path = out / f"{row.name}.safetensors"
     if here.first:
-        content, _ = state.newest_whole(out)
-        hours = state.read(content or b"")["progress"]["seconds"] / 3600
+        content, _ = checkpoint.newest_whole(out)
+        hours = checkpoint.read_checkpoint(content or b"")["progress"]["seconds"] / 3600
         where = f"{here.size} GPU" if here.device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
         how = (
             f"{recipe.epochs} epochs on {len(train_data):,} {recipe.dataset} training images, {hours:.2f} hours on "

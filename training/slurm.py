@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from robust_zoo.errors import UsageError, not_installed
-from robust_zoo.training.interrupt import Stopped
 from robust_zoo.training.run import Machine, run
+from robust_zoo.training.signals import Stopped
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from robust_zoo.errors import VerificationFailed
+from robust_zoo.training.attacks.folding import AttackCopy, attack_copy
 from robust_zoo.training.distributed import World
-from robust_zoo.training.fold import AttackCopy, attack_copy
-from robust_zoo.training.interrupt import Stopped
-from robust_zoo.training.monitor import find_nonfinite
+from robust_zoo.training.health import find_nonfinite
 from robust_zoo.training.objectives import Objective, attack
 from robust_zoo.training.recipes import Recipe
+from robust_zoo.training.signals import Stopped
 
 ALONE = World(0, 1, torch.device("cpu"))
 

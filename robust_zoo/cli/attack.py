@@ -29,7 +29,7 @@ def command(name: str, images: tuple[Path, ...], attack: str, norm: str | None, 
     """
     if bool(norm) != bool(eps):
         raise UsageError("--norm and --eps go together", expected="both or neither", actual="one of them")
-    from robust_zoo.training.evaluation.pictures import attack_images
+    from robust_zoo.training.evaluation.attack_images import attack_images
 
     threat = ThreatModel(norm, parse_eps(eps, norm)) if norm and eps else None
     for one in attack_images(name, images, threat, attack, out):

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
-from robust_zoo import bundle
 from robust_zoo.cli.describe import CACHE_DIR, count, megabytes, require_directory, select
 from robust_zoo.errors import UsageError
-from robust_zoo.weights import ensure
+from robust_zoo.weights import bundle
+from robust_zoo.weights.ensure import ensure
 
 
 @click.command("bundle")

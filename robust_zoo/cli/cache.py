@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from robust_zoo import cache, private
 from robust_zoo.cli.describe import CACHE_DIR, count, megabytes
 from robust_zoo.errors import StorageError
-from robust_zoo.registry import list_models, natural_key
+from robust_zoo.registry.lookup import list_models, natural_key
+from robust_zoo.weights import cache, own
 
 
 @click.group("cache")
@@ -47,7 +47,7 @@ def ls(cache_dir: str | None) -> None:
     for name in sorted(cache.entries(root), key=natural_key):
         receipt = cache.read_receipt(root, name)
         lines.append((name, cache.weights_path(root, name), receipt.state if receipt else "no receipt"))
-    lines += [(name, path, f"private, {architecture}") for name, architecture, path in private.entries(root)]
+    lines += [(name, path, f"private, {architecture}") for name, architecture, path in own.entries(root)]
     for name, path, state in lines:
         click.echo(f"{name:<36} {megabytes(path.stat().st_size):>10}  {state}")
     click.echo(f"{count(len(lines))} in {root}", err=True)

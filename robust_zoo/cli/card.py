@@ -7,7 +7,7 @@ import click
 from robust_zoo.cards import card
 from robust_zoo.cli.describe import count
 from robust_zoo.errors import UsageError, VerificationFailed
-from robust_zoo.registry import get, list_models
+from robust_zoo.registry.lookup import get, list_models
 
 
 @click.command("card")

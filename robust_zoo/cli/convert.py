@@ -6,7 +6,7 @@ import click
 
 from robust_zoo.cli.describe import require_directory
 from robust_zoo.errors import UnknownCheckpoint, UsageError, VerificationFailed
-from robust_zoo.registry import get, get_architecture
+from robust_zoo.registry.lookup import get, get_architecture
 
 
 @click.command("convert")
@@ -34,10 +34,11 @@ def command(file: Path, name: str | None, architecture: str | None, output: Path
     row = get(name) if name else None
     network = row.network if row else get_architecture(architecture or "")
     _check_paths(file, output, force)
-    from robust_zoo import private, weights
-    from robust_zoo.cache import sha256_of
-    from robust_zoo.convert import convert
-    from robust_zoo.safetensors_file import read_header
+    from robust_zoo.files import sha256_of
+    from robust_zoo.weights import own
+    from robust_zoo.weights.convert import convert
+    from robust_zoo.weights.ensure import provenance
+    from robust_zoo.weights.safetensors_file import read_header
 
     source_sha256 = sha256_of(file)
     if row:
@@ -54,11 +55,11 @@ def command(file: Path, name: str | None, architecture: str | None, output: Path
             click.echo(f"the registry has no sha256 for {row.name}: that this is its file is your word", err=True)
         preprocessing = row.preprocessing
         answer = convert(
-            file, output, network, weights.provenance(row, source_sha256), model=row.name,
+            file, output, network, provenance(row, source_sha256), model=row.name,
             mean=preprocessing.mean, std=preprocessing.std, num_classes=preprocessing.num_classes,
         )  # fmt: skip
     else:
-        answer = convert(file, output, network, private.provenance(file, source_sha256, network))
+        answer = convert(file, output, network, own.provenance(file, source_sha256, network))
     click.echo(f"{output}  sha256 {answer['sha256']}")
     for key, text in read_header(output).items():
         click.echo(f"{key + ':':<16}{text}", err=True)

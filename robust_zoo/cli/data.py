@@ -52,8 +52,8 @@ def check(name: str, root: Path, deep: bool) -> None:
     robust-zoo data check flowers --root DATASETS --deep
     robust-zoo data check photos/
     """
-    from robust_zoo.training.transfer.copies import damaged, fingerprint, split_sizes
     from robust_zoo.training.transfer.datasets import open_target
+    from robust_zoo.training.transfer.verify_copy import damaged, fingerprint, split_sizes
 
     target = open_target(name, root)
     sizes = ", ".join(f"{count:,} {split}" for split, count in split_sizes(target).items())
@@ -82,8 +82,8 @@ def prepare(name: str, root: Path, download: bool) -> None:
     robust-zoo data prepare pets --root DATASETS --download
     robust-zoo data prepare stanford_cars --root DATASETS
     """
-    from robust_zoo.training.transfer.copies import fetch
     from robust_zoo.training.transfer.datasets import get_row, locate
+    from robust_zoo.training.transfer.verify_copy import fetch
 
     row = get_row(name)
     try:

@@ -10,10 +10,10 @@ from typing import Any
 import click
 
 from robust_zoo.errors import StorageError, UnknownCheckpoint, UsageError
-from robust_zoo.exported import exported
-from robust_zoo.registry import get, list_models
-from robust_zoo.rows import Checkpoint
+from robust_zoo.registry.lookup import get, list_models
+from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import written_eps
+from robust_zoo.weights.exported import exported
 
 # A string, not a path: an empty one ("$UNSET") means the default, where Path("") would mean the working directory.
 CACHE_DIR = click.option("--cache-dir", metavar="DIR", help="Instead of ROBUST_ZOO_CACHE or the user cache.")

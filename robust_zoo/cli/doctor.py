@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from robust_zoo import cache, doctor
 from robust_zoo.cli.describe import CACHE_DIR, count, gravest, megabytes
 from robust_zoo.errors import StorageError, UsageError, VerificationFailed
-from robust_zoo.registry import list_models
+from robust_zoo.registry.lookup import list_models
+from robust_zoo.weights import cache, doctor
 
 
 @click.command("doctor")

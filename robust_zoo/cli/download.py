@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from robust_zoo import bundle
 from robust_zoo.cli import storage_error
 from robust_zoo.cli.describe import CACHE_DIR, as_json, count, gravest, megabytes, select
 from robust_zoo.errors import UsageError, ZooError
-from robust_zoo.registry import get, list_models
-from robust_zoo.rows import Checkpoint
-from robust_zoo.weights import Weights, ensure
+from robust_zoo.registry.lookup import get, list_models
+from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.weights import bundle
+from robust_zoo.weights.ensure import Weights, ensure
 
 _Outcome = tuple[dict[str, Any], Weights | ZooError]  # what is known of the checkpoint, and what came of it
 

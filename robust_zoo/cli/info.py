@@ -5,10 +5,10 @@ from typing import Any
 
 import click
 
-from robust_zoo.cache import cache_root, local_directories, read_receipt, weights_path
 from robust_zoo.cli.describe import all_of, eps_text, promise, size_text
-from robust_zoo.registry import get
-from robust_zoo.rows import DATA, Checkpoint
+from robust_zoo.registry.lookup import get
+from robust_zoo.registry.rows import DATA, Checkpoint
+from robust_zoo.weights.cache import cache_root, local_directories, read_receipt, weights_path
 
 _MEANING = {
     "bundled": "comes with the package",
@@ -74,8 +74,8 @@ def command(name: str, as_json: bool) -> None:
 
 
 def _sources(row: Checkpoint) -> list[str]:
-    """Where robust_zoo.download looks, at the hub's public address; its own plan takes huggingface_hub to import."""
-    from robust_zoo.download import mirrors, plan
+    """Where weights are looked for, at the hub's public address; sources' own plan takes huggingface_hub to import."""
+    from robust_zoo.weights.sources import mirrors, plan
 
     home = row.collection
     hub = [f"{home.origin}/resolve/{home.revision}/{row.file}"] if home.repo else []

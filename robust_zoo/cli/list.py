@@ -7,7 +7,7 @@ import click
 
 from robust_zoo.cli.describe import as_json, count, eps_text, promise, size_text
 from robust_zoo.errors import UsageError
-from robust_zoo.registry import get, list_models, natural_key
+from robust_zoo.registry.lookup import get, list_models, natural_key
 from robust_zoo.threat import parse_eps
 
 _COLUMNS = ("NAME", "ARCHITECTURE", "DATASET", "NORM", "EPS", "CLEAN %", "WEIGHTS", "DOWNLOAD")

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from robust_zoo.registry import get
+from robust_zoo.registry.lookup import get
 
 if TYPE_CHECKING:
-    from robust_zoo.rows import Checkpoint
+    from robust_zoo.registry.rows import Checkpoint
     from robust_zoo.training.recipes import Recipe
 
 

@@ -39,10 +39,10 @@ def command(
     """
     if picture:
         require_directory(picture)
-    from robust_zoo.cache import cache_root
-    from robust_zoo.registry import get_architecture, list_models
+    from robust_zoo.registry.lookup import get_architecture, list_models
     from robust_zoo.training.transfer.recommend import open_images, recommend, table
     from robust_zoo.training.transfer.recommend import picture as draw
+    from robust_zoo.weights.cache import cache_root
 
     names = list_models(architecture=get_architecture(architecture).name, norm=norm)
     if not names:

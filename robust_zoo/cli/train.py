@@ -63,8 +63,8 @@ def command(
     The run's directory holds status.json, log.jsonl (see robust-zoo plot), the last two checkpoints, and at the end
     NAME.safetensors, row.toml and card.md.
     """
-    from robust_zoo.training.interrupt import Stopped
     from robust_zoo.training.run import Machine, run
+    from robust_zoo.training.signals import Stopped
 
     machine = Machine(device, precision, workers, save_seconds, log_steps)
     if dry_run:

@@ -66,7 +66,7 @@ def command(
         )  # fmt: skip
     if not entries:
         return
-    from robust_zoo.training.transfer import pictures, report
+    from robust_zoo.training.transfer import plots, report
 
     if as_json:
         click.echo(json.dumps(entries, indent=1))
@@ -75,7 +75,7 @@ def command(
     if csv_file:
         csv_file.write_text(report.as_csv(entries), encoding="utf-8")
     if picture:
-        for file in pictures.draw_all(report.figures(entries), picture):
+        for file in plots.draw_all(report.figures(entries), picture):
             click.echo(f"figure: {file}", err=True)
 
 
@@ -109,22 +109,22 @@ def _run(
     from dataclasses import replace
     from functools import partial
 
-    from robust_zoo.cache import cache_root
-    from robust_zoo.registry import list_models
-    from robust_zoo.training.transfer import sample, sweep
+    from robust_zoo.registry.lookup import list_models
+    from robust_zoo.training.transfer import sample_suite, sweep
     from robust_zoo.training.transfer.datasets import open_target
+    from robust_zoo.weights.cache import cache_root
 
     machine = sweep.Machine(out, cache or cache_root() / "features", device, jobs)
     if suite:
         rows = select(models) if models else select(list_models(bundled=True))
-        return sweep.transfer(rows, sample.TARGETS, replace(sample.PLAN, threat=threat), machine)
+        return sweep.transfer(rows, sample_suite.TARGETS, replace(sample_suite.PLAN, threat=threat), machine)
     settings = sweep.load_settings(protocol, settings_file)
     if quirks and protocol != "salman2020":
         raise UsageError(
             f"{protocol} has no quirks", expected="--quirks with --protocol salman2020",
             actual=f"--protocol {protocol}", next="robust-zoo transfer --help",
         )  # fmt: skip
-    from robust_zoo.training.transfer.salman2020 import variants
+    from robust_zoo.training.transfer.protocols.salman2020 import variants
 
     plans = [
         sweep.Plan(protocol, chosen, threat, range(seeds))

@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
-from robust_zoo import cache, manifest, weights
 from robust_zoo.cli import storage_error
 from robust_zoo.cli.describe import CACHE_DIR, as_json, gravest, select
 from robust_zoo.errors import StorageError, Unavailable, UsageError, VerificationFailed, ZooError
-from robust_zoo.registry import get, list_models, natural_key
-from robust_zoo.rows import DATA, Checkpoint
+from robust_zoo.registry.lookup import get, list_models, natural_key
+from robust_zoo.registry.rows import DATA, Checkpoint
+from robust_zoo.weights import cache, manifest
+from robust_zoo.weights.ensure import verified
 
 _EXIT_CODES = {
     "corrupt": VerificationFailed.exit_code,
@@ -109,7 +110,7 @@ def _result(row: Checkpoint, root: Path | None, path: Path) -> tuple[dict[str, A
 
 def _state(row: Checkpoint, root: Path | None, path: Path) -> str:
     if root:
-        receipt = weights.verified(row, root)
+        receipt = verified(row, root)
         if receipt is None:
             raise FileNotFoundError(2, "deleted while it was being checked", str(path))
         return receipt.state

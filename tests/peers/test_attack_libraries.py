@@ -30,10 +30,10 @@ import torch
 from torch import Tensor, nn
 
 from robust_zoo import create_model, pixel_model
-from robust_zoo.normalize import PixelModel
+from robust_zoo.pixels import PixelModel
 from robust_zoo.threat import ThreatModel
-from robust_zoo.training.attacks import pgd
-from robust_zoo.training.samples import cifar10_sample
+from robust_zoo.training.attacks.pgd import pgd
+from robust_zoo.training.data.cifar10_sample import cifar10_sample
 
 # The libraries are from 2018 to 2025 and warn in many ways.
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]

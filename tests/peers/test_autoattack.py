@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from robust_zoo import create_model, pixel_model
 from robust_zoo.threat import ThreatModel
+from robust_zoo.training.attacks.apgd import apgd
+from robust_zoo.training.attacks.fab import fab_targeted, project
+from robust_zoo.training.attacks.square import square
+from robust_zoo.training.attacks.suites import suite
+from robust_zoo.training.data.cifar10_sample import cifar10_sample
 from robust_zoo.training.evaluation import engine
-from robust_zoo.training.evaluation.apgd import apgd
-from robust_zoo.training.evaluation.fab import fab_targeted, project
-from robust_zoo.training.evaluation.square import square
-from robust_zoo.training.evaluation.suite import suite
-from robust_zoo.training.samples import cifar10_sample
 
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]
 
@@ -133,7 +133,7 @@ def test_whole_autoattack(threat: ThreatModel, monkeypatch: pytest.MonkeyPatch, 
     """The standard four in sequence, Square with 300 queries: the same images withstand it, to one."""
     from pyautoattack import AutoAttack
 
-    from robust_zoo.training.data import Images
+    from robust_zoo.training.data.dataset import Images
 
     network = _frozen(pixel_model(create_model("resnet18_x0_25_cifar10_l2_eps0_5")).eval())
     images, labels = _batch()

@@ -18,11 +18,12 @@ from hub import Hub
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from robust_zoo import architectures, create_model, pixel_model
-from robust_zoo.convert import convert
+from robust_zoo import create_model, pixel_model
+from robust_zoo.architectures.build import build
 from robust_zoo.errors import VerificationFailed
-from robust_zoo.normalize import PixelModel
-from robust_zoo.registry import get, get_architecture
+from robust_zoo.pixels import PixelModel
+from robust_zoo.registry.lookup import get, get_architecture
+from robust_zoo.weights.convert import convert
 
 # robustness is from 2020 and warns in many ways.
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]
@@ -110,14 +111,14 @@ def test_logits_equal_those_of_robustness(robustness: Any, tmp_path: Path, archi
     file.unlink()
     assert answer["mean"] == list(checkpoints.MEAN) and answer["std"] == list(checkpoints.STD)
     with torch.device("meta"):
-        ours = architectures.build(network.timm)
+        ours = build(network.timm)
     ours.load_state_dict(load_file(target), strict=True, assign=True)
     target.unlink()
     _compare(_logits(PixelModel(ours, checkpoints.MEAN, checkpoints.STD), images), theirs, f"{architecture} ({origin})")
 
 
 def test_what_robustness_saves_has_the_keys_the_other_tests_assume(robustness: Any, tmp_path: Path) -> None:
-    """tests/checkpoints.py writes such files by hand: the same entries, the same names in the same order."""
+    """tests/support/checkpoints.py writes such files by hand: the same entries, the same names in the same order."""
     model, file = _train(robustness, _network(robustness, "mobilenet", "torchvision"), tmp_path)
     genuine = torch.load(file, weights_only=True)
     network = model.module.model.model

@@ -18,12 +18,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robust_zoo import create_model
-from robust_zoo.normalize import PixelModel, pixel_model
+from robust_zoo.pixels import PixelModel, pixel_model
 from robust_zoo.threat import ThreatModel
-from robust_zoo.training import attacks, objectives
-from robust_zoo.training.attacks import pgd
+from robust_zoo.training import objectives
+from robust_zoo.training.attacks import pgd as pgd_module
+from robust_zoo.training.attacks.pgd import pgd
+from robust_zoo.training.data.cifar10_sample import cifar10_sample
 from robust_zoo.training.recipes import Recipe
-from robust_zoo.training.samples import cifar10_sample
 from robust_zoo.training.step import make_step, optimizer_for
 
 # robustness is from 2020 and warns in many ways.
@@ -65,7 +66,7 @@ def same_constant(monkeypatch: pytest.MonkeyPatch) -> None:
 
     So an image's attack does not depend here on how many others stand beside it. Without this the two part by 1e-10.
     """
-    monkeypatch.setattr(attacks, "_TINY", BATCH * 1e-10)
+    monkeypatch.setattr(pgd_module, "_TINY", BATCH * 1e-10)
 
 
 def _ours(model: nn.Module, recipe: Recipe, batches: list[tuple[Tensor, Tensor]]) -> Seen:

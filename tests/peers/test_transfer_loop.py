@@ -11,9 +11,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from robust_zoo.normalize import PixelModel
+from robust_zoo.pixels import PixelModel
 from robust_zoo.training.transfer.network import choose_trainable, order
-from robust_zoo.training.transfer.salman2020 import MODES, Salman2020, fit
+from robust_zoo.training.transfer.protocols.salman2020 import MODES, Salman2020, fit
 
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]
 

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robust_zoo.threat import ThreatModel
-from robust_zoo.training.attacks import RULES, pgd, pgd_until_wrong
-from robust_zoo.training.evaluation.apgd import apgd
-from robust_zoo.training.evaluation.square import square
+from robust_zoo.training.attacks.apgd import apgd
+from robust_zoo.training.attacks.pgd import RULES, pgd, pgd_until_wrong
+from robust_zoo.training.attacks.square import square
 
 _WHOLE_BOX = ThreatModel("linf", 1.0)
 _NOISE = ThreatModel("linf", 8 / 255)

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from robust_zoo.errors import UsageError
-from robust_zoo.rows import Checkpoint
-from robust_zoo.training.data import Dataset, Images, load_npz
-from robust_zoo.training.evaluation import imagenet
-from robust_zoo.training.samples import cifar10_sample
+from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.training.data import imagenet
+from robust_zoo.training.data.cifar10_sample import cifar10_sample
+from robust_zoo.training.data.dataset import Dataset, Images, load_npz
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from robust_zoo.files import replace_file
 from robust_zoo.threat import ThreatModel
-from robust_zoo.training.data import Dataset
-from robust_zoo.training.evaluation.apgd import sizes
-from robust_zoo.training.evaluation.suite import Stage
-from robust_zoo.training.state import replace_file
+from robust_zoo.training.attacks.apgd import sizes
+from robust_zoo.training.attacks.suites import Stage
+from robust_zoo.training.data.dataset import Dataset
 
 CHUNK = 1000  # images that are attacked together: survivors of a stage fill the next one's batches
 WITHSTOOD, WRONG = -1, -2  # values of Chunk.fell; >= 0: the stage it fell to

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from robust_zoo.counts import wilson_interval
 from robust_zoo.errors import VerificationFailed
-from robust_zoo.stats import wilson_interval
+from robust_zoo.files import replace_file
 from robust_zoo.threat import ThreatModel
+from robust_zoo.training.attacks.suites import settings, suite
 from robust_zoo.training.evaluation import engine
-from robust_zoo.training.evaluation.suite import settings, suite
-from robust_zoo.training.export import code_version
-from robust_zoo.training.state import replace_file
+from robust_zoo.training.version import code_version
 
 # What differs between two runs of the same cell.
 TIMES = ("seconds", "finished")

@@ -11,8 +11,8 @@ from typing import Any
 
 from robust_zoo.errors import UsageError
 from robust_zoo.threat import ThreatModel, written_eps
-from robust_zoo.training.canvas import figure
-from robust_zoo.training.evaluation.suite import in_words
+from robust_zoo.training.attacks.suites import in_words
+from robust_zoo.training.plotting import figure
 
 _COLUMNS = ("model", "dataset", "attack", "norm", "eps", "n", "clean_accuracy", "robust_accuracy", "flags")
 

@@ -13,16 +13,16 @@ from tqdm import tqdm
 
 from robust_zoo.errors import UsageError
 from robust_zoo.factory import create_model
-from robust_zoo.normalize import pixel_model
-from robust_zoo.registry import get
-from robust_zoo.rows import Checkpoint
+from robust_zoo.pixels import pixel_model
+from robust_zoo.registry.lookup import get
+from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
-from robust_zoo.training.data import Dataset, spread
+from robust_zoo.training.attacks.folding import attack_copy
+from robust_zoo.training.attacks.suites import suite
+from robust_zoo.training.data.dataset import Dataset, spread
 from robust_zoo.training.evaluation import checks, engine, ledger
 from robust_zoo.training.evaluation.datasets import open_dataset
-from robust_zoo.training.evaluation.suite import suite
-from robust_zoo.training.fold import attack_copy
-from robust_zoo.weights import ensure
+from robust_zoo.weights.ensure import ensure
 
 _CHECKED = 64  # images the checks look at
 

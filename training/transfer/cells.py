@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from robust_zoo.counts import wilson_interval
 from robust_zoo.errors import VerificationFailed
-from robust_zoo.rows import Checkpoint
-from robust_zoo.stats import wilson_interval
-from robust_zoo.training.export import code_version
-from robust_zoo.training.state import replace_file
-from robust_zoo.training.transfer.target import Outcome, Target
+from robust_zoo.files import replace_file
+from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.training.transfer.task import Outcome, Target
+from robust_zoo.training.version import code_version
 
 # What differs between two computations of the same cell.
 TIMES = ("seconds", "finished")

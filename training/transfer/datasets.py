@@ -17,12 +17,12 @@ from types import MappingProxyType
 import torch
 
 from robust_zoo.errors import UsageError, VerificationFailed
-from robust_zoo.training.data import Dataset
-from robust_zoo.training.files import ImageFiles
-from robust_zoo.training.source import Source, in_order
-from robust_zoo.training.sources import from_folder, open_folder, open_rows
+from robust_zoo.training.data.dataset import Dataset
+from robust_zoo.training.data.encoded import Source, in_order
+from robust_zoo.training.data.folders import from_folder, open_folder, open_rows
+from robust_zoo.training.data.image_files import ImageFiles
 from robust_zoo.training.transfer import layouts
-from robust_zoo.training.transfer.target import Target
+from robust_zoo.training.transfer.task import Target
 
 _TOML = Path(__file__).with_name("datasets.toml")
 

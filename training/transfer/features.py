@@ -18,15 +18,15 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from robust_zoo.cache import storage
 from robust_zoo.factory import create_model
-from robust_zoo.normalize import PixelModel
-from robust_zoo.rows import Checkpoint, Preprocessing
-from robust_zoo.training.data import Batches, Dataset, Images
-from robust_zoo.training.files import ImageFiles
-from robust_zoo.training.fold import attack_copy
-from robust_zoo.training.source import Source
-from robust_zoo.weights import ensure
+from robust_zoo.files import storage
+from robust_zoo.pixels import PixelModel
+from robust_zoo.registry.rows import Checkpoint, Preprocessing
+from robust_zoo.training.attacks.folding import attack_copy
+from robust_zoo.training.data.dataset import Batches, Dataset, Images
+from robust_zoo.training.data.encoded import Source
+from robust_zoo.training.data.image_files import ImageFiles
+from robust_zoo.weights.ensure import ensure
 
 _FORMAT = 1  # of the cache: raised when the same settings come to mean other features
 CPU = torch.device("cpu")

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robust_zoo.training.data import epoch_order
+from robust_zoo.training.data.dataset import epoch_order
 
 _MOMENTUM = 0.9
 

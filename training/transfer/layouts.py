@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from robust_zoo.errors import UsageError, not_installed
-from robust_zoo.training.data import Images, load_npz
-from robust_zoo.training.source import in_order
+from robust_zoo.training.data.dataset import Images, load_npz
+from robust_zoo.training.data.encoded import in_order
 
 Files = list[tuple[str, str]]  # (path under the root, class name)
 _TEST_FOLDERS = ("test", "val", "valid", "validation")  # upstream calls them by any of these

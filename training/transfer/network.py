@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from robust_zoo.errors import UsageError
 from robust_zoo.factory import create_model
-from robust_zoo.normalize import PixelModel
-from robust_zoo.rows import Checkpoint
-from robust_zoo.training.data import Batches, seed_of
+from robust_zoo.pixels import PixelModel
+from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.training.data.dataset import Batches, seed_of
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]  # (images, labels, indices) -> mean over the batch
 

@@ -10,17 +10,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from robust_zoo.counts import wilson_interval
 from robust_zoo.errors import UsageError
-from robust_zoo.registry import get
-from robust_zoo.rows import Checkpoint
-from robust_zoo.stats import wilson_interval
-from robust_zoo.training.data import Dataset, seed_of, spread
-from robust_zoo.training.files import ImageFiles
-from robust_zoo.training.sources import open_folder
+from robust_zoo.registry.lookup import get
+from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.training.data.dataset import Dataset, seed_of, spread
+from robust_zoo.training.data.folders import open_folder
+from robust_zoo.training.data.image_files import ImageFiles
 from robust_zoo.training.transfer.cells import Model
 from robust_zoo.training.transfer.features import Backbone, features
-from robust_zoo.training.transfer.linear import PENALTIES, drawn, train_heads
-from robust_zoo.training.transfer.pictures import draw
+from robust_zoo.training.transfer.plots import draw
+from robust_zoo.training.transfer.protocols.linear import PENALTIES, drawn, train_heads
 from robust_zoo.training.transfer.report import Figure
 
 FOLDS = 5

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from robust_zoo.registry import natural_key
-from robust_zoo.stats import wilson_interval
+from robust_zoo.counts import wilson_interval
+from robust_zoo.registry.lookup import natural_key
 from robust_zoo.training.transfer.cells import Model
-from robust_zoo.training.transfer.published import beside
-from robust_zoo.training.transfer.salman2020 import QUIRKS
+from robust_zoo.training.transfer.protocols.salman2020 import QUIRKS
+from robust_zoo.training.transfer.reported import beside
 
 
 @dataclass(frozen=True)

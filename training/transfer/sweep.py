@@ -19,16 +19,16 @@ from torch import nn
 from tqdm import tqdm
 
 from robust_zoo.errors import UsageError
-from robust_zoo.registry import get
-from robust_zoo.rows import Checkpoint
+from robust_zoo.registry.lookup import get
+from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.slurm import submit
 from robust_zoo.training.transfer.cells import Cell, fill, images_sha256
-from robust_zoo.training.transfer.finetune import Finetune, finetune
-from robust_zoo.training.transfer.linear import Linear, linear, robust_accuracy, with_head
-from robust_zoo.training.transfer.salman2020 import Salman2020, salman2020
-from robust_zoo.training.transfer.target import Outcome, Target
-from robust_zoo.weights import ensure
+from robust_zoo.training.transfer.protocols.finetune import Finetune, finetune
+from robust_zoo.training.transfer.protocols.linear import Linear, linear, robust_accuracy, with_head
+from robust_zoo.training.transfer.protocols.salman2020 import Salman2020, salman2020
+from robust_zoo.training.transfer.task import Outcome, Target
+from robust_zoo.weights.ensure import ensure
 
 ROBUST_IMAGES = 1000  # what the robust accuracy of a transferred model is measured on
 
@@ -166,7 +166,7 @@ def transfer(
 ) -> list[dict[str, Any]]:
     """Fills the cells of every model, dataset and seed; returns their entries in that order.
 
-    names: of checkpoints, or rows (robust_zoo.private.exported makes one of a file of your own).
+    names: of checkpoints, or rows (robust_zoo.weights.own.exported makes one of a file of your own).
 
     targets: opened once in each process. jobs > 1: processes share the work model by model, dataset by dataset, and
     the cores between them; the entries are those of one process, but for their times.

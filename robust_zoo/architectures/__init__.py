@@ -1,0 +1,1 @@
+"""The networks: builders of timm, and of what timm lacks."""

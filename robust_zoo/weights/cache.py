@@ -1,0 +1,158 @@
+"""Where verified weights live, with a receipt beside each that says what they are and where they came from.
+
+<root>/weights/<name>.safetensors   the weights          <root>/weights/<name>.json   the receipt
+<root>/downloads/                   files on their way, resumable
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import tempfile
+import warnings
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from robust_zoo.errors import StorageError, VerificationFailed
+from robust_zoo.files import sha256_of, storage, sync_directory, write_chunks
+from robust_zoo.registry.rows import Checkpoint
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a cached file is.
+
+    sha256, size: of the safetensors file. state: see robust_zoo.weights.ensure.Weights.
+    source: where the bytes came from. source_file, source_sha256, revision: the file they were made of.
+    """
+
+    name: str
+    sha256: str
+    size: int
+    state: str
+    source: str
+    source_file: str
+    source_sha256: str
+    revision: str
+
+
+def cache_root(cache_dir: str | Path | None = None) -> Path:
+    """The cache's directory: the argument, ROBUST_ZOO_CACHE, or the platform's user cache. An empty value is unset."""
+    if chosen := cache_dir or os.environ.get("ROBUST_ZOO_CACHE"):
+        return Path(os.path.expanduser(chosen))  # noqa: PTH111  (unlike Path's, it takes an unknown ~user as it is)
+    from platformdirs import user_cache_path
+
+    try:
+        path = user_cache_path("robust_zoo", appauthor=False)
+    except RuntimeError:  # newer versions, where older ones return a relative path
+        path = Path()
+    if path.is_absolute():
+        return path
+    fallback = _private_temporary()
+    warnings.warn(f"no home directory: weights are kept in {fallback}; set ROBUST_ZOO_CACHE to choose", stacklevel=2)
+    return fallback
+
+
+def _private_temporary() -> Path:
+    """A directory of this user alone: in a shared one, others could plant weights with receipts that fit them."""
+    owner = os.getuid() if hasattr(os, "getuid") else None
+    path = Path(tempfile.gettempdir()) / ("robust_zoo" if owner is None else f"robust_zoo-{owner}")
+    with storage(path):
+        path.mkdir(mode=0o700, exist_ok=True)
+        found = path.lstat()
+    if owner is not None and (found.st_uid != owner or stat.S_ISLNK(found.st_mode) or found.st_mode & 0o022):
+        raise StorageError(
+            "no home directory, and the temporary one is not private",
+            source=str(path),
+            expected="a directory that only you can write to",
+            actual=f"owner {found.st_uid}, mode {stat.filemode(found.st_mode)}",
+            next="set ROBUST_ZOO_CACHE to a directory of your own",
+        )
+    return path
+
+
+def local_directories() -> tuple[Path, ...]:
+    """ROBUST_ZOO_PATH: directories with source files, or whole (read-only) caches; searched, never written."""
+    return tuple(Path(p).expanduser() for p in os.environ.get("ROBUST_ZOO_PATH", "").split(os.pathsep) if p)
+
+
+def weights_path(root: Path, name: str) -> Path:
+    return root / "weights" / f"{name}.safetensors"
+
+
+def read_receipt(root: Path, name: str) -> Receipt | None:
+    """The receipt of a cached checkpoint, None when there is none that can be read."""
+    try:
+        values = json.loads(weights_path(root, name).with_suffix(".json").read_text(encoding="utf-8"))
+        return Receipt(**{field.name: values[field.name] for field in fields(Receipt)})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def verified(checkpoint: Checkpoint, root: Path) -> Receipt | None:
+    """The receipt of a cached file whose bytes were just hashed; None when it is not cached. Changes nothing.
+
+    Raises VerificationFailed when the file or its receipt is not what was promised, OSError when it can not be read.
+    """
+    path = weights_path(root, checkpoint.name)
+    if not path.is_file():
+        return None
+    receipt = read_receipt(root, checkpoint.name)
+    if receipt is None or receipt.name != checkpoint.name:
+        raise corrupt(checkpoint, path, f"a receipt for {checkpoint.name}", "none that can be read")
+    if checkpoint.sha256 and receipt.source_sha256 != checkpoint.sha256:
+        raise corrupt(checkpoint, path, f"made of sha256 {checkpoint.sha256}", f"made of {receipt.source_sha256}")
+    if (actual := sha256_of(path)) != receipt.sha256:
+        raise corrupt(checkpoint, path, f"sha256 {receipt.sha256}", f"sha256 {actual} ({path.stat().st_size:,} bytes)")
+    return receipt
+
+
+def corrupt(checkpoint: Checkpoint, path: Path, expected: str, actual: str) -> VerificationFailed:
+    """The error for a cached file that is not what was promised."""
+    return VerificationFailed(
+        f"the cached weights of {checkpoint.name} are damaged",
+        model=f"{checkpoint.name} ({path.name})",
+        source=str(path),
+        expected=expected,
+        actual=actual,
+        next=f"robust-zoo download {checkpoint.name}   fetches them again",
+    )
+
+
+def set_aside(root: Path, name: str) -> None:
+    """Moves a damaged file out of the way, to `.corrupt` (one copy is kept); its receipt goes."""
+    path = weights_path(root, name)
+    with storage(path):
+        path.replace(path.with_suffix(".corrupt"))
+        path.with_suffix(".json").unlink(missing_ok=True)
+
+
+def install(file: Path, receipt: Receipt, root: Path) -> Path:
+    """Gives a finished file, already on the cache's disk, its name; the receipt first, so a crash leaves no orphan.
+
+    A receipt without its file counts as absent, and one that does not fit the file as damaged: no order of
+    events makes wrong bytes pass. Targets that are symbolic links are replaced, not followed.
+    """
+    target = weights_path(root, receipt.name)
+    with storage(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_chunks(target.with_suffix(".json"), [json.dumps(asdict(receipt), indent=1, sort_keys=True).encode()])
+        file.replace(target)
+        sync_directory(target.parent)
+    return target
+
+
+def entries(root: Path) -> list[str]:
+    """Names of the checkpoints whose weights are in this cache."""
+    return sorted(path.stem for path in (root / "weights").glob("[!.]*.safetensors"))
+
+
+def leftovers(root: Path, known: set[str]) -> list[Path]:
+    """What `prune` may delete: cut downloads, temporaries, damaged copies, weights whose row is gone, lone receipts."""
+    weights = root / "weights"
+    found = [p for p in (root / "downloads").glob("*") if p.is_file()]
+    found += [p for p in weights.glob(".*.tmp")] + list(weights.glob("*.corrupt"))
+    found += [p for p in weights.glob("[!.]*.safetensors") if p.stem not in known]
+    found += [p for p in weights.glob("*.json") if p.stem not in known or not p.with_suffix(".safetensors").exists()]
+    return sorted(found)

@@ -1,0 +1,192 @@
+"""Looks through caches for files of ours: what each is by its bytes, and the command that puts it right.
+
+Changes nothing, opens no socket, and reads no pickle.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from robust_zoo.errors import Refused, UnknownCheckpoint, VerificationFailed
+from robust_zoo.registry.lookup import get
+from robust_zoo.registry.rows import Checkpoint, load_rows
+from robust_zoo.weights import cache
+from robust_zoo.weights.ensure import verified
+from robust_zoo.weights.safetensors_file import read_header
+
+BAD = ("html", "pointer", "truncated", "wrong", "damaged", "unreadable")  # statuses that need the fix
+_SUFFIXES = (".ckpt", ".pth", ".pt", ".safetensors")
+# What browsers, torch.hub and people add to a name: " (1)", "-0123abcd", dashes for underscores.
+_ADDED = re.compile(r"( ?\(\d+\)|-[0-9a-f]{8,})$")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A file of ours, or one that should be.
+
+    name: the checkpoint's. status: "good", "unknown hash" (whole, but nothing here can prove its origin), or one of
+    BAD. fix: a shell command, "" when there is nothing to do.
+    """
+
+    path: Path
+    name: str
+    status: str
+    size: int
+    detail: str
+    fix: str = ""
+
+
+def places() -> tuple[Path, ...]:
+    """Where torch.hub, huggingface_hub (timm too) and ROBUST_ZOO_PATH keep downloaded files."""
+
+    def variable(name: str, otherwise: Path) -> Path:
+        return Path(os.environ.get(name) or otherwise).expanduser()
+
+    try:
+        home = Path.home()
+    except RuntimeError:  # no home: no caches in it
+        home = Path(os.devnull)
+    user = variable("XDG_CACHE_HOME", home / ".cache")
+    torch = variable("TORCH_HOME", user / "torch") / "hub" / "checkpoints"
+    hugging_face = variable("HF_HUB_CACHE", variable("HF_HOME", user / "huggingface") / "hub")
+    return (torch, hugging_face, *cache.local_directories())
+
+
+def candidates(roots: Sequence[Path], given: Sequence[Path] = ()) -> list[Path]:
+    """Files to examine: in `roots` those named like a checkpoint; of `given` files and folders all weights."""
+    found = [path for root in roots for path in _files(root) if named(path)]
+    for path in given:
+        found += [path] if path.is_file() else [file for file in _files(path) if file.suffix in _SUFFIXES]
+    return list(dict.fromkeys(found))
+
+
+def _files(root: Path) -> Iterator[Path]:
+    for directory, _, names in os.walk(root):  # follows no links to directories; those to files are what hubs keep
+        yield from (Path(directory, name) for name in sorted(names) if Path(directory, name).is_file())
+
+
+def named(path: Path) -> Checkpoint | None:
+    """The checkpoint that a file's name says it is, in any spelling."""
+    stem = _ADDED.sub("", path.stem if path.suffix in _SUFFIXES else path.name)
+    try:
+        return get(stem.replace("-", "_"))
+    except UnknownCheckpoint:
+        return None
+
+
+def cached(root: Path) -> Iterator[Finding]:
+    """The weights in a cache of this package, each hashed."""
+    for name in cache.entries(root):
+        path = cache.weights_path(root, name)
+        try:
+            row = get(name)
+            receipt = verified(row, root)
+            if receipt:
+                yield Finding(path, name, "good", receipt.size, f"{receipt.state}, from {receipt.source}")
+        except UnknownCheckpoint:
+            yield Finding(path, name, "unknown hash", path.stat().st_size, "no checkpoint here has this name",
+                          "robust-zoo cache prune")  # fmt: skip
+        except VerificationFailed as error:
+            detail = f"expected {error.expected}, found {error.actual}"
+            yield Finding(path, name, "damaged", path.stat().st_size, detail, f"robust-zoo download {name}")
+        except OSError as error:
+            yield Finding(path, name, "unreadable", 0, str(error), f"ls -l {shlex.quote(str(path))}")
+
+
+def examine(path: Path) -> Finding | None:
+    """What one file is; None when neither its name, its hash nor its header is of a checkpoint here."""
+    row = named(path)
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(512)
+        if row and (cause := _not_weights(path, start, size, row)):
+            return Finding(path, row.name, *cause, _again(path, row))
+        sha256 = cache.sha256_of(path)
+    except OSError as error:
+        return Finding(path, row.name if row else "", "unreadable", 0, str(error), f"ls -l {shlex.quote(str(path))}")
+    owner = next((r for r in load_rows()[1].values() if r.sha256 == sha256), None)
+    if owner is None and row is None:
+        return None
+    if owner is None:
+        return _unproven(path, row, size, sha256) if row else None
+    if row and row is not owner:
+        right = path.with_name(owner.file)
+        return Finding(path, row.name, "wrong", size, f"named {row.name}, but the file of {owner.name}, by its sha256",
+                       f"mv -n {shlex.quote(str(path))} {shlex.quote(str(right))}")  # fmt: skip
+    return Finding(path, owner.name, "good", size, f"pinned by its sha256{_twice(path)}", _use(path, owner))
+
+
+def _not_weights(path: Path, start: bytes, size: int, row: Checkpoint) -> tuple[str, int, str] | None:
+    """(status, size, detail) of a file that can be told to be no whole checkpoint without hashing it."""
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if text.startswith(b"<"):
+        return "html", size, "a web page (a login or error page?) saved as weights"
+    if text.startswith(b"version https://git-lfs"):
+        return "pointer", size, "a Git LFS pointer: the file itself was never fetched"
+    if row.size and size < row.size and path.suffix == Path(row.file).suffix:
+        return "truncated", size, f"{size:,} of {row.size:,} bytes"
+    if not start.startswith((b"PK\x03\x04", b"\x80")) and start[8:9] != b"{":  # \x80: torch before its zip format
+        return "damaged", size, f"neither a checkpoint nor safetensors: starts with {start[:8]!r}"
+    if start.startswith(b"PK\x03\x04") and not zipfile.is_zipfile(path):
+        return "truncated", size, f"{size:,} bytes, and the end of the archive is missing"
+    if start[8:9] == b"{":
+        try:
+            read_header(path)
+        except Refused as error:
+            return "truncated", size, f"expected {error.expected}, found {error.actual}"
+    return None
+
+
+def _unproven(path: Path, row: Checkpoint, size: int, sha256: str) -> Finding:
+    """A whole file under a checkpoint's name with a hash that no row has."""
+    if path.suffix == ".safetensors" and not row.bundled:
+        detail = f"sha256 {sha256}: a converted file without its receipt; nothing proves where it is from"
+        return Finding(path, row.name, "unknown hash", size, detail, f"robust-zoo download {row.name}")
+    if row.sha256:
+        return Finding(path, row.name, "wrong", size, f"sha256 {sha256}, not {row.sha256}", _again(path, row))
+    if zipfile.is_zipfile(path) and (broken := _damaged(path)):
+        return Finding(path, row.name, "damaged", size, broken, _again(path, row))
+    detail = f"sha256 {sha256}; the registry has none to compare, the hub may{_twice(path)}"
+    return Finding(path, row.name, "unknown hash", size, detail, _use(path, row))
+
+
+def _damaged(path: Path) -> str:
+    """The first entry of an archive that does not fit its own checksum, "" if all do."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entry = archive.testzip()
+    except Exception as error:  # zipfile has a dozen ways to say that a file is broken
+        return str(error) or type(error).__name__
+    return f"{entry} does not fit its checksum" if entry else ""
+
+
+def _twice(path: Path) -> str:
+    """Whether a robustness checkpoint holds its network twice, from the names in its pickle, which is not loaded."""
+    if not zipfile.is_zipfile(path):
+        return ""
+    with zipfile.ZipFile(path) as archive:
+        pickles = [info for info in archive.infolist() if info.filename.endswith("data.pkl")]
+        double = any(info.file_size < 1 << 26 and b"attacker.model." in archive.read(info) for info in pickles)
+    return "; holds every weight twice and the optimizer: converted, it is a third" if double else ""
+
+
+def _use(path: Path, row: Checkpoint) -> str:
+    """The command that takes a file where it lies, instead of downloading it."""
+    if row.bundled:  # the package has its own
+        return ""
+    directory = shlex.quote(str(path.parent))
+    rename = "" if path.name == row.file else f"ln -s {shlex.quote(path.name)} {directory}/{shlex.quote(row.file)} && "
+    return f"{rename}ROBUST_ZOO_PATH={directory} robust-zoo download {row.name}"
+
+
+def _again(path: Path, row: Checkpoint) -> str:
+    """The command that replaces a broken file; a link of a hub's cache goes with what it points to."""
+    files = [path, path.resolve()] if path.is_symlink() else [path]
+    return f"rm {' '.join(shlex.quote(str(file)) for file in files)} && robust-zoo download {row.name}"

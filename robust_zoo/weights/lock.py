@@ -1,0 +1,83 @@
+"""One transfer for many processes, where the file system has locks; right without them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from robust_zoo.files import storage
+
+PATIENCE = 60.0  # seconds without any growth after which another process' lock counts as stale
+_ORPHAN_AGE = 86400.0  # seconds
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def lock(root: Path, name: str) -> Iterator[bool]:
+    """Holds a checkpoint's lock while its weights are fetched, so that many ranks make one transfer.
+
+    Yields whether the lock is held. It is best effort (network file systems may not have one): after a minute in
+    which the holder got nowhere, or where locks do not exist, it yields False and the caller must not share files.
+    """
+    path = root / "downloads" / f"{name}.lock"
+    with storage(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # never through a link, and never truncated
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644), "r+")
+    with file:
+        yield _acquire(file, path.parent, name)
+
+
+def sweep(root: Path, name: str, source_file: str) -> None:
+    """Deletes what killed processes left of a checkpoint's earlier stores. Call it under the lock.
+
+    A process that gave up on the lock may still be writing, so only what is a day older than the lock's last use goes:
+    both times are the file system's, whatever this machine's clock says.
+    """
+    lock_file = root / "downloads" / f"{name}.lock"
+    with suppress(OSError):  # tidying must never stand in the way of weights
+        os.utime(lock_file)
+        now = lock_file.stat().st_mtime
+        left = [*(root / "weights").glob(f".*{name}.*.tmp*"), *lock_file.parent.glob(f"{source_file}.*.*-*.part")]
+        for path in left:
+            if now - path.lstat().st_mtime > _ORPHAN_AGE:
+                path.unlink()
+
+
+def _acquire(file: IO[str], directory: Path, name: str) -> bool:
+    try:
+        import fcntl
+    except ImportError:
+        return False
+    still_since, seen, told = time.monotonic(), None, False
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            pass
+        except OSError:
+            return False
+        if not told:
+            _log.warning("waiting for another process that fetches %s", name)
+            told = True
+        sizes = _sizes(directory)
+        if sizes != seen:
+            still_since, seen = time.monotonic(), sizes
+        if time.monotonic() - still_since > PATIENCE:
+            _log.warning("%s is still locked, going on without the lock", name)
+            return False
+        time.sleep(0.2)
+
+
+def _sizes(directory: Path) -> dict[str, int]:
+    sizes = {}
+    for path in directory.glob("*.part"):
+        with suppress(FileNotFoundError):  # its download was just completed
+            sizes[path.name] = path.stat().st_size
+    return sizes

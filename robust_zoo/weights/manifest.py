@@ -1,0 +1,136 @@
+"""Hashes by file name in one small JSON file: of all that this package vouches for (it can be signed), or of a bundle.
+
+python -m robust_zoo.weights.manifest      writes manifest.json beside this module (`make manifest`)
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from robust_zoo.errors import Refused, UsageError, VerificationFailed
+from robust_zoo.files import sha256_of
+from robust_zoo.registry.rows import DATA, TOML, load_rows
+from robust_zoo.weights.safetensors_file import once
+
+PATH = Path(__file__).with_name("manifest.json")
+FORMAT = "robust_zoo manifest 1"
+LARGEST = 1 << 20  # bytes; ours has about 10 kB
+_FILE = re.compile(r"([a-z]+/)?[A-Za-z0-9][A-Za-z0-9_.-]*")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file. size: in bytes, None when unknown."""
+
+    sha256: str
+    size: int | None
+
+
+def installed() -> dict[str, Entry]:
+    """What the package vouches for, computed now: its rows, its data, and `source/FILE` for each pinned checkpoint."""
+    found = {TOML.name: TOML} | {f"bundled/{path.name}": path for path in DATA.iterdir() if path.is_file()}
+    entries = {name: Entry(sha256_of(path), path.stat().st_size) for name, path in found.items()}
+    for row in load_rows()[1].values():
+        if row.sha256 and not row.bundled:
+            entries[f"source/{row.file}"] = Entry(row.sha256, row.size)
+    return entries
+
+
+def render(entries: Mapping[str, Entry]) -> bytes:
+    """The manifest's bytes: the same entries give the same."""
+    files = {name: asdict(entry) for name, entry in sorted(entries.items())}
+    return (json.dumps({"format": FORMAT, "files": files}, indent=1) + "\n").encode()
+
+
+def parse(text: bytes, source: str) -> dict[str, Entry]:
+    """A manifest's entries. source: where it is from, for messages. Raises Refused when it is not exactly one."""
+    try:
+        content = json.loads(text, object_pairs_hook=once)
+        if content["format"] != FORMAT or content.keys() != {"format", "files"}:
+            raise ValueError(f"format {str(content['format'])[:40]!r}, keys {sorted(content)[:4]}")
+        entries = {name: Entry(**values) for name, values in content["files"].items()}
+        for name, entry in entries.items():
+            if not _FILE.fullmatch(name):
+                raise ValueError(f"a file named {name[:60]!r}")
+            if (
+                not _SHA256.fullmatch(entry.sha256)
+                or type(entry.size) not in (int, type(None))
+                or (entry.size or 0) < 0
+            ):
+                raise ValueError(f"{name}: {str(entry)[:120]}")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Refused(
+            "not a sound manifest",
+            model="manifest.json",
+            source=source,
+            expected=f"JSON in the format {FORMAT!r}: a sha256 and a size for each file",
+            actual=f"{type(error).__name__}: {error}",
+            next="ask whoever made it for the file again",
+        ) from None
+    return entries
+
+
+def check_signature(
+    signature: Path, *, public_key: Path | None = None, identity: str = "", issuer: str = "", manifest: Path = PATH
+) -> None:
+    """That `manifest` was signed by this key or identity, and that what is installed is what it lists.
+
+    signature: a file that model_signing wrote (a Sigstore bundle). public_key: a PEM file of an elliptic-curve key.
+    identity, issuer: instead, who signed with Sigstore, and who vouched for them; that opens a connection.
+
+    Raises UsageError (nothing to compare with, or the `signing` extra is not installed) or VerificationFailed.
+    """
+    if bool(public_key) == bool(identity and issuer):
+        raise UsageError(
+            "whose signature?", expected="a public key, or an identity and its issuer",
+            actual="both" if public_key else "neither",
+            next="robust-zoo verify --signature FILE --public-key KEY.pem",
+        )  # fmt: skip
+    try:
+        from model_signing import verifying
+    except ImportError as error:
+        raise UsageError(
+            "signatures need the signing extra", expected="model-signing and pyopenssl", actual=str(error),
+            next="pip install 'robust-zoo[signing]'",
+        ) from None  # fmt: skip
+    for path in (signature, *filter(None, [public_key])):
+        if not path.is_file():
+            raise UsageError(
+                f"no such file: {path}", source=str(path), expected="a signature and a public key",
+                actual="nothing there", next="fetch both from the release",
+            )  # fmt: skip
+    config = verifying.Config()
+    if public_key:
+        config.use_elliptic_key_verifier(public_key=public_key)
+    else:
+        config.use_sigstore_verifier(identity=identity, oidc_issuer=issuer)
+    signer = str(public_key or identity)
+    try:
+        config.verify(manifest, signature)
+    except Exception as error:  # a dozen kinds, of four libraries; each means that the signature does not hold
+        raise _failed("the signature does not hold", manifest, f"signed by {signer}", _cause(error)) from None
+    listed, found = parse(manifest.read_bytes(), str(manifest)), installed()
+    if differing := sorted(name for name in listed.keys() | found.keys() if listed.get(name) != found.get(name)):
+        names = ", ".join(differing[:3]) + (" ..." if len(differing) > 3 else "")
+        raise _failed("installed files differ from the signed ones", manifest, "what was signed", f"others: {names}")
+
+
+def _cause(error: Exception) -> str:
+    text = str(error).splitlines()
+    return f"{type(error).__name__}: {text[0][:200]}" if text else type(error).__name__
+
+
+def _failed(message: str, manifest: Path, expected: str, actual: str) -> VerificationFailed:
+    return VerificationFailed(
+        message, model=manifest.name, source=str(manifest), expected=expected, actual=actual,
+        next="pip install --force-reinstall robust-zoo, and fetch the signature from its release",
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    PATH.write_bytes(render(installed()))

@@ -1,0 +1,116 @@
+"""The safetensors format, written to the same bytes every time, and its header read without torch.
+
+The library's own writer keeps metadata in a hash map, so two runs give two files; a hash needs one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Mapping
+from itertools import chain, pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robust_zoo.errors import Refused
+from robust_zoo.files import write_chunks
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_MAX_HEADER = 1 << 20  # bytes; our largest network needs about 60 kB
+_NAMES = {
+    "torch.float64": "F64", "torch.float32": "F32", "torch.float16": "F16", "torch.bfloat16": "BF16",
+    "torch.int64": "I64", "torch.int32": "I32", "torch.int16": "I16", "torch.int8": "I8",
+    "torch.uint8": "U8", "torch.bool": "BOOL",
+}  # fmt: skip
+_SIZES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}  # bytes
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> str:
+    """Writes `tensors` under `header` to `path`, all or nothing; returns the file's sha256.
+
+    The bytes depend on the arguments only: tensors are ordered by falling item size, then by name (so that
+    each is aligned), header keys by name.
+    """
+    order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+    table: dict[str, object] = {"__metadata__": dict(sorted({**header, "format": "pt"}.items()))}
+    offset = 0
+    for name in order:
+        tensor = tensors[name]
+        end = offset + tensor.numel() * tensor.element_size()
+        table[name] = {"dtype": _NAMES[str(tensor.dtype)], "shape": list(tensor.shape), "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(table, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return write_chunks(path, chain((struct.pack("<Q", len(text)), text), (_bytes(tensors[name]) for name in order)))
+
+
+def _bytes(tensor: Tensor) -> Any:
+    import torch
+
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy() if flat.numel() else b""
+
+
+def read_header(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file. Raises Refused (exit code 6) when the file is not one."""
+    return read_table(path).get("__metadata__", {})
+
+
+def read_table(path: Path) -> dict[str, dict]:
+    """The whole header: `__metadata__`, and for each tensor its dtype, shape and data_offsets.
+
+    Raises Refused when the header is malformed, too long, or does not cover the file exactly.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if not 2 <= length <= min(_MAX_HEADER, size - 8):
+            raise _malformed(path, f"a header of 2 to {_MAX_HEADER:,} bytes", f"{length:,} bytes in a file of {size:,}")
+        text = file.read(length)
+    try:
+        table = json.loads(text, object_pairs_hook=once)
+        spans = sorted(_span(name, entry) for name, entry in table.items() if name != "__metadata__")
+        contiguous = all(a[1] == b[0] for a, b in pairwise(spans))
+        covers = spans[0][0] == 0 and spans[-1][1] == size - 8 - length if spans else size == 8 + length
+        strings = all(isinstance(value, str) for value in table.get("__metadata__", {}).values())
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise _malformed(path, "a JSON table of tensors", f"{type(error).__name__}: {error}") from None
+    if not (contiguous and covers and strings):
+        raise _malformed(
+            path, f"tensors that fill the {size - 8 - length:,} bytes after the header", f"spans {spans[-3:]}"
+        )
+    return table
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object in which no key stands twice: readers differ in which of the two they take."""
+    if len(table := dict(pairs)) < len(pairs):
+        raise ValueError("a key stands twice")
+    return table
+
+
+def _span(name: str, entry: dict[str, Any]) -> tuple[int, int]:
+    """(begin, end) of a tensor's bytes, which its shape and dtype fill. Raises ValueError, KeyError or TypeError."""
+    if entry.keys() != {"dtype", "shape", "data_offsets"} or entry["dtype"] not in _SIZES:
+        raise ValueError(f"{name[:80]}: {str(entry)[:80]}")
+    begin, end = entry["data_offsets"]
+    if any(type(number) is not int or number < 0 for number in (begin, end, *entry["shape"])):
+        raise ValueError(f"{name[:80]}: sizes and offsets are whole numbers, not {str(entry)[:80]}")
+    if end - begin != math.prod(entry["shape"]) * _SIZES[entry["dtype"]]:
+        raise ValueError(f"{name[:80]}: {entry['shape']} of {entry['dtype']} do not fill {end - begin:,} bytes")
+    return begin, end
+
+
+def _malformed(path: Path, expected: str, actual: str) -> Refused:
+    return Refused(
+        f"{path.name} is not a sound safetensors file",
+        model=path.name,
+        source=str(path),
+        expected=expected,
+        actual=actual,
+        next="fetch it again: robust-zoo download NAME, or ask whoever made it",
+    )

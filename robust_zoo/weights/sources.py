@@ -1,0 +1,248 @@
+"""A checkpoint's source file, verified: which sources, in which order (pure), and each tried in turn."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from robust_zoo.errors import Unavailable, VerificationFailed, ZooError
+from robust_zoo.files import sha256_of, storage
+from robust_zoo.registry.rows import DATA, Checkpoint
+from robust_zoo.weights.cache import local_directories
+from robust_zoo.weights.http import SourceFailed, head, origin
+from robust_zoo.weights.transport import CUTS, Expected, Stalled, WrongBytes, cause, download
+
+_log = logging.getLogger(__name__)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_unreachable: set[tuple[str, str]] = set()  # origins that did not answer in this run: they are tried last
+
+
+@dataclass(frozen=True)
+class Source:
+    """One place that may have the file. kind: "bundled", "local", "hub" or "mirror"; location: a path or address."""
+
+    kind: str
+    location: str
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A verified source file. state as in robust_zoo.weights.ensure; `temporary` files are ours to delete after use."""
+
+    path: Path
+    sha256: str
+    state: str
+    source: str
+    temporary: bool
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What the hub says of a file at the pinned revision."""
+
+    sha256: str
+    size: int | None
+
+
+def is_offline() -> bool:
+    """Whether ROBUST_ZOO_OFFLINE or HF_HUB_OFFLINE is set to something true."""
+    truths = {"1", "true", "yes", "on"}
+    return any(os.environ.get(v, "").strip().lower() in truths for v in ("ROBUST_ZOO_OFFLINE", "HF_HUB_OFFLINE"))
+
+
+def mirrors() -> tuple[str, ...]:
+    """ROBUST_ZOO_MIRRORS: further base addresses, separated by spaces or commas."""
+    return tuple(base for base in re.split(r"[\s,]+", os.environ.get("ROBUST_ZOO_MIRRORS", "")) if base)
+
+
+def plan(
+    checkpoint: Checkpoint, *, directories: Sequence[Path], extra_mirrors: Sequence[str], offline: bool
+) -> tuple[Source, ...]:
+    """The sources of a checkpoint, in the order in which they are tried."""
+    if checkpoint.bundled:
+        return (Source("bundled", str(DATA / checkpoint.file)),)
+    local = [Source("local", str(directory / checkpoint.file)) for directory in directories]
+    if offline:
+        return tuple(local)
+    collection = checkpoint.collection
+    bases = (*collection.mirrors, *extra_mirrors)
+    remote = [Source("mirror", f"{base.rstrip('/')}/{quote(checkpoint.file)}") for base in bases]
+    hub = [Source("hub", _hub_address(checkpoint))] if collection.repo else []
+    return (*local, *hub, *remote)
+
+
+def _hub_address(checkpoint: Checkpoint) -> str:
+    from huggingface_hub import hf_hub_url
+
+    # huggingface_hub itself reads this once, at import, and takes an empty value for an address
+    endpoint = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+    collection = checkpoint.collection
+    return hf_hub_url(collection.repo, checkpoint.file, revision=collection.revision, endpoint=endpoint)
+
+
+def _hub_headers() -> dict[str, str]:
+    from huggingface_hub.utils import build_hf_headers
+
+    return build_hf_headers(library_name="robust_zoo")
+
+
+def declared(checkpoint: Checkpoint) -> Declared:
+    """Asks the hub for the sha256 and size it records for the file at the pinned revision (LFS metadata).
+
+    Raises SourceFailed when the hub does not answer, or answers for another revision or without a sha256.
+    """
+    import requests
+
+    try:
+        answer = head(_hub_address(checkpoint), _hub_headers())
+    except (requests.RequestException, ValueError) as error:
+        raise SourceFailed(cause(error)) from error
+    if answer.status_code >= 400:
+        raise SourceFailed(f"HTTP {answer.status_code} {answer.reason}".strip())
+    commit = answer.headers.get("x-repo-commit")
+    if commit not in (None, checkpoint.collection.revision):
+        raise SourceFailed(f"answers for revision {commit}, not {checkpoint.collection.revision}")
+    etag = (answer.headers.get("x-linked-etag") or answer.headers.get("etag") or "").removeprefix("W/").strip('"')
+    if not _SHA256.fullmatch(etag):
+        raise SourceFailed(f"declares no sha256 (ETag {etag!r})")
+    size = answer.headers.get("x-linked-size", "")
+    return Declared(etag, int(size) if size.isdecimal() else None)
+
+
+def fetch(
+    checkpoint: Checkpoint,
+    directory: Path,
+    *,
+    offline: bool = False,
+    allow_unverified: bool = False,
+    progress: bool = True,
+    unique: str = "",
+) -> Fetched:
+    """The source file of a checkpoint, its bytes verified; sources are tried in turn.
+
+    directory: where downloads are kept while they arrive (resumable by another process).
+    allow_unverified: also take a file for which no hash is known anywhere.
+    unique: a suffix for the partial file, when another process may be writing the usual one.
+
+    Raises VerificationFailed (1) when a source served other bytes and none the right ones, Unavailable (3) with the
+    list of sources and causes, StorageError (5).
+    """
+    planned = plan(checkpoint, directories=local_directories(), extra_mirrors=mirrors(), offline=offline)
+    sources = sorted(planned, key=_goes_last)
+    failures: list[tuple[Source, str]] = []
+    wrong: list[tuple[Source, str]] = []
+    sha256, size, state = checkpoint.sha256, checkpoint.size, "pinned"
+    if sha256 is None:
+        state = "unverified"
+        if not offline and checkpoint.collection.repo:
+            try:
+                promise = declared(checkpoint)
+                sha256, size, state = promise.sha256, promise.size, "hub-declared"
+            except SourceFailed as error:
+                hub = Source("hub", _hub_address(checkpoint))
+                _remember(hub, error)
+                failures.append((hub, f"asked for the file's sha256: {error}"))
+                sources = [source for source in sources if source.kind != "hub"]
+    for source in sources:  # which grows, where one stalls
+        try:
+            if sha256 is None and not allow_unverified and _may_exist(source):
+                raise SourceFailed("no sha256 is known for this file, so it was not used")
+            if source.kind in ("bundled", "local"):
+                return Fetched(*_take_local(source, sha256), state, source.location, temporary=False)
+            limit = size or int(1.5 * checkpoint.approximate_size) + (10 << 20)
+            part = directory / f"{checkpoint.file}.{(sha256 or 'unverified')[:12]}{unique}.part"
+            with storage(part):
+                directory.mkdir(parents=True, exist_ok=True)
+            headers = _hub_headers() if source.kind == "hub" else {"User-Agent": "robust_zoo"}
+            label = f"{checkpoint.file} from {source.kind}" if progress else ""
+            found, _ = download(source.location, part, Expected(sha256, size, limit), headers=headers, label=label)
+            if others := len({failed for failed, _ in failures + wrong} - {source}):
+                text = "%s was served by %s, after %d other source%s failed"
+                _log.warning(text, checkpoint.file, source.location, others, "s" * (others > 1))
+            return Fetched(part, found, state, source.location, temporary=True)
+        except SourceFailed as error:
+            _remember(source, error)
+            failures.append((source, str(error)))
+            if isinstance(error, Stalled) and sources.count(source) < CUTS:
+                sources.append(source)  # its turn comes again, after the others'
+        except OSError as error:  # of a local file; a disk that refuses a download is a StorageError
+            failures.append((source, f"can not be read: {error.strerror or error}"))
+        except WrongBytes as error:
+            wrong.append((source, f"sha256 {error.sha256} ({error.size:,} bytes)"))
+    raise _failure(checkpoint, sha256, state, wrong, failures, offline=offline)
+
+
+def _goes_last(source: Source) -> bool:
+    try:
+        return origin(source.location) in _unreachable
+    except ValueError:  # an address that is none: its turn will say so
+        return False
+
+
+def _remember(source: Source, error: SourceFailed) -> None:
+    """A source that did not answer for one file makes the next ones wait as long: until the run ends it goes last."""
+    import requests
+
+    if isinstance(error.__cause__, (requests.ConnectionError, requests.Timeout)):
+        _unreachable.add(origin(source.location))
+
+
+def _may_exist(source: Source) -> bool:
+    return source.kind not in ("bundled", "local") or Path(source.location).is_file()
+
+
+def _take_local(source: Source, sha256: str | None) -> tuple[Path, str]:
+    path = Path(source.location)
+    if not path.is_file():
+        raise SourceFailed("no such file")
+    found = sha256_of(path)
+    if sha256 not in (None, found):
+        raise WrongBytes(found, path.stat().st_size)
+    return path, found
+
+
+def _failure(
+    checkpoint: Checkpoint,
+    sha256: str | None,
+    state: str,
+    wrong: list[tuple[Source, str]],
+    failures: list[tuple[Source, str]],
+    *,
+    offline: bool,
+) -> ZooError:
+    model = f"{checkpoint.name} ({checkpoint.file})"
+    tried = "; ".join(dict.fromkeys(f"{source.location}: {cause}" for source, cause in wrong + failures))
+    if wrong:
+        return VerificationFailed(
+            f"{checkpoint.name}: other bytes than promised, and no source has the right ones",
+            model=model,
+            source=tried,
+            expected=f"sha256 {sha256} ({state})",
+            actual="; ".join(cause for _, cause in wrong),
+            next=f"robust-zoo info {checkpoint.name}   shows where this hash comes from",
+        )
+    if any("no sha256 is known" in cause for _, cause in failures):
+        following = (
+            f"go online, so that the hub can declare it; or robust-zoo download {checkpoint.name} --allow-unverified"
+        )
+    elif offline:
+        following = f"online: robust-zoo download {checkpoint.name} (about {checkpoint.approximate_size / 1e6:,.0f} MB)"
+    else:
+        following = f"robust-zoo download {checkpoint.name}   tries again and resumes; ROBUST_ZOO_MIRRORS adds sources"
+    return Unavailable(
+        f"{checkpoint.name} is not cached, and offline mode is on"
+        if offline
+        else f"no source could serve {checkpoint.name}",
+        model=model,
+        source=tried or "the cache and ROBUST_ZOO_PATH",
+        expected=f"{checkpoint.file}" + (f" with sha256 {sha256}" if sha256 else ""),
+        actual="offline: no socket was opened"
+        if offline
+        else f"failed sources: {len({source for source, _ in failures})}",
+        next=following,
+    )

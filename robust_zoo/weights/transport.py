@@ -1,0 +1,206 @@
+"""One HTTP download: resumable, bounded, hashed while it streams. Knows nothing of checkpoints."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from robust_zoo.errors import StorageError, cannot_write
+from robust_zoo.files import sha256_of
+from robust_zoo.weights.http import SourceFailed, get
+
+if TYPE_CHECKING:
+    import requests
+
+_log = logging.getLogger(__name__)
+CUTS = 5  # tries at one source, as long as they make progress
+_CHUNK = 1 << 16  # bytes; what arrived of a chunk that is cut is lost, so not more
+
+
+class WrongBytes(Exception):
+    """The source served a whole file with another hash."""
+
+    def __init__(self, sha256: str, size: int) -> None:
+        super().__init__(sha256, size)
+        self.sha256, self.size = sha256, size
+
+
+class Stalled(SourceFailed):
+    """The source stopped in the middle. What arrived is kept: another one can go on, or this one later."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What is known of a file before it arrives. limit: the most bytes that are ever read."""
+
+    sha256: str | None
+    size: int | None
+    limit: int
+
+
+def download(
+    url: str, part: Path, expected: Expected, *, headers: Mapping[str, str], label: str = ""
+) -> tuple[str, int]:
+    """Streams `url` into `part`, going on where an earlier try stopped; returns (sha256, bytes).
+
+    label: shown on the progress bar on stderr; none when empty. Without an expected hash nothing is resumed.
+    What is on the disk is hashed again at the end: where locks lie, another process may have written there too.
+
+    Raises SourceFailed (Stalled), WrongBytes or StorageError; after WrongBytes the part is gone, otherwise it is kept.
+    """
+    import requests
+    from urllib3.exceptions import ReadTimeoutError
+
+    if expected.sha256 is None or part.is_symlink():
+        part.unlink(missing_ok=True)
+    for attempt in range(CUTS):
+        resumed = _size(part)
+        try:
+            sha256, size = _transfer(url, part, expected, headers, label)
+            stored = sha256_of(part) if part.exists() else None
+        except requests.exceptions.RequestException as error:
+            if _size(part) > resumed and expected.sha256:
+                if any(isinstance(inner, ReadTimeoutError) for inner in error.args):  # as requests wraps it in a body
+                    raise Stalled(cause(error)) from error
+                if attempt < CUTS - 1:
+                    continue
+            raise SourceFailed(cause(error)) from error
+        except OSError as error:
+            raise cannot_write(part, error) from error
+        except ValueError as error:  # a length that is no number, an address that is none
+            raise SourceFailed(f"malformed answer: {error}") from error
+        if expected.sha256 in (None, sha256):
+            if stored == sha256:
+                return sha256, size
+            continue
+        part.unlink(missing_ok=True)
+        if not resumed:  # else: the earlier part may be of another file; once more from the start
+            raise WrongBytes(sha256, size)
+    raise SourceFailed(f"no whole file in {CUTS} attempts")
+
+
+def _transfer(url: str, part: Path, expected: Expected, headers: Mapping[str, str], label: str) -> tuple[str, int]:
+    import requests
+    from tqdm import tqdm
+
+    have = _size(part)
+    if have > expected.limit:
+        part.unlink()
+        have = 0
+    if have and have == expected.size:  # whole, but its process ended before the rename
+        return sha256_of(part), have
+    with requests.Session() as session:
+        session.hooks["response"] = [partial(_compare_declared, expected)]
+        response = get(session, url, headers, have)
+        with response:
+            total = _total(response, have, expected)
+            if response.status_code != 206:
+                have = 0
+            _check_space(part, total or expected.limit, have)
+            bar = tqdm(
+                total=total, initial=have, unit="B", unit_scale=True, desc=label, disable=not label, file=sys.stderr
+            )
+            with _open(part) as file, bar:
+                digest, size = _hash_of(file, have), have
+                for chunk in _body(response, first=not have):
+                    size += len(chunk)
+                    if size > expected.limit:
+                        raise SourceFailed(f"sends more than {expected.limit:,} bytes")
+                    file.write(chunk)
+                    digest.update(chunk)
+                    bar.update(len(chunk))
+                if total is not None and size != total:
+                    raise requests.exceptions.ConnectionError(f"cut after {size:,} of {total:,} bytes")
+                file.truncate()
+                file.flush()
+                os.fsync(file.fileno())
+    return digest.hexdigest(), size
+
+
+def _body(response: requests.Response, *, first: bool) -> Iterator[bytes]:
+    for chunk in response.iter_content(_CHUNK):
+        if first and chunk.lstrip()[:1] == b"<":
+            raise SourceFailed("looks like an HTML page, not a file")
+        first = False
+        yield chunk
+
+
+def _total(response: requests.Response, have: int, expected: Expected) -> int | None:
+    """The whole file's size as this answer implies it; refused when that is not the size promised."""
+    length = response.headers.get("content-length", "")
+    if not length.isdigit():
+        return expected.size
+    total = int(length) + (have if response.status_code == 206 else 0)
+    if expected.size is not None and total != expected.size:
+        raise SourceFailed(f"offers {total:,} bytes instead of {expected.size:,}")
+    if total > expected.limit:
+        raise SourceFailed(f"offers {total:,} bytes, more than {expected.limit:,}")
+    return total
+
+
+def _size(part: Path) -> int:
+    try:
+        return part.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _open(part: Path) -> IO[bytes]:
+    """For writing at an offset: never through a link, and what is there stays until better bytes have arrived.
+
+    Neither appended to nor truncated: a part's name holds its file's hash, so two processes that write to it put the
+    same bytes at the same places.
+    """
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(part, flags, 0o644), "r+b")
+
+
+def _hash_of(file: IO[bytes], size: int) -> hashlib._Hash:
+    """The digest of the first `size` bytes; leaves the file positioned after them."""
+    digest, left = hashlib.sha256(), size
+    file.seek(0)
+    while chunk := file.read(min(left, 1 << 20)):
+        digest.update(chunk)
+        left -= len(chunk)
+    file.seek(size)
+    return digest
+
+
+def _compare_declared(expected: Expected, response: requests.Response, *_: Any, **__: Any) -> None:
+    declared = response.headers.get("x-linked-etag", "").strip('"')
+    if expected.sha256 and re.fullmatch("[0-9a-f]{64}", declared) and declared != expected.sha256:
+        _log.warning("%s declares sha256 %s; %s is expected and decides", response.url, declared, expected.sha256)
+
+
+def _check_space(part: Path, total: int, have: int) -> None:
+    needed, free = int(1.6 * total) - have, shutil.disk_usage(part.parent).free  # the file, and its half as safetensors
+    if needed > free:
+        raise StorageError(
+            f"not enough space for {part.name}",
+            source=str(part.parent),
+            expected=f"{needed:,} bytes free (the file and its conversion)",
+            actual=f"{free:,} bytes free",
+            next="make room (robust-zoo cache prune), or set ROBUST_ZOO_CACHE to another disk",
+        )
+
+
+def cause(error: BaseException) -> str:
+    """The innermost reason in one line: a TLS, DNS or proxy failure is named, not the wrapper around it."""
+    text = type(error).__name__
+    variables = [name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "all_proxy")]
+    proxy = f" (see {', '.join(sorted(variables))})" if "Proxy" in text else ""
+    inner = getattr(error, "args", ())
+    while inner and isinstance(inner[0], BaseException):
+        error = inner[0]
+        error = getattr(error, "reason", None) or error
+        inner = error.args if isinstance(error, BaseException) else ()
+    return f"{text}: {str(error)[:160]}{proxy}"

@@ -1,0 +1,154 @@
+"""The class-split study: does robustness at the source help when no image and no class of the target was seen?
+
+    python -m robust_zoo.training.transfer.granularity cifar10.npz RUNS ledger/granularity
+
+Backbones are trained on five CIFAR-10 classes at five L2 radii, then transferred to the other five and to handwritten
+digits, by a linear probe and by fine-tuning, from few labels. What is done is not done again. Ends with the tables of
+README.md beside this file, and draws their figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robust_zoo.cli import main as robust_zoo
+from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.threat import ThreatModel
+from robust_zoo.training.data.dataset import load_npz
+from robust_zoo.training.plotting import figure
+from robust_zoo.training.transfer import cells
+from robust_zoo.training.transfer.protocols.finetune import Finetune
+from robust_zoo.training.transfer.protocols.linear import Linear
+from robust_zoo.training.transfer.sample_suite import digits
+from robust_zoo.training.transfer.sweep import Machine, Plan, transfer
+from robust_zoo.training.transfer.task import Target
+from robust_zoo.weights.exported import exported
+
+BASE = "resnet18_x0_25_cifar10_l2_eps0_5"  # whose recipe is followed, but for radius and epochs
+EPOCHS = 6
+RADII = (0.0, 0.1, 0.25, 0.5, 1.0)
+SOURCE = (0, 2, 4, 6, 8)  # airplane, bird, deer, frog, ship
+TARGET = {1: "automobile", 3: "cat", 5: "dog", 7: "horse", 9: "truck"}
+LABELS = {"cifar10-other-half": (20, 100, 500), "digits": (20, 80)}  # a class; digits have 89 at most
+SEEDS = range(3)
+
+
+def source_classes(data: Path, out: Path) -> Path:
+    """An .npz with the images of the source's classes, under the labels they have."""
+    with np.load(data) as whole:
+        parts: dict[str, Any] = {}
+        for split in ("train", "test"):
+            kept = np.isin(whole[f"y_{split}"], SOURCE)
+            parts |= {f"x_{split}": whole[f"x_{split}"][kept], f"y_{split}": whole[f"y_{split}"][kept]}
+    np.savez(out, **parts)
+    return out
+
+
+def other_half(data: Path) -> Target:
+    """The five classes that the backbones never saw."""
+    splits = {}
+    for split in ("train", "test"):
+        images = load_npz(data, split)
+        kept = images.subset((images.labels % 2 == 1).nonzero().flatten())
+        splits[split] = type(kept)(kept.images, kept.labels // 2)
+    return Target("cifar10-other-half", tuple(TARGET.values()), splits["train"], None, splits["test"])
+
+
+def backbones(data: Path, runs: Path) -> list[Checkpoint]:
+    """One for each radius, trained by `robust-zoo train` where it is not there yet."""
+    rows = []
+    for eps in RADII:
+        run = runs / ThreatModel("l2", eps).tag
+        if not list(run.glob("*.safetensors")):
+            run.mkdir(parents=True, exist_ok=True)
+            source = runs / "source.npz"
+            if not source.exists():
+                source_classes(data, source)
+            (run / "recipe.toml").write_text(f'threat = {{norm = "l2", eps = {eps}}}\nepochs = {EPOCHS}\n')
+            command = ["train", BASE, "--data", source, "--out", run, "--recipe", run / "recipe.toml"]
+            if code := robust_zoo([str(word) for word in command], standalone_mode=False):
+                sys.exit(code)
+        rows.append(exported(next(run.glob("*.safetensors"))))
+    return rows
+
+
+def plans(dataset: str) -> list[Plan]:
+    found = []
+    for labels in LABELS[dataset]:
+        tuned = Finetune(lrs=(0.005, 0.02), weight_decays=(5e-4,), epochs=20, batch_size=32, train_size=labels)
+        found += [Plan("linear", Linear(train_size=labels), seeds=SEEDS), Plan("finetune", tuned, seeds=SEEDS)]
+    return found
+
+
+def by_radius(entries: Iterable[dict[str, Any]]) -> dict[tuple[str, str, int], dict[float, list[float]]]:
+    """Accuracies over seeds by (dataset, protocol, labels a class), then by the backbone's radius."""
+    found: dict[tuple[str, str, int], dict[float, list[float]]] = {}
+    for e in entries:
+        key = (e["dataset"], e["protocol"], e["settings"]["train_size"])
+        found.setdefault(key, {}).setdefault(e["checkpoint"]["eps"], []).append(e["accuracy"])
+    return {key: dict(sorted(found[key].items())) for key in sorted(found)}
+
+
+def table(entries: Sequence[dict[str, Any]]) -> str:
+    """Markdown: mean and standard error over seeds, the best radius of a line in bold."""
+    home = dict(sorted({e["checkpoint"]["eps"]: e["checkpoint"]["clean_accuracy"] for e in entries}.items()))
+    head = " | ".join(f"eps {eps:g}" for eps in home)
+    lines = [f"| target | protocol | labels a class | {head} |", "|---|---|---|" + "---|" * len(home)]
+    lines.append(
+        "| *the source's own five classes* | | 5,000 | " + " | ".join(f"*{v:.1f}*" for v in home.values()) + " |"
+    )
+    for (dataset, protocol, labels), found in by_radius(entries).items():
+        means = {eps: statistics.fmean(values) for eps, values in found.items()}
+        texts = []
+        for eps, values in found.items():
+            text = f"{means[eps]:.1f} ± {statistics.stdev(values) / len(values) ** 0.5:.1f}"
+            texts.append(f"**{text}**" if means[eps] == max(means.values()) else text)
+        lines.append(f"| {dataset} | {protocol} | {labels} | {' | '.join(texts)} |")
+    return "\n".join(lines) + "\n"
+
+
+def draw(entries: Sequence[dict[str, Any]], out: Path) -> None:
+    """Accuracy against the radius: a panel for each target and protocol, a line for each number of labels."""
+    found = by_radius(entries)
+    panels = sorted({(dataset, protocol) for dataset, protocol, _ in found})
+    canvas = figure(4.2 * len(panels), 3.6)
+    for axes, panel in zip(np.atleast_1d(canvas.subplots(1, len(panels))), panels, strict=True):
+        for (dataset, protocol, labels), radii in found.items():
+            if (dataset, protocol) == panel:
+                means = [statistics.fmean(values) for values in radii.values()]
+                errors = [statistics.stdev(values) / len(values) ** 0.5 for values in radii.values()]
+                axes.errorbar(range(len(radii)), means, errors, marker="o", ms=4, capsize=2, label=f"{labels} a class")
+                axes.set_xticks(range(len(radii)), [f"{eps:g}" for eps in radii])
+        axes.set(title=f"{panel[0]}: {panel[1]}", xlabel="L2 radius at the source", ylabel="accuracy, %")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    canvas.savefig(out, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="an .npz with x_train, y_train, x_test, y_test")
+    parser.add_argument("runs", type=Path, help="of the backbones, and the cache of features")
+    parser.add_argument("out", type=Path, help="the cells")
+    parser.add_argument("--jobs", type=int, default=1, help="processes that share the transfers")
+    arguments = parser.parse_args()
+    machine = Machine(arguments.out, arguments.runs / "features", jobs=arguments.jobs)
+    rows = backbones(arguments.data, arguments.runs)
+    for dataset, opener in (("cifar10-other-half", partial(other_half, arguments.data)), ("digits", digits)):
+        for plan in plans(dataset):
+            transfer(rows, (opener,), plan, machine)
+    entries = cells.entries(arguments.out)
+    draw(entries, Path(__file__).with_name("granularity.png"))
+    print(table(entries), end="")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""What every field of a row must be, from elsewhere: upstream's table, the bundled files' own headers, the ledger."""
+
+from __future__ import annotations
+
+import csv
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from robust_zoo.files import sha256_of
+from robust_zoo.registry.rows import DATA, Checkpoint, Measurement
+from robust_zoo.threat import parse_eps
+from robust_zoo.training.evaluation import ledger, report
+from robust_zoo.weights.safetensors_file import read_header
+
+ROOT = Path(__file__).parents[2]
+UPSTREAM = {
+    row["name"]: row
+    for row in csv.DictReader((ROOT / "tests" / "reference" / "salman2020.csv").read_text("utf-8").splitlines())
+}
+SIZES = {"resnet50_linf_eps4": 204_818_947}  # bytes, where a host tells them; the others show rounded megabytes
+
+
+@cache
+def evidence() -> frozenset[Measurement]:
+    """What was measured, of all models."""
+    found = set()
+    for entry in ledger.entries(ROOT / "results"):
+        fields = report.measurement(entry)
+        found.add(Measurement(**fields | ({"eps": parse_eps(fields["eps"], None)} if "eps" in fields else {})))
+    return frozenset(found)
+
+
+def differences(row: Checkpoint) -> list[str]:
+    """Fields of a row that are not what its oracle says; all of them are compared."""
+    expected = _upstream(row) if row.name in UPSTREAM else _bundled(row)
+    if expected is None:
+        return ["name"]
+    found = {
+        "collection": row.collection.name, "architecture": row.architecture, "norm": row.norm, "eps": row.eps,
+        "file": row.file, "sha256": row.sha256, "size": row.size, "bundled": row.bundled, "training": row.training,
+        "clean_accuracy": row.clean_accuracy, "measured": set(row.measured) <= evidence() and len(row.measured),
+    }  # fmt: skip
+    wrong = [field for field in found if not _same(found[field], expected[field])]
+    return wrong + ["measured"] * any(m.weights_sha256 != row.sha256 for m in row.measured)
+
+
+def _same(found: Any, expected: Any) -> bool:
+    if isinstance(expected, float) and isinstance(found, float):
+        return abs(found - expected) < 1e-12
+    return type(found) is type(expected) and found == expected
+
+
+def _upstream(row: Checkpoint) -> dict[str, Any]:
+    told = UPSTREAM[row.name]
+    return {
+        "collection": "salman2020", "architecture": told["upstream_arch"], "norm": told["norm"],
+        "eps": float(told["eps"]) / (255 if told["norm"] == "linf" else 1), "file": told["upstream_file"],
+        "sha256": told["sha256"] or None, "size": SIZES.get(row.name), "bundled": False, "training": "",
+        "clean_accuracy": float(told["imagenet_top1"]), "measured": 0,
+    }  # fmt: skip
+
+
+def _bundled(row: Checkpoint) -> dict[str, Any] | None:
+    path = DATA / f"{row.name}.safetensors"
+    if not path.is_file():
+        return None
+    header, sha256 = read_header(path), sha256_of(path)
+    mine = [m for m in evidence() if m.weights_sha256 == sha256]
+    clean = {round(m.accuracy, 2) for m in mine if m.attack == "none" and m.n == 10_000}
+    return {
+        "collection": "robust_zoo_cifar10", "architecture": header["architecture"], "norm": header["norm"],
+        "eps": float(header["eps"]), "file": path.name, "sha256": sha256, "size": path.stat().st_size, "bundled": True,
+        "training": header["training"].replace("on 1 CPU threads", "on 1 CPU thread"),
+        "clean_accuracy": clean.pop(), "measured": len(mine),
+    }  # fmt: skip

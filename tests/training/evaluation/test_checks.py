@@ -1,0 +1,92 @@
+"""Eight planted sham defences are all found out, and sound models are left alone."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from robust_zoo import create_model, pixel_model
+from robust_zoo.pixels import PixelModel
+from robust_zoo.registry.lookup import get, list_models
+from robust_zoo.training.data.cifar10_sample import cifar10_sample
+from robust_zoo.training.evaluation.checks import CHECKS, Subject, speaking_up
+
+STANDARD = "resnet18_x0_25_cifar10_l2_eps0"
+ROBUST = "resnet18_x0_25_cifar10_l2_eps0_5"
+STATISTICS = get(ROBUST).preprocessing
+
+
+class Around(nn.Module):
+    """`before` an image and `after` the logits of a model."""
+
+    def __init__(self, model, before=None, after=None):
+        super().__init__()
+        self.model, self.before, self.after = model, before or nn.Identity(), after or nn.Identity()
+
+    def forward(self, images):
+        return self.after(self.model(self.before(images)))
+
+
+class Winners(nn.Module):
+    """k-WTA (Xiao et al. 2020): only the largest activations of an image pass, so that the loss is full of jumps."""
+
+    def forward(self, x):
+        flat = x.flatten(1)
+        least = flat.topk(max(1, flat.shape[1] // 12), dim=1).values[:, -1]
+        return x * (x >= least.view(-1, *[1] * (x.ndim - 1)))
+
+
+def winners(model):
+    model = copy.deepcopy(model)
+    block = model.model.layer4[1]
+    block.act2 = Winners()
+    return Around(model, after=lambda logits: (logits * 8).round() / 8)
+
+
+def dropout(model):
+    model = copy.deepcopy(model)
+    model.model.fc = nn.Sequential(nn.Dropout(0.3), model.model.fc)
+    model.model.fc[0].train()
+    return model
+
+
+SHAMS = {
+    "quantised input": (lambda m: Around(m, before=lambda x: (x * 16).round() / 16), "zero-gradients"),
+    "logits x 1e4": (lambda m: Around(m, after=lambda z: z * 1e4), "zero-gradients"),
+    "softmax head": (lambda m: Around(m, after=lambda z: z.softmax(1)), "probabilities"),
+    "random noise": (lambda m: Around(m, before=lambda x: x + 0.03 * torch.randn_like(x)), "random-output"),
+    "dropout left on": (dropout, "not-in-eval"),
+    "k-WTA": (winners, "zero-gradients"),
+    "detached input": (lambda m: Around(m, before=torch.detach), "zero-gradients"),
+    "double normalisation": (lambda m: PixelModel(m, STATISTICS.mean, STATISTICS.std).eval(), "normalised-twice"),
+}
+
+
+def subject(model, name=ROBUST, n=3):
+    data = cifar10_sample(n)
+    threat = get(ROBUST).threat
+    return Subject(model, data.images.float() / 255, data.labels, threat, STATISTICS.mean, STATISTICS.std)
+
+
+@pytest.fixture(scope="module")
+def robust():
+    return pixel_model(create_model(ROBUST)).eval()
+
+
+@pytest.mark.parametrize("sham", SHAMS)
+def test_sham_defences_are_found_out(robust, sham):
+    make, expected = SHAMS[sham]
+    torch.manual_seed(0)
+    looked_at = subject(make(robust))
+    assert expected in [check.name for check in CHECKS if check.name == expected and check.speaks_up(looked_at)]
+
+
+@pytest.mark.parametrize("name", list_models(dataset="cifar10", bundled=True))
+def test_sound_models_are_left_alone(name):
+    assert speaking_up(subject(pixel_model(create_model(name)).eval())) == []
+
+
+def test_every_check_has_its_name_meaning_and_paper():
+    assert len({check.name for check in CHECKS}) == len(CHECKS) == 9
+    assert all(check.meaning and check.paper.startswith("https://") for check in CHECKS)

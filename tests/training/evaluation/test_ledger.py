@@ -1,0 +1,208 @@
+"""The ledger: killed, shared out or done twice it is the same; what does not add up is refused; rows come from it."""
+
+import csv
+import json
+import os
+import random
+import signal
+import time
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from zygote import ROOT, Zygote
+
+from robust_zoo import create_model, pixel_model
+from robust_zoo.cli import main
+from robust_zoo.counts import wilson_interval
+from robust_zoo.errors import UsageError, VerificationFailed
+from robust_zoo.registry.lookup import get, list_models
+from robust_zoo.threat import NORMS
+from robust_zoo.training.attacks.apgd import apgd
+from robust_zoo.training.data.cifar10_sample import cifar10_sample
+from robust_zoo.training.data.dataset import spread
+from robust_zoo.training.evaluation import engine, ledger, report
+
+ROBUST, STANDARD = "resnet18_x0_25_cifar10_l2_eps0_5", "resnet18_x0_25_cifar10_l2_eps0"
+ARGUMENTS = ["--attack", "apgd-ce", "--norm", "l2", "--eps", "0.5", "--n", "60", "--batch-size", "20", "--no-checks"]
+
+
+def run(*arguments, code=0):
+    result = CliRunner().invoke(main, [str(a) for a in arguments], prog_name="robust-zoo")
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
+    assert result.exit_code == code, result.stderr
+    return result
+
+
+def evaluate(book, *more, code=0):
+    return run("evaluate", ROBUST, *ARGUMENTS, "--out", book, *more, code=code)
+
+
+STRENGTH = ["fgsm", "pgd-20", "apgd-ce", "autoattack"]
+
+
+def test_strength_rises_along_the_order_the_field_expects():
+    """clean >= FGSM >= PGD-20 >= APGD >= AutoAttack on the same images, of every bundled model in both norms."""
+    found = {}
+    for e in ledger.entries(ROOT / "results"):
+        if e["norm"]:
+            found.setdefault((e["model"], e["data_sha256"], e["norm"], e["eps"]), {})[e["attack"]] = e
+    whole = {key: by_attack for key, by_attack in found.items() if {*STRENGTH} <= {*by_attack}}
+    assert {(name, norm) for name, _, norm, _ in whole} == {(m, n) for m in list_models(bundled=True) for n in NORMS}
+    for key, by_attack in whole.items():
+        counts = [by_attack["fgsm"]["clean_correct"], *(by_attack[attack]["robust_correct"] for attack in STRENGTH)]
+        assert counts == sorted(counts, reverse=True), key
+
+
+def without_times(book):
+    """Every file of a ledger but for when and how long."""
+    found = {}
+    for file in sorted(book.rglob("*")):
+        if file.suffix == ".json":
+            entry = json.loads(file.read_text())
+            found[file.name] = {k: v for k, v in entry.items() if k not in ledger.TIMES}
+        elif file.is_file():
+            found[file.name] = file.read_bytes()
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    book = tmp_path_factory.mktemp("whole")
+    evaluate(book)
+    return book
+
+
+def test_an_entry_says_what_it_is_of(whole):
+    (entry,) = ledger.entries(whole)
+    row = get(ROBUST)
+    assert {"model", "weights_sha256", "dataset", "data_sha256", "n", "attack", "norm", "eps", "clean_accuracy",
+            "robust_accuracy", "seed", "code", "device", "seconds", "flags"} <= set(entry)  # fmt: skip
+    assert (entry["model"], entry["weights_sha256"], entry["n"]) == (ROBUST, row.sha256, 60)
+    assert (entry["attack"], entry["norm"], entry["eps"]) == ("apgd-ce", "l2", 0.5)
+    assert entry["settings"]["stages"] == [{"attack": "apgd-ce", "loss": "ce", "steps": 100}]
+    assert 0 < entry["robust_correct"] < entry["clean_correct"] < 60
+    assert entry["robust_interval_95"] == list(wilson_interval(entry["robust_correct"], 60))
+    assert entry["fell_to"] == {"apgd-ce": entry["clean_correct"] - entry["robust_correct"]}
+    assert not (whole / "parts" / "x").exists() and not list((whole / "parts").iterdir())
+
+
+def test_an_entry_that_exists_is_not_computed_again(whole):
+    before = {p: p.stat().st_mtime_ns for p in whole.rglob("*.json")}
+    started = time.monotonic()
+    assert "apgd-ce" in evaluate(whole).stdout
+    assert time.monotonic() - started < 10 and {p: p.stat().st_mtime_ns for p in whole.rglob("*.json")} == before
+
+
+def test_ten_kills_change_nothing(whole, tmp_path):
+    zygote, luck, book = Zygote(), random.Random(0), tmp_path / "book"
+    arguments = ["evaluate", ROBUST, *ARGUMENTS, "--out", book]
+    try:
+        for _ in range(10):
+            pid = zygote.start(arguments, tmp_path / "output.txt")
+            time.sleep(0.3 + luck.random())
+            os.kill(pid, signal.SIGKILL)
+            zygote.wait(pid)
+        assert zygote.wait(zygote.start(arguments, tmp_path / "output.txt")) == 0
+    finally:
+        zygote.close()
+    assert without_times(book) == without_times(whole)
+
+
+def test_shards_join_to_the_same_file(whole, tmp_path, monkeypatch):
+    """Chunks of 20 images in place of 1,000, so that there are three to share out."""
+    monkeypatch.setattr(engine, "CHUNK", 20)
+    together, apart = tmp_path / "together", tmp_path / "apart"
+    evaluate(together)
+    first = evaluate(apart, "--shard", "1/2")
+    assert "complete when all 2 are" in first.stderr and not list(apart.glob("*.json"))
+    evaluate(apart, "--shard", "0/2")
+    assert without_times(apart) == without_times(together) and len(without_times(apart)) == 2
+    assert set(without_times(together)) != set(without_times(whole))  # chunks decide random numbers: another key
+
+
+def test_another_seed_is_another_entry(whole, tmp_path):
+    keys = {
+        ledger.Cell(ROBUST, "w", "d", "s", attack, get(ROBUST).threat, batch_size=size, seed=seed).stem
+        for attack in ("apgd-ce", "apgd-t") for size in (20, 25) for seed in (0, 1)
+    }  # fmt: skip
+    assert len(keys) == 8
+
+
+def test_what_does_not_add_up_is_refused(whole, tmp_path):
+    (file,) = whole.glob("*.json")
+    entry = json.loads(file.read_text())
+    for change in ({"robust_correct": entry["robust_correct"] + 1}, {"robust_accuracy": 99.0}, {"n": 61},
+                   {"settings": {**entry["settings"], "seed": 5}}):  # fmt: skip
+        (tmp_path / file.name).write_text(json.dumps(entry | change))
+        (tmp_path / file.with_suffix(".npz").name).write_bytes(file.with_suffix(".npz").read_bytes())
+        with pytest.raises(VerificationFailed, match="not a sound ledger entry"):
+            ledger.entries(tmp_path)
+        assert "not a sound ledger entry" in run("report", tmp_path, code=1).stderr
+
+
+def test_report_is_a_table_a_csv_and_a_picture(whole, tmp_path):
+    (entry,) = ledger.entries(whole)
+    result = run("report", whole, "--csv", tmp_path / "a.csv", "--plot", tmp_path / "a.png")
+    assert f"| {entry['robust_accuracy']:.2f} % (" in result.stdout and "not checked" in result.stdout
+    (values,) = csv.DictReader((tmp_path / "a.csv").read_text().splitlines())
+    assert float(values["robust_accuracy"]) == entry["robust_accuracy"] and values["eps"] == "0.5"
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    (tmp_path / "empty").mkdir()
+    assert "has no entries" in run("report", tmp_path / "empty", code=2).stderr
+    with pytest.raises(UsageError, match="not fit for a row"):
+        report.rows_toml([entry])
+
+
+def test_the_counts_are_those_of_the_attack(whole):
+    """The per-image results against the attack itself on the same images, without engine, chunks or folding."""
+    (file,) = whole.glob("*.npz")
+    with np.load(file) as stored:
+        fell = stored["fell"]
+    data = spread(cifar10_sample(), 60)
+    images, labels = data.images.float() / 255, data.labels
+    model = pixel_model(create_model(ROBUST)).eval()
+    right = (model(images).argmax(1) == labels).numpy()
+    assert np.array_equal(fell != engine.WRONG, right)
+    rows = np.flatnonzero(right)
+    for start in range(0, len(rows), 20):
+        batch = torch.from_numpy(rows[start : start + 20])
+        found = apgd(model, images[batch], labels[batch], get(ROBUST).threat, steps=100)
+        withstood = (model(found).argmax(1) == labels[batch]).numpy()
+        assert np.array_equal(fell[batch.numpy()] == engine.WITHSTOOD, withstood)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["evaluate", ROBUST, "--attack", "autoatack"], "--attack autoattack"),
+        (["evaluate", ROBUST, "--norm", "l2"], "--norm and --eps go together"),
+        (["evaluate", STANDARD, "--attack", "fgsm"], "was trained for no radius"),
+        (["evaluate", ROBUST, "--shard", "2/2"], "is not i/k"),
+        (["evaluate", "resnet18_l2_eps3"], "does not know the classes"),
+        (["evaluate", ROBUST, "--norm", "linf", "--eps", "4"], "4/255"),
+    ],
+)
+def test_bad_calls_say_what_to_do(tmp_path, arguments, said):
+    more = ["--out", tmp_path / "book"]
+    assert said in run(*arguments, *more, code=2).stderr
+
+
+def test_the_readme_says_what_the_ledger_says():
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    compared = 0
+    for entry in ledger.entries(ROOT / "results"):
+        if entry["norm"] and entry["n"] in (10_000, 250):
+            norm, eps = {"l2": "L2", "linf": "Linf"}[entry["norm"]], report.measurement(entry)["eps"]
+            rows = [
+                line for line in lines if line.startswith(f"| `{entry['model']}` |") and f"| {norm} eps {eps} " in line
+            ]
+            whole = entry["n"] == 10_000
+            (row,) = [line for line in rows if (line.count("%") == 2) == whole]
+            cells = [cell.strip() for cell in row.split("|")]
+            place = 4 if whole else 3 + ["fgsm", "pgd-20", "apgd-ce", "autoattack"].index(entry["attack"])
+            assert cells[place] == f"{entry['robust_accuracy']:.2f} %"
+            assert not whole or cells[2] == f"{entry['clean_accuracy']:.2f} %"
+            compared += 1
+    assert compared == 4 + 32

@@ -1,0 +1,263 @@
+"""Kills, signals, damage and second starts: a run ends with the same losses and weights, to the bit."""
+
+import os
+import random
+import signal
+import socket
+import time
+
+import pytest
+import torch
+from runs import EXPORTED, RECIPE, command, losses, status, weights_sha256, write_data
+from zygote import Zygote
+
+from robust_zoo.errors import StorageError, VerificationFailed
+from robust_zoo.training import checkpoint
+
+STEPS = 15  # 3 epochs of 5
+
+
+@pytest.fixture(scope="module")
+def zygote():
+    server = Zygote()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def whole(zygote, tmp_path_factory):
+    """The uninterrupted run."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert run(zygote, folder, folder / "run") == 0
+    return folder / "run"
+
+
+def run(zygote, folder, out, **kwargs):
+    return zygote.wait(zygote.start(command(folder, out), folder / "output.txt", **kwargs))
+
+
+def until(condition, seconds=60):
+    """Waits for something a process does."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def steps_logged(out):
+    return len((out / "log.jsonl").read_bytes().splitlines()) if (out / "log.jsonl").exists() else 0
+
+
+def same(out, whole):
+    assert losses(out) == losses(whole)
+    assert weights_sha256(out) == weights_sha256(whole)
+    assert status(out)["state"] == "finished"
+    assert not list(out.glob(".*.tmp"))
+
+
+def test_the_uninterrupted_run(whole):
+    assert [step for step, _ in losses(whole)] == list(range(1, STEPS + 1))
+    assert len(list(whole.glob("checkpoint-*.pt"))) == len(list(whole.glob("checkpoint-*.sha256"))) == 2
+    assert (whole / "row.toml").exists() and (whole / "card.md").exists()
+
+
+def test_twenty_kills_at_random_moments_change_nothing(zygote, whole, tmp_path):
+    out, luck = tmp_path / "run", random.Random(0)
+    for _ in range(20):
+        pid = zygote.start(command(tmp_path, out), tmp_path / "output.txt")
+        seen = steps_logged(out)
+        until(lambda seen=seen: steps_logged(out) > min(seen, STEPS - 1) or (out / EXPORTED).exists())
+        time.sleep(luck.random() * 0.3)
+        os.kill(pid, signal.SIGKILL)
+        assert zygote.wait(pid) in (-signal.SIGKILL, 0)
+        if (out / EXPORTED).exists():
+            (out / EXPORTED).unlink()
+    assert run(zygote, tmp_path, out) == 0
+    same(out, whole)
+
+
+@pytest.mark.parametrize("where", ["write", "fsync", "replace", "directory"])
+@pytest.mark.parametrize("after", [False, True])
+def test_a_kill_inside_a_checkpoint_write_changes_nothing(zygote, whole, tmp_path, where, after):
+    out = tmp_path / "run"
+    for n in (3, 8, 9):  # the status, hashes and checkpoints of the first steps
+        assert run(zygote, tmp_path, out, die_at=[where, -n if after else n]) == -signal.SIGKILL
+    assert run(zygote, tmp_path, out) == 0
+    same(out, whole)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
+def test_signals_save_and_exit_75(zygote, whole, tmp_path, name):
+    out = tmp_path / "run"
+    for at in (0, 4, 9):  # before the first step is logged, and in the run
+        pid = zygote.start(command(tmp_path, out), tmp_path / "output.txt")
+        until(lambda at=at: (out / "status.json").exists() and steps_logged(out) >= at)
+        started = time.monotonic()
+        os.kill(pid, getattr(signal, name))
+        assert zygote.wait(pid) == 75
+        assert time.monotonic() - started < 20
+        assert (status(out)["state"], status(out)["reason"]) == ("stopped", name)
+    assert run(zygote, tmp_path, out) == 0
+    same(out, whole)
+    assert "the same command goes on" in (tmp_path / "output.txt").read_text()
+
+
+def test_a_signal_during_the_held_out_check_and_the_final_measurement(zygote, whole, tmp_path):
+    out = tmp_path / "run"
+    pid = zygote.start(command(tmp_path, out), tmp_path / "output.txt")
+    until(lambda: steps_logged(out) >= 5)  # the check follows at once
+    os.kill(pid, signal.SIGTERM)
+    assert zygote.wait(pid) == 75
+    pid = zygote.start(command(tmp_path, out), tmp_path / "output.txt")
+    until(lambda: (out / "status.json").exists() and status(out)["state"] == "trained")
+    os.kill(pid, signal.SIGTERM)
+    assert zygote.wait(pid) in (75, 0)
+    assert run(zygote, tmp_path, out) == 0
+    same(out, whole)
+
+
+def test_a_second_start_on_a_live_run_is_refused(zygote, tmp_path):
+    out = tmp_path / "run"
+    pid = zygote.start(command(tmp_path, out), tmp_path / "output.txt")
+    until(lambda: steps_logged(out) >= 1)
+    assert zygote.wait(zygote.start(command(tmp_path, out), tmp_path / "second.txt")) == 2
+    said = (tmp_path / "second.txt").read_text()
+    assert "live already" in said and f"process {pid} on" in said and "Traceback" not in said
+    os.kill(pid, signal.SIGKILL)
+    zygote.wait(pid)
+
+
+def test_another_recipe_data_or_precision_does_not_continue_a_run(zygote, whole, tmp_path):
+    cases = {"recipe": RECIPE + "lr = 0.1\n", "data_sha256": RECIPE, "precision": RECIPE}
+    for what, recipe in cases.items():
+        folder = tmp_path / what
+        folder.mkdir()
+        more = ["--precision", "bf16"] if what == "precision" else []
+        if what == "data_sha256":
+            write_data(folder / "data.npz", train=90)
+        arguments = command(folder, whole, *more, recipe=recipe)
+        assert zygote.wait(zygote.start(arguments, folder / "output.txt")) == 2
+        said = (folder / "output.txt").read_text()
+        assert f"holds a run of another {what}" in said and "Traceback" not in said
+        assert what != "recipe" or ("'lr': 0.25" in said and "'lr': 0.1" in said)
+
+
+def test_damaged_checkpoints_are_never_loaded(whole, tmp_path):
+    """100 truncations and flipped bits of the newest: the one before it is used, and said so."""
+    newest, previous = checkpoint.checkpoints(whole)
+    luck, good = random.Random(1), newest.read_bytes()
+    for path in (newest, previous):
+        for file in (path, checkpoint._hash_of(path)):
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    for i in range(100):
+        damaged = bytearray(good)
+        if i % 2:
+            damaged[luck.randrange(len(good))] ^= 1 << luck.randrange(8)
+        else:
+            del damaged[luck.randrange(len(good)) :]
+        (tmp_path / newest.name).write_bytes(damaged)
+        content, passed_over = checkpoint.newest_whole(tmp_path)
+        assert content == previous.read_bytes() and passed_over == [newest.name]
+    (tmp_path / newest.name).write_bytes(good)
+    checkpoint._hash_of(tmp_path / newest.name).unlink()  # never completed
+    assert checkpoint.newest_whole(tmp_path)[1] == [newest.name]
+    (tmp_path / previous.name).write_bytes(b"")
+    with pytest.raises(VerificationFailed, match="no checkpoint of this run is whole"):
+        checkpoint.newest_whole(tmp_path)
+
+
+def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(zygote, whole, tmp_path):
+    out = tmp_path / "run"
+    pid = zygote.start(command(tmp_path, out), tmp_path / "output.txt")
+    until(lambda: steps_logged(out) >= 8)
+    os.kill(pid, signal.SIGKILL)
+    zygote.wait(pid)
+    newest = checkpoint.checkpoints(out)[0]
+    newest.write_bytes(newest.read_bytes()[:-1])
+    assert run(zygote, tmp_path, out) == 0
+    same(out, whole)
+    assert f"{newest.name} is damaged" in (tmp_path / "output.txt").read_text()
+
+
+def test_a_full_disk_keeps_what_was_there(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path, 0, 1, {"a": torch.ones(3)})
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    with pytest.raises(StorageError, match="cannot write checkpoint-0000-00000002"):
+        checkpoint.save(tmp_path, 0, 2, {"a": torch.zeros(3)})
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+@pytest.fixture
+def two_ranks(zygote, tmp_path):
+    """Starts the two processes torchrun would; returns their pids."""
+
+    def start(out, *more, recipe):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        return [
+            zygote.start(
+                command(tmp_path, out, *more, recipe=recipe), tmp_path / f"rank{rank}.txt",
+                shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            )
+            for rank in range(2)
+        ]  # fmt: skip
+
+    return start
+
+
+def test_five_kills_of_a_rank_change_nothing(zygote, two_ranks, tmp_path):
+    """Without SyncBN: each rank has batch statistics of its own, and rank 0's running ones are shared."""
+    recipe = RECIPE + "random_start = true\nema_decay = 0.9\n"
+    whole, out, luck = tmp_path / "whole", tmp_path / "run", random.Random(2)
+    assert [zygote.wait(pid) for pid in two_ranks(whole, recipe=recipe)] == [0, 0]
+    for kill in range(5):
+        pids = two_ranks(out, recipe=recipe)
+        seen = steps_logged(out)
+        until(lambda seen=seen: steps_logged(out) > min(seen + 1, STEPS - 3))
+        time.sleep(luck.random() * 0.3)
+        os.kill(pids[kill % 2], signal.SIGKILL)
+        codes = [zygote.wait(pid) for pid in pids]
+        assert codes[kill % 2] == -signal.SIGKILL and codes[1 - kill % 2] != 0  # the other ends by itself
+    pids = two_ranks(out, recipe=recipe)
+    until(lambda: status(out)["state"] == "running")
+    time.sleep(0.5)
+    os.kill(pids[1], signal.SIGTERM)  # one rank is told, all stop at the same step
+    codes = [zygote.wait(pid) for pid in pids]
+    assert codes in ([75, 75], [0, 0])
+    if codes == [75, 75]:
+        assert [zygote.wait(pid) for pid in two_ranks(out, recipe=recipe)] == [0, 0]
+    same(out, whole)
+
+
+def test_two_ranks_with_half_the_batch_are_one_rank(zygote, two_ranks, tmp_path):
+    """With SyncBN, in float64: the same losses to 1e-5 (they agree far better) and the same weights."""
+    recipe = RECIPE + "sync_bn = true\n"
+    one, two = tmp_path / "one", tmp_path / "two"
+    arguments = command(tmp_path, one, "--precision", "fp64", recipe=recipe)
+    assert zygote.wait(zygote.start(arguments, tmp_path / "output.txt")) == 0
+    assert [zygote.wait(pid) for pid in two_ranks(two, "--precision", "fp64", recipe=recipe)] == [0, 0]
+    pairs = zip(losses(one), losses(two), strict=True)
+    worst = max(abs(float.fromhex(a) - float.fromhex(b)) for (_, a), (_, b) in pairs)
+    assert worst < 1e-9
+
+
+def test_another_number_of_processes_does_not_continue_a_run(zygote, two_ranks, whole, tmp_path):
+    assert [zygote.wait(pid) for pid in two_ranks(whole, recipe=RECIPE)] == [2, 2]
+    assert "holds a run of another processes" in (tmp_path / "rank0.txt").read_text()
+
+
+def test_nan_on_one_rank_stops_all_and_names_the_layer(zygote, two_ranks, tmp_path):
+    out = tmp_path / "run"
+    started = time.monotonic()
+    codes = [zygote.wait(pid) for pid in two_ranks(out, recipe=RECIPE + "lr = 1e30\n")]
+    assert codes == [1, 1] and time.monotonic() - started < 60
+    assert status(out)["state"] == "failed"
+    said = (tmp_path / "rank0.txt").read_text()
+    assert "the training has diverged" in said and "Traceback" not in said

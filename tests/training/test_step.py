@@ -1,0 +1,188 @@
+"""One step: folding changes nothing, objectives have the right gradients, parts of a batch add up."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from robust_zoo.architectures.build import build
+from robust_zoo.pixels import PixelModel
+from robust_zoo.registry.lookup import get, get_architecture, list_models
+from robust_zoo.threat import ThreatModel
+from robust_zoo.training.attacks.folding import attack_copy
+from robust_zoo.training.attacks.pgd import pgd
+from robust_zoo.training.objectives import Objective, attack
+from robust_zoo.training.recipes import recipe_for
+from robust_zoo.training.signals import Stopped
+from robust_zoo.training.step import make_step, optimizer_for
+
+RECIPE = replace(recipe_for(get("resnet18_x0_25_cifar10_l2_eps0_5")), batch_size=8)
+ARCHITECTURES = sorted({get(name).architecture for name in list_models()})
+
+
+def model_with_statistics(architecture, dtype=torch.float64):
+    """Random weights, and running statistics unlike those of a fresh BatchNorm."""
+    torch.manual_seed(0)
+    network = build(get_architecture(architecture).timm).to(dtype)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, 0, 0.1)
+    return PixelModel(network, (0.4, 0.5, 0.6), (0.2, 0.3, 0.2)).train()
+
+
+def batch(n=8, size=32, dtype=torch.float64):
+    torch.manual_seed(1)
+    return torch.rand(n, 3, size, size, dtype=dtype), torch.randint(0, 10, (n,))
+
+
+# the largest take seconds each in float64
+LARGE = [pytest.param(name, marks=pytest.mark.peers) for name in ("vgg16_bn", "wide_resnet50_2", "wide_resnet50_4")]
+
+
+@pytest.mark.parametrize("architecture", [a for a in ARCHITECTURES if a not in {p.values[0] for p in LARGE}] + LARGE)
+def test_folding_keeps_the_function_and_its_gradient(architecture):
+    model, (images, labels) = model_with_statistics(architecture), batch(2)
+    folded = attack_copy(model, images)
+    assert model.training and all(m.training for m in model.modules())
+    norms = sum(isinstance(m, nn.BatchNorm2d) for m in model.modules())
+    assert len(folded.pairs) == norms or (architecture == "densenet" and 2 * len(folded.pairs) > 0.9 * norms)
+
+    def logits_and_gradient(network):
+        pixels = images.clone().requires_grad_(True)
+        logits = network(pixels)
+        return logits.detach(), torch.autograd.grad(F.cross_entropy(logits, labels), pixels)[0]
+
+    for found, expected in zip(logits_and_gradient(folded.model), logits_and_gradient(model.eval()), strict=True):
+        assert torch.allclose(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_a_refreshed_copy_follows_the_model_and_shares_its_storage():
+    model, (images, labels) = model_with_statistics("resnet18_x0_25"), batch()
+    folded = attack_copy(model, images)
+    shared = {p.data_ptr() for p in model.parameters()} & {p.data_ptr() for p in folded.model.parameters()}
+    assert len(shared) == 2  # the head's weight and bias; convolutions are folded, BatchNorms are gone
+    assert not any(p.requires_grad for p in folded.model.parameters())
+    optimizer = optimizer_for(model, RECIPE)
+    F.cross_entropy(model(images), labels).backward()
+    optimizer.step()
+    stale = folded.model(images)
+    folded.refresh()
+    assert torch.allclose(folded.model(images), model.eval()(images), rtol=1e-9)
+    assert not torch.allclose(stale, model(images), rtol=1e-3)
+
+
+class ReadTwice(nn.Module):
+    """A convolution whose output is read by its BatchNorm and by a skip connection: folding it would be wrong."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 10)
+        nn.init.uniform_(self.norm.weight, 2, 3)
+
+    def forward(self, images):
+        out = self.conv(images)
+        return self.head((out + self.norm(out)).mean((2, 3)))
+
+
+def test_what_can_not_be_folded_is_left_alone_and_said():
+    model = ReadTwice()
+    with pytest.warns(UserWarning, match="not folded"):
+        folded = attack_copy(model, batch(dtype=torch.float32)[0])
+    assert not folded.pairs
+    images = batch(dtype=torch.float32)[0]
+    assert torch.equal(folded.model(images), model.eval()(images))
+
+
+def test_a_step_is_pgd_then_sgd():
+    """Against the same written out by hand with torch's own parts and no folding."""
+    model, (images, labels) = model_with_statistics("resnet18_x0_25"), batch()
+    by_hand = copy.deepcopy(model)
+    step = make_step(model, RECIPE, optimizer_for(model, RECIPE))
+    optimizer = torch.optim.SGD(by_hand.parameters(), lr=0.25, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    for _ in range(3):
+        counts = step(images, labels)
+        eps = RECIPE.threat.eps
+        adv_images = pgd(by_hand, images, labels, RECIPE.threat, steps=3, step_size=2 / 3 * eps)
+        clean = int((by_hand.eval()(images).argmax(1) == labels).sum())
+        logits = by_hand.train()(adv_images)
+        loss = F.cross_entropy(logits, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        assert counts.loss / counts.seen == pytest.approx(loss.item(), rel=1e-8)
+        assert (counts.adv, counts.clean) == (int((logits.argmax(1) == labels).sum()), clean)
+    for (name, a), (_, b) in zip(model.state_dict().items(), by_hand.state_dict().items(), strict=True):
+        assert torch.allclose(a, b, rtol=1e-6, atol=1e-9), name
+
+
+class Smooth(nn.Module):
+    """Without BatchNorm, so that parts of a batch do not change each other."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = nn.Sequential(nn.Conv2d(3, 8, 5, stride=4), nn.Tanh(), nn.Flatten(), nn.Linear(392, 10)).double()
+
+    def forward(self, images):
+        return self.net(images)
+
+
+def test_parts_of_a_batch_add_up_to_the_batch():
+    images, labels = batch()
+    weights = []
+    for parts in (1, 2, 4):
+        model = Smooth()
+        recipe = replace(RECIPE, accumulation=parts)
+        make_step(model, recipe, optimizer_for(model, recipe))(images, labels)
+        weights.append(model.net[0].weight.detach())
+    assert torch.allclose(weights[0], weights[1], rtol=1e-9) and torch.allclose(weights[0], weights[2], rtol=1e-9)
+
+
+def test_trades_is_its_formula_and_its_attack_raises_the_divergence():
+    recipe = replace(RECIPE, objective="trades", trades_beta=3.0, label_smoothing=0.1, threat=ThreatModel("linf", 0.03))
+    model, (images, labels) = Smooth(), batch()
+    adv_images = attack(model, images, labels, recipe)
+    assert (adv_images - images).abs().max() <= 0.03 + 1e-9
+    loss, logits = Objective(model, recipe)(images, adv_images, labels)
+    p, q = model(images).softmax(1), model(adv_images).softmax(1)
+    divergence = (p * (p.log() - q.log())).sum(1).mean()
+    smooth = torch.full_like(p, 0.1 / 10).scatter_add(1, labels[:, None], torch.full((8, 1), 0.9).double())
+    assert loss.item() == pytest.approx((-(smooth * p.log()).sum(1).mean() + 3 * divergence).item())
+    assert torch.equal(logits, model(adv_images))
+    noise = pgd(model, images, labels, recipe.threat, steps=1, step_size=0.0, random_start=True)
+    random = (p * (p.log() - model(noise).log_softmax(1))).sum(1).mean()
+    assert divergence > 2 * random
+    assert recipe.passes == 13 and RECIPE.passes == 9 and replace(RECIPE, threat=ThreatModel("l2", 0.0)).passes == 3
+
+
+def test_a_stop_during_the_attack_leaves_weights_and_statistics_as_they_were():
+    model, (images, labels) = model_with_statistics("resnet18_x0_25"), batch()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    calls = 0
+
+    def poll(*_):
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise Stopped("a test")
+
+    step = make_step(model, RECIPE, optimizer_for(model, RECIPE), poll=poll)
+    with pytest.raises(Stopped, match="a test"):
+        step(images, labels)
+    assert calls == 3 and all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+
+
+def test_bf16_steps_lose_nothing_that_matters():
+    """The loss of a step under bf16 autocast is that of fp32 to 2 %."""
+    losses = []
+    for bf16 in (False, True):
+        model, (images, labels) = model_with_statistics("resnet18_x0_25", torch.float32), batch(dtype=torch.float32)
+        counts = make_step(model, RECIPE, optimizer_for(model, RECIPE), bf16=bf16)(images, labels)
+        losses.append(counts.loss / counts.seen)
+    assert losses[1] == pytest.approx(losses[0], rel=0.02) and losses[0] != losses[1]

@@ -1,0 +1,316 @@
+"""`robust-zoo transfer`, its report, and `recommend`, as users start them; cells that last."""
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from robust_zoo.cli import main
+from robust_zoo.errors import UsageError, VerificationFailed
+from robust_zoo.registry.lookup import get
+from robust_zoo.threat import ThreatModel
+from robust_zoo.training.data.cifar10_sample import CIFAR10_CLASSES, cifar10_sample
+from robust_zoo.training.data.dataset import spread
+from robust_zoo.training.transfer import cells, granularity, report
+from robust_zoo.training.transfer.datasets import load_rows
+from robust_zoo.training.transfer.protocols.linear import Linear
+from robust_zoo.training.transfer.protocols.salman2020 import MODES, Salman2020
+from robust_zoo.training.transfer.recommend import cross_validated, fold_of, recommend
+from robust_zoo.training.transfer.reported import published
+from robust_zoo.training.transfer.sample_suite import cifar10_half, digits
+from robust_zoo.training.transfer.sweep import Machine, Plan, settings_for, submit_all, transfer
+
+ROOT = Path(__file__).parents[3]
+STANDARD, ROBUST = "resnet18_x0_25_cifar10_l2_eps0", "resnet18_x0_25_cifar10_l2_eps0_5"
+
+
+def run(*arguments):
+    result = CliRunner().invoke(main, [str(a) for a in arguments], prog_name="robust-zoo")
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
+    return result
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """The sample suite with two models."""
+    folder = tmp_path_factory.mktemp("swept")
+    machine = Machine(folder / "cells", folder / "cache", progress=False)
+    plan = Plan("linear", Linear(train_size=20), seeds=(0, 1))
+    return folder, plan, transfer([STANDARD, ROBUST], (digits, cifar10_half), plan, machine)
+
+
+def settled(entries):
+    return [cells.settled(entry) for entry in entries]
+
+
+def test_the_papers_claim_shows_on_digits(swept):
+    """Salman et al. 2020 at the smallest scale: the model that is worse at home is better away."""
+    found = {(f.dataset, f.model.name): f for f in report.figures(swept[2])}
+    assert found["digits", ROBUST].value > found["digits", STANDARD].value + 4
+    assert found["cifar10-sample", STANDARD].value > found["cifar10-sample", ROBUST].value + 4
+    assert all(f.seeds == 2 and f.error is not None for f in found.values())
+
+
+def test_existing_cells_are_read_and_missing_ones_filled(swept):
+    folder, plan, entries = swept
+    files = sorted((folder / "cells").glob("*.json"))
+    kept = {file: file.stat().st_mtime_ns for file in files[1:]}
+    files[0].unlink()
+    again = transfer([STANDARD, ROBUST], (digits, cifar10_half), plan, Machine(folder / "cells", folder / "cache"))
+    assert settled(again) == settled(entries)
+    assert kept == {file: file.stat().st_mtime_ns for file in files[1:]} and files[0].exists()
+
+
+def test_two_sweeps_at_once_and_many_jobs_give_the_same_cells(swept, tmp_path):
+    """Two commands on one directory, from an empty cache; one of them with two processes."""
+    code = (
+        "import sys\nfrom pathlib import Path\n"
+        "from robust_zoo.training.transfer.protocols.linear import Linear\n"
+        "from robust_zoo.training.transfer.sample_suite import digits, cifar10_half\n"
+        "from robust_zoo.training.transfer.sweep import Machine, Plan, transfer\n"
+        "if __name__ == '__main__':\n"
+        "    machine = Machine(Path(sys.argv[1]) / 'cells', Path(sys.argv[1]) / 'cache', jobs=int(sys.argv[2]))\n"
+        f"    transfer([{STANDARD!r}, {ROBUST!r}], (digits, cifar10_half), "
+        "Plan('linear', Linear(train_size=20), seeds=(0, 1)), machine)\n"
+    )
+    script = tmp_path / "sweep.py"
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    script.write_text(code)
+    both = [
+        subprocess.Popen([sys.executable, script, tmp_path, jobs], env=environment, stderr=subprocess.DEVNULL)
+        for jobs in "12"
+    ]
+    assert [process.wait(120) for process in both] == [0, 0]
+    assert settled(cells.entries(tmp_path / "cells")) == settled(cells.entries(swept[0] / "cells"))
+    assert len(swept[2]) == len(list((tmp_path / "cells").iterdir())) == 8  # nothing half-written is left
+    assert not list((tmp_path / "cache").glob(".*"))
+
+
+def test_a_killed_sweep_goes_on(swept, tmp_path):
+    folder = swept[0]
+    command = [sys.executable, "-c", "from robust_zoo.cli import main; main()", "transfer", STANDARD, ROBUST,
+               "--suite", "sample", "--out", tmp_path / "cells", "--cache", folder / "cache"]  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    first = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while len(list((tmp_path / "cells").glob("*.json"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    done = len(list((tmp_path / "cells").glob("*.json")))
+    assert 3 <= done < 20
+    second = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert second.returncode == 0 and "**" in second.stdout
+    same = [e for e in settled(cells.entries(tmp_path / "cells")) if e["seed"] < 2]
+    assert same == settled(cells.entries(folder / "cells"))
+
+
+@pytest.mark.parametrize("field, value", [("correct", 1), ("accuracy", 99.9), ("seed", 7), ("settings", {}), ("n", 0)])
+def test_a_changed_cell_is_refused(swept, tmp_path, field, value):
+    file = sorted((swept[0] / "cells").glob("*.json"))[0]
+    entry = json.loads(file.read_text())
+    (tmp_path / file.name).write_text(json.dumps(entry | {field: value}))
+    with pytest.raises(VerificationFailed, match="not a sound cell"):
+        cells.entries(tmp_path)
+
+
+def test_the_report(swept, tmp_path):
+    result = run("transfer", "report", swept[0] / "cells", "--csv", tmp_path / "t.csv", "--plot", tmp_path / "t.png")
+    assert result.exit_code == 0
+    (bold,) = (line for line in result.stdout.splitlines() if "**" in line and "| digits" in line)
+    assert ROBUST in bold and "±" in bold
+    header, *rows = (tmp_path / "t.csv").read_text().splitlines()
+    assert len(rows) == 4 and header.startswith("dataset,model,architecture,norm,eps")
+    with Image.open(tmp_path / "t.png") as drawn:
+        assert drawn.size[0] > 1000
+    as_json = run("transfer", "report", swept[0] / "cells", "--json")
+    assert settled(json.loads(as_json.stdout)) == settled(cells.entries(swept[0] / "cells"))
+
+
+def test_protocols_are_never_in_one_table(swept, tmp_path):
+    folder, _, entries = swept
+    other = Plan("linear", Linear(train_size=20, bn="adapt"))
+    more = transfer([ROBUST], (digits,), other, Machine(tmp_path, folder / "cache", progress=False))
+    text = report.markdown(entries + more)
+    assert text.count("### ") == 2 and "bn adapt" in text
+    below = text[text.index("bn adapt") :].split("### ")[0]
+    assert below.count("| digits |") == 1
+
+
+def few():
+    """Sixty of the sample's test images, to be attacked."""
+    target = cifar10_half()
+    return replace(target, test=spread(target.test, 60))
+
+
+def test_robustness_after_transfer_is_a_column(swept, tmp_path):
+    folder = swept[0]
+    plan = Plan("linear", Linear(train_size=20), ThreatModel("l2", 0.5))
+    machine = Machine(tmp_path, folder / "cache", progress=False)
+    found = {f.model.name: f for f in report.figures(transfer([STANDARD, ROBUST], (few,), plan, machine))}
+    assert found[ROBUST].robust > found[STANDARD].robust + 20  # a head on robust features inherits robustness
+    assert "PGD-20" in report.markdown(cells.entries(tmp_path))
+
+
+def test_as_jobs_of_a_cluster(swept, tmp_path):
+    """submitit's local executor: the same entries."""
+    pytest.importorskip("submitit")
+    folder, plan, entries = swept
+    machine = Machine(tmp_path / "cells", folder / "cache")
+    jobs = submit_all([ROBUST], (digits,), plan, machine, {"timeout_min": 5}, cluster="local")
+    assert [job.result() for job in jobs] == [[ROBUST] * 2]
+    expected = [e for e in settled(entries) if (e["model"], e["dataset"]) == (ROBUST, "digits")]
+    assert settled(cells.entries(tmp_path / "cells")) == expected
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Twelve CIFAR-10 images of each of four classes, as a user's folder."""
+    root = tmp_path_factory.mktemp("images") / "mine"
+    data = cifar10_sample(12)
+    for i, (pixels, label) in enumerate(zip(data.images, data.labels.tolist(), strict=True)):
+        if label < 4:
+            (root / CIFAR10_CLASSES[label]).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(root / CIFAR10_CLASSES[label] / f"{i}.png")
+    return root
+
+
+def test_what_each_quirk_changes(folder, tmp_path):
+    """A folder of images under salman2020, with and without its quirks: the report's differences are the cells'."""
+    (tmp_path / "short.toml").write_text("epochs = 2\nbatch_size = 16\nlr = 0.1\n")
+    result = run("transfer", ROBUST, "--data", folder, "--protocol", "salman2020", "--quirks",
+                 "--settings", tmp_path / "short.toml", "--out", tmp_path / "cells")  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    table = result.stdout[result.stdout.index("### what each quirk") :]
+    found = {e["settings"].get("moving_bn"): e["accuracy"] for e in cells.entries(tmp_path / "cells")
+             if e["settings"]["target_statistics"] and e["settings"]["choose_on_test"]}  # fmt: skip
+    (line,) = (line for line in table.splitlines() if "| moving_bn |" in line)
+    assert f"| {found[True]:.1f} % | {found[False]:.1f} % | {found[True] - found[False]:+.1f} | 1 |" in line
+    assert table.count("| fixed-feature |") == 3 and "extra_outputs |" not in table
+    assert run("transfer", ROBUST, "--data", folder, "--quirks").exit_code == 2
+
+
+def test_recommend(folder, tmp_path):
+    arguments = ["recommend", folder, "-a", "resnet18_x0_25", "--workers", 0, "--cache", tmp_path]
+    result = run(*arguments, "--plot", tmp_path / "eps.png")
+    assert result.exit_code == 0, result.stderr
+    first = result.stdout.splitlines()[1].split()
+    assert first[:2] == ["1", STANDARD]  # these are the classes that it was trained on
+    assert f'robust_zoo.create_model("{STANDARD}", num_classes=4)' in result.stdout
+    assert (tmp_path / "eps.png").stat().st_size > 10_000
+    ranking = json.loads(run(*arguments, "--json").stdout)
+    assert [r["accuracy"] for r in ranking] == sorted((r["accuracy"] for r in ranking), reverse=True)
+    assert len(ranking) == 4 and ranking[0]["n"] == 48 and ranking[0]["level_with_best"]
+
+
+def test_a_probe_never_saw_the_image_it_is_asked_about():
+    """Labels without any relation to the features: a probe that had seen them would know them all."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(200) % 2
+    x = torch.randn(200, 400, generator=generator)
+    fold = fold_of(labels, 5, 0)
+    assert torch.bincount(fold).tolist() == [40] * 5 and torch.bincount(fold[labels == 1]).tolist() == [20] * 5
+    assert 0.35 < cross_validated(x, labels, fold).float().mean() < 0.65
+
+
+def test_a_budget_leaves_images_out_evenly(tmp_path):
+    data = cifar10_sample(40)
+    (advice,) = recommend(data, [ROBUST], cache=tmp_path, budget=1e-6)
+    assert advice.n == 50  # no less than the folds need
+    (advice,) = recommend(data, [ROBUST], cache=tmp_path, budget=60)
+    assert advice.n == 400
+
+
+ERRORS = [
+    (["transfer"], "what is to be transferred"),
+    (["transfer", ROBUST], "--data, or --suite sample"),
+    (["transfer", ROBUST, "--data", "pet"], "unknown dataset 'pet'"),
+    (["transfer", ROBUST, "--data", "pets"], "Oxford-IIIT Pet is not under"),
+    (["transfer", ROBUST, "--data", "pets", "--protocol", "linaer"], "--protocol linear"),
+    (["transfer", ROBUST, "--suite", "sample", "--norm", "l2"], "--norm and --eps go together"),
+    (["transfer", "report"], "report needs one directory"),
+    (["transfer", "report", "nowhere"], "nowhere has no cells"),
+    (["recommend", "nowhere"], "not a dataset of images"),
+    (["recommend", ".", "-a", "resnet19"], "unknown architecture 'resnet19'"),
+]
+
+
+@pytest.mark.parametrize("arguments, said", ERRORS, ids=lambda v: " ".join(v) if isinstance(v, list) else "")
+def test_errors_say_what_to_do(arguments, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments)
+    assert result.exit_code in (2, 4) and said in result.stderr
+
+
+def test_settings_of_a_file(tmp_path):
+    assert settings_for("linear", {"views": 2}) == Linear(views=2)
+    for values, said in [
+        ({"view": 2}, "closest: views"),
+        ({"views": "2"}, "another type"),
+        ({"views": 0}, "views >= 1"),
+    ]:
+        with pytest.raises(UsageError) as error:
+            settings_for("linear", values)
+        assert said in str(error.value)
+
+
+def test_too_few_images_are_said(tmp_path):
+    with pytest.raises(UsageError, match="too few images"):
+        recommend(cifar10_sample(4), [ROBUST], cache=tmp_path)
+
+
+def test_every_published_figure_is_a_cell():
+    """The 96 winners and the reproduction's tables, each with a checkpoint, a dataset and settings that run."""
+    found = published()
+    theirs = [p for p in found if p.source.startswith("Salman")]
+    assert len(theirs) == 96 and len(found) == 216
+    assert {p.dataset.name for p in theirs} == {*load_rows()} and {p.settings.mode for p in theirs} == {*MODES}
+    assert Counter(p.lr for p in theirs) == {0.01: 61, 0.001: 35}
+    assert sum(p.row.eps > 0 for p in theirs) == 74
+    assert all((p.settings.epochs, p.settings.batch_size, p.settings.step) == (150, 64, 50) for p in theirs)
+    (cell,) = (p for p in theirs if (p.dataset.name, p.row.architecture, p.settings.mode)
+               == ("cifar10", "resnet18", "fixed-feature"))  # fmt: skip
+    assert (cell.row.name, cell.accuracy) == ("resnet18_l2_eps3", pytest.approx(91.64, abs=0.005))
+
+
+def test_published_figures_stand_beside_ours():
+    """Only where the very cell exists: the same checkpoint, dataset and mode."""
+    base = {
+        "model": "resnet18_l2_eps3", "dataset": "cifar10", "data_sha256": "x", "protocol": "salman2020", "seed": 0,
+        "settings": asdict(Salman2020()), "weights_sha256": "y",
+        "checkpoint": asdict(cells.Model.of(get("resnet18_l2_eps3"))),
+        "metric": "top-1", "n": 100, "correct": 90, "accuracy": 90.0,
+        "mean_per_class": 90.0, "details": {}, "note": "",
+    }  # fmt: skip
+    text = report.markdown([base])
+    assert "91.64 %" in text and "90.97 %" in text and "-0.97" in text
+    wide = {"model": "resnet18_l2_eps0_03", "checkpoint": asdict(cells.Model.of(get("resnet18_l2_eps0_03")))}
+    for other in (wide, {"dataset": "digits"}, {"protocol": "linear", "settings": {}}):
+        assert "Salman" not in report.markdown([base | other])
+
+
+def test_the_studys_table_and_claims_are_its_cells():
+    """training/transfer/README.md: 150 cells, and what is said of them."""
+    found = cells.entries(ROOT / "results" / "granularity")
+    text = (ROOT / "training" / "transfer" / "README.md").read_text(encoding="utf-8")
+    assert len(found) == 150 and granularity.table(found) in text
+    means = {
+        key: [statistics.fmean(values) for values in radii.values()]
+        for key, radii in granularity.by_radius(found).items()
+    }
+    near = [values for (dataset, *_), values in means.items() if dataset != "digits"]
+    far = [values for (dataset, *_), values in means.items() if dataset == "digits"]
+    assert (len(near), len(far)) == (6, 4)
+    assert all(max(values) == values[0] for values in near)
+    assert all(max(values) > values[0] + 2 for values in far)

@@ -1,0 +1,226 @@
+"""Projected gradient descent (Madry et al. 2018) in pixel space: one loop, three small rules a norm.
+
+The model is a plain function from [0, 1] images to logits; wrap a normalising backbone with
+`robust_zoo.pixel_model` first. There is no clamp inside the graph (see robust_zoo.pixels).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from robust_zoo.errors import UsageError
+from robust_zoo.threat import ThreatModel
+
+# (logits (B, K), labels (B,)) -> one loss an image (B,)
+Loss = Callable[[Tensor, Tensor], Tensor]
+# (step, logits (B, K) of that step's gradient pass); what it raises ends the attack
+Watch = Callable[[int, Tensor], None]
+
+_TINY = 1e-10  # keeps 0/0 out of a zero gradient's direction; the value robustness uses
+
+
+def _margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """Highest wrong logit minus the label's (Carlini & Wagner 2017, f6): positive when fooled."""
+    true = logits.gather(1, labels[:, None]).squeeze(1)
+    return logits.scatter(1, labels[:, None], float("-inf")).amax(1) - true
+
+
+LOSSES: dict[str, Loss] = {
+    "ce": lambda logits, labels: F.cross_entropy(logits, labels, reduction="none"),
+    "margin": _margin,
+}
+
+
+@dataclass(frozen=True)
+class Norm:
+    """The three rules PGD needs; each takes and returns (B, ...) tensors and treats images separately."""
+
+    start: Callable[[Tensor, float], Tensor]  # like, eps -> a random perturbation, uniform in the ball
+    direction: Callable[[Tensor], Tensor]  # gradient -> steepest ascent step of size 1
+    project: Callable[[Tensor, float], Tensor]  # perturbation, eps -> nearest one in the ball
+
+
+def _l2_start(like: Tensor, eps: float) -> Tensor:
+    radius = torch.rand(len(like), dtype=like.dtype, device=like.device) ** (1 / like[0].numel())
+    return eps * radius.view(-1, *[1] * (like.ndim - 1)) * _unit(torch.randn_like(like))
+
+
+def _unit(x: Tensor) -> Tensor:
+    return x / (x.flatten(1).norm(dim=1).view(-1, *[1] * (x.ndim - 1)) + _TINY)
+
+
+RULES = {
+    "l2": Norm(start=_l2_start, direction=_unit, project=lambda delta, eps: delta.renorm(2, 0, eps)),
+    "linf": Norm(
+        start=lambda like, eps: eps * (2 * torch.rand_like(like) - 1),
+        direction=torch.sign,
+        project=lambda delta, eps: delta.clamp(-eps, eps),
+    ),
+}
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Every module in eval mode inside, and back in its own mode after (frozen BatchNorms stay frozen)."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def pgd(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    threat: ThreatModel,
+    *,
+    steps: int,
+    step_size: float,
+    random_start: bool = False,
+    restarts: int = 1,
+    loss: str | Loss = "ce",
+    targeted: bool = False,
+    keep_best: bool = False,
+    start: Tensor | None = None,
+    watch: Watch | None = None,
+) -> Tensor:
+    """Adversarial images: `steps` of steepest ascent on the loss, projected after each (ball, then box).
+
+    model: (B, C, H, W) in [0, 1] -> logits (B, K). Runs in eval mode; every module is left in its own mode.
+    images: (B, C, H, W) float in [0, 1]; not modified. labels: (B,) integer classes.
+    step_size: in [0, 1] units of the norm; Salman et al. 2020 train with 3 steps of 2/3 eps, no random start.
+    random_start: begin at a point drawn uniformly from the ball; restarts: how often, keeping for each image the
+        restart with the highest final loss.
+    loss: "ce", "margin" (Carlini & Wagner's), or a function (logits, labels) -> (B,).
+    targeted: `labels` are the classes to reach; the loss is minimised.
+    keep_best: return for each image the iterate of highest loss (the start among them) instead of the last; one
+        more forward pass. robustness' `use_best`.
+    start: (B, C, H, W), where to begin instead of at the images.
+    watch: called with (step, logits) in every gradient pass; may raise to end the attack.
+
+    Returns adv_images (B, C, H, W) in [0, 1] with ||adv_images - images|| <= eps. No parameter
+    receives a gradient. eps 0 returns the images themselves. Raises UsageError for images outside [0, 1].
+    """
+    _check(images, labels, restarts, random_start, loss)
+    if threat.eps == 0 or steps == 0:
+        return images.detach().clone()
+    rule, eps, images = RULES[threat.norm], threat.eps, images.detach()
+    of_logits, sign = LOSSES[loss] if isinstance(loss, str) else loss, -1.0 if targeted else 1.0
+
+    def losses(adv: Tensor, step: int) -> Tensor:
+        logits = model(adv).float() if adv.dtype != torch.float64 else model(adv)
+        if watch and adv.requires_grad:
+            watch(step, logits.detach())
+        return sign * of_logits(logits, labels)
+
+    best, best_loss = images, torch.full((len(images),), float("-inf"), device=images.device)
+    with eval_mode(model):
+        for _ in range(restarts):
+            adv = images if start is None else start
+            adv = (images + rule.project(adv - images + (rule.start(images, eps) if random_start else 0), eps)).clamp(
+                0, 1
+            )
+            for step in range(steps):
+                with torch.enable_grad():
+                    loss_now = losses(adv.requires_grad_(True), step)
+                    (grad,) = torch.autograd.grad(loss_now.sum(), adv)
+                with torch.no_grad():
+                    adv = adv.detach()
+                    if keep_best:
+                        best, best_loss = _better(best, best_loss, adv, loss_now)
+                    delta = rule.project(adv + step_size * rule.direction(grad) - images, eps)
+                    adv = (images + delta).clamp(0, 1)
+            if not keep_best and restarts == 1:
+                return adv
+            with torch.no_grad():
+                best, best_loss = _better(best, best_loss, adv, losses(adv, steps))
+    return best
+
+
+def pgd_until_wrong(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    threat: ThreatModel,
+    *,
+    steps: int,
+    restarts: int = 0,
+    relative_step: float = 2.5,
+    seed: int = 0,
+    poll: Callable[..., None] | None = None,
+) -> Tensor:
+    """PGD on the cross-entropy whose images leave at their first misclassified iterate: for counting, not for training.
+
+    model, images, labels: as in `pgd`, the model in eval mode. relative_step: a step is relative_step * eps / steps.
+    restarts: 0 is one run from the images, else so many from random starts drawn with `seed`. poll: called after every
+    step; may raise. The logits that decide are those of the gradient passes, and of one pass after the last step.
+
+    Returns the misclassified iterates, and the images themselves where there is none.
+    """
+    rule, generator = RULES[threat.norm], torch.Generator().manual_seed(seed)
+    adv_images, left = images.clone(), torch.arange(len(images), device=images.device)
+    step_size = relative_step * threat.eps / steps
+    for _ in range(max(restarts, 1)):
+        adv = images[left]
+        if restarts:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+                adv = (adv + rule.start(adv.cpu(), threat.eps).to(adv)).clamp(0, 1)
+        for step in range(steps + 1):
+            last = step == steps
+            with torch.set_grad_enabled(not last):
+                pixels = adv.detach().requires_grad_(not last)
+                logits = model(pixels)
+                loss = LOSSES["ce"](logits, labels[left]).sum()
+            with torch.no_grad():
+                fine = logits.argmax(1) == labels[left]
+                adv_images[left[~fine]] = pixels.detach()[~fine]
+                if not last and fine.any():
+                    grad = torch.autograd.grad(loss, pixels, materialize_grads=True, allow_unused=True)[0][fine]
+                    origin = images[left][fine]
+                    ahead = pixels.detach()[fine] + step_size * rule.direction(grad)
+                    adv = (origin + rule.project(ahead - origin, threat.eps)).clamp(0, 1)
+                left = left[fine]
+            if poll:
+                poll()
+            if not len(left):
+                return adv_images
+    return adv_images
+
+
+def _better(best: Tensor, best_loss: Tensor, adv: Tensor, loss: Tensor) -> tuple[Tensor, Tensor]:
+    """Image by image whichever has the higher loss."""
+    higher = loss > best_loss
+    return torch.where(higher.view(-1, *[1] * (adv.ndim - 1)), adv, best), torch.where(higher, loss, best_loss)
+
+
+def _check(images: Tensor, labels: Tensor, restarts: int, random_start: bool, loss: str | Loss) -> None:
+    if not images.is_floating_point() or (len(images) and not 0 <= images.min() <= images.max() <= 1):
+        low, high = images.aminmax()
+        raise UsageError(
+            "an attack needs images with pixels in [0, 1]",
+            expected="a float tensor in [0, 1], not yet normalised",
+            actual=f"{images.dtype} in [{low.item():g}, {high.item():g}]",
+            next="images.float() / 255, and robust_zoo.pixel_model(model) to normalise inside the model",
+        )
+    if labels.shape != images.shape[:1]:
+        raise UsageError(
+            "images and labels do not match", expected=f"labels ({len(images)},)", actual=str(tuple(labels.shape))
+        )
+    if restarts > 1 and not random_start:
+        raise UsageError(
+            f"{restarts} restarts without a random start would all be the same",
+            expected="random_start=True",
+            actual="random_start=False",
+        )
+    if isinstance(loss, str) and loss not in LOSSES:
+        raise UsageError(f"unknown loss {loss!r}", expected=f"one of {', '.join(LOSSES)}, or a function", actual=loss)

@@ -1,0 +1,202 @@
+"""ImageNet-sized datasets: decoded and augmented by loader processes as uint8, finished on the device.
+
+Every random choice of an image is a function of (seed, epoch, index), so workers and batches do not matter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, default_collate
+from torchvision.io import ImageReadMode, decode_image
+from torchvision.transforms.v2 import functional as F
+
+from robust_zoo.errors import VerificationFailed, ZooError
+from robust_zoo.training.data.dataset import Batches
+from robust_zoo.training.data.encoded import Source
+
+_JITTER = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation)  # by 0.9 to 1.1, in any order
+# AlexNet's colour noise as robustness has it (data_augmentation.py, Lighting): components of ImageNet's RGB values
+_NOISE = 0.05
+_EIGENVALUES = torch.tensor([0.2175, 0.0188, 0.0045])
+_EIGENVECTORS = torch.tensor([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
+
+
+def lighting(luck: np.random.Generator) -> Tensor:
+    """A random shift of an image's colour: (3,), to be added to [0, 1] values (Krizhevsky et al. 2012, section 4.1)."""
+    return _EIGENVECTORS @ (torch.from_numpy(luck.normal(0, _NOISE, 3)).float() * _EIGENVALUES)
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Images of a `Source`. size: the crop; resize: the shorter side before it, at test time.
+
+    augment: "robustness" (random resized crop, flip, jitter of brightness, contrast and saturation, colour noise) or
+    "crop_flip" (the first two). workers: loader processes, as many as there are cores at most. shrink: the shorter
+    side that images are first brought to, 0 for none (Salman et al. 2020 take away ImageNet's finer grain so).
+    """
+
+    source: Source
+    size: int = 224
+    resize: int = 256
+    augment: str = "robustness"
+    workers: int = 0
+    shrink: int = 0
+    indices: Tensor | None = None  # of the images that this is a subset of, in order
+
+    def __len__(self) -> int:
+        return len(self.source) if self.indices is None else len(self.indices)
+
+    @property
+    def labels(self) -> Tensor:
+        return self.source.labels if self.indices is None else self.source.labels[self.indices]
+
+    @property
+    def rows(self) -> Sequence[int]:
+        """Of the source, in order."""
+        return range(len(self.source)) if self.indices is None else self.indices.tolist()
+
+    @property
+    def sha256(self) -> str:
+        """Of the list of images, in order; see Source."""
+        if self.indices is None:
+            return self.source.sha256
+        rows = self.rows
+        chosen = replace(
+            self.source, names=[self.source.names[i] for i in rows], sizes=[self.source.sizes[i] for i in rows],
+            labels=self.labels,
+        )  # fmt: skip
+        return chosen.sha256
+
+    @cached_property
+    def contents_sha256(self) -> str:
+        """Of every image's bytes and label, in order; reads all of them, once."""
+        digest = hashlib.sha256()
+        for row, label in zip(self.rows, self.labels.tolist(), strict=True):
+            digest.update(hashlib.sha256(self.source.read(row)).digest() + label.to_bytes(8, "little"))
+        return digest.hexdigest()
+
+    def subset(self, indices: Tensor) -> ImageFiles:
+        return replace(self, indices=indices if self.indices is None else self.indices[indices])
+
+    def batches(self, size: int) -> Batches:
+        """In order: the shorter side to `resize` (bilinear, antialiased), centre crop."""
+        rows = torch.arange(len(self.source)) if self.indices is None else self.indices
+        for images, _, labels in self._load(rows.split(size), self._for_test):
+            yield images.float() / 255, labels
+
+    def train_batches(self, indices: Sequence[Tensor], *, seed: int, epoch: int, device: torch.device) -> Batches:
+        """Batches of the given images, augmented, in [0, 1] on `device`.
+
+        Raises VerificationFailed naming the file that can not be decoded.
+        """
+        chosen = indices if self.indices is None else [self.indices[index] for index in indices]
+        for images, shifts, labels in self._load(chosen, Augment(self, seed, epoch), device):
+            pixels = images.to(device, non_blocking=True).float() / 255
+            shifts = shifts.to(device, non_blocking=True).view(-1, 3, 1, 1)
+            yield (pixels + shifts).clamp_(0, 1), labels.to(device, non_blocking=True)
+
+    def _load(
+        self, indices: Sequence[Tensor], one: Callable[[int], tuple[Tensor, Tensor]], device: torch.device | None = None
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        loader: DataLoader = DataLoader(
+            _Rows(self.source.labels, one),  # type: ignore[arg-type]
+            batch_sampler=[index.tolist() for index in indices],
+            num_workers=min(self.workers, os.cpu_count() or 1),
+            collate_fn=_collate,
+            pin_memory=device is not None and device.type == "cuda",
+            generator=torch.Generator(),  # or the loader would draw a seed from everyone's generator
+        )
+        for batch in loader:
+            if isinstance(batch, ZooError):
+                raise batch
+            yield batch
+
+    def _for_test(self, index: int) -> tuple[Tensor, Tensor]:
+        image = F.resize(self.decode(index), [self.resize], antialias=True)
+        return F.center_crop(image, [self.size, self.size]), torch.zeros(3)
+
+    def decode(self, index: int) -> Tensor:
+        """(3, H, W) uint8 of any JPEG, PNG or WebP: grey, CMYK and wrongly named ones as well."""
+        try:
+            encoded = torch.frombuffer(bytearray(self.source.read(index)), dtype=torch.uint8)
+            with warnings.catch_warnings():  # torchvision 0.29 announces a move to TorchCodec, which is not there yet
+                warnings.simplefilter("ignore", DeprecationWarning)
+                image = decode_image(encoded, mode=ImageReadMode.RGB)
+            image = image if image.ndim == 3 else image[0]  # a GIF of several frames: the first, as PIL
+            image = F.to_dtype(image, torch.uint8, scale=True)  # a PNG may have 16 bits
+            return F.resize(image, [self.shrink], antialias=True) if self.shrink else image
+        except (RuntimeError, OSError, ValueError) as error:
+            raise VerificationFailed(
+                f"cannot decode {self.source.names[index]}",
+                source=self.source.names[index],
+                expected="a sound JPEG, PNG or WebP file",
+                actual=str(error).splitlines()[0] if str(error) else type(error).__name__,
+                next="fetch this file again",
+            ) from None
+
+
+@dataclass(frozen=True)
+class Augment:
+    """index -> (image (3, size, size) uint8, colour shift (3,)), by a generator of (seed, epoch, index)."""
+
+    files: ImageFiles
+    seed: int
+    epoch: int
+
+    def __call__(self, index: int) -> tuple[Tensor, Tensor]:
+        image = self.files.decode(index)
+        luck = np.random.default_rng((self.seed, self.epoch, index))
+        window = crop_window(image.shape[1], image.shape[2], luck)
+        image = F.resized_crop(image, *window, [self.files.size] * 2, antialias=True)
+        image = image.flip(-1) if luck.random() < 0.5 else image
+        if self.files.augment != "robustness":
+            return image, torch.zeros(3)
+        for number in luck.permutation(len(_JITTER)):
+            image = _JITTER[number](image, luck.uniform(0.9, 1.1))
+        return image, lighting(luck)
+
+
+def crop_window(height: int, width: int, luck: np.random.Generator) -> tuple[int, int, int, int]:
+    """(top, left, height, width) of 8 % to all of an image at a ratio of 3/4 to 4/3, as torchvision's
+    RandomResizedCrop (Szegedy et al. 2015, section 6); the largest central window when ten tries do not fit."""
+    for _ in range(10):
+        area = height * width * luck.uniform(0.08, 1)
+        ratio = math.exp(luck.uniform(math.log(3 / 4), math.log(4 / 3)))
+        h, w = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
+        if 0 < h <= height and 0 < w <= width:
+            return int(luck.integers(height - h + 1)), int(luck.integers(width - w + 1)), h, w
+    h, w = min(height, round(width * 4 / 3)), min(width, round(height * 4 / 3))
+    return (height - h) // 2, (width - w) // 2, h, w
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What a DataLoader asks for, one index at a time."""
+
+    labels: Tensor
+    one: Callable[[int], tuple[Tensor, Tensor]]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor] | ZooError:
+        try:
+            return *self.one(index), self.labels[index]
+        except ZooError as error:  # sent as a value: the loader would wrap it in a traceback and lose its fields
+            return error
+
+
+def _collate(items: list) -> Any:
+    """A batch of `_Rows`, or the first error among them."""
+    return next((item for item in items if isinstance(item, ZooError)), None) or default_collate(items)

@@ -1,0 +1,80 @@
+"""Tar shards, WebDataset's or of class folders, read at random where they lie; nothing is unpacked."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from robust_zoo.training.data.encoded import Source, in_order, is_image, not_a_dataset
+
+
+def _from_tars(files: Sequence[Path], spans: Sequence[tuple[int, int, int]], index: int) -> bytes:
+    """spans: (file, offset, size). Opens the file each time, so that processes share no place in it."""
+    number, offset, size = spans[index]
+    with files[number].open("rb") as file:
+        file.seek(offset)
+        return file.read(size)
+
+
+def open_tars(files: list[Path]) -> Source:
+    """All shards as one source, sorted by name. Raises UsageError for a damaged shard or an image without a label."""
+    entries: list[tuple[str, tuple[int, int, int], str | int]] = []
+    for number, file in enumerate(files):
+        try:
+            entries += _members(number, file)
+        except (tarfile.TarError, OSError, ValueError, TypeError, AttributeError) as error:  # the last three: labels
+            raise not_a_dataset(file, "a sound .tar file", str(error)) from None
+    if not entries:
+        raise not_a_dataset(files[0].parent, "labelled images in the .tar files", "none")
+    kinds = {type(label) for _, _, label in entries}
+    if len(kinds) > 1:
+        raise not_a_dataset(files[0].parent, "one way of labelling in all shards", "class folders and .cls files")
+    names, spans, labels = zip(*sorted(entries, key=lambda entry: entry[0]), strict=True)
+    if "" in labels:
+        raise not_a_dataset(
+            files[0].parent, "class folders in the .tar files, or .cls files", f"{names[0]}, without a class"
+        )
+    classes = in_order(set(labels)) if kinds == {str} else []
+    number_of = {name: i for i, name in enumerate(classes)}
+    found = torch.tensor([number_of.get(label, label) for label in labels])
+    return Source(names, [span[2] for span in spans], found, tuple(classes), partial(_from_tars, files, spans))
+
+
+def _members(number: int, file: Path) -> Iterator[tuple[str, tuple[int, int, int], str | int]]:
+    """(name, (shard, offset, size), class number or folder) of a shard's images; only headers and labels are read."""
+    images: dict[str, tuple[str, tuple[int, int, int]]] = {}
+    numbers: dict[str, int] = {}
+    with file.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:") as tar:  # uncompressed: read where it lies
+        for member in tar:
+            key, dot, kind = member.name.rpartition(".")
+            if not member.isfile() or not dot:
+                continue
+            if is_image(member.name):
+                images[key] = (member.name, (number, member.offset_data, member.size))
+            elif kind in ("cls", "json") and (content := tar.extractfile(member)):
+                label = _number(kind, content.read())
+                if label is not None and (kind == "cls" or key not in numbers):
+                    numbers[key] = label
+        raw.seek(tar.offset)
+        if raw.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile takes a damaged header for the end
+            raise ValueError(f"no end mark at byte {tar.offset}: cut short or damaged there")
+    for key, (name, span) in images.items():
+        if not numbers:
+            yield name, span, Path(name).parent.name
+        elif key in numbers:
+            yield f"{file.name}/{name}", span, numbers[key]
+        else:
+            raise ValueError(f"{name} has no .cls or .json beside it")
+
+
+def _number(kind: str, text: bytes) -> int | None:
+    """The class in a .cls or .json member; None where the JSON has no "label" (a caption, say)."""
+    found = json.loads(text).get("label") if kind == "json" else text
+    if found is not None and int(found) < 0:
+        raise ValueError(f"a label of {int(found)}")
+    return None if found is None else int(found)

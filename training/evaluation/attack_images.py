@@ -1,0 +1,136 @@
+"""`robust-zoo attack`: adversarial versions of a user's own images, with what the model says before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor, nn
+
+from robust_zoo.errors import UsageError
+from robust_zoo.factory import create_model
+from robust_zoo.pixels import pixel_model
+from robust_zoo.registry.lookup import get
+from robust_zoo.registry.rows import Checkpoint, Preprocessing
+from robust_zoo.threat import ThreatModel
+from robust_zoo.training.attacks.suites import suite
+from robust_zoo.training.data.cifar10_sample import CIFAR10_CLASSES
+
+_TILE, _GAP, _LINE = 224, 6, 18  # pixels of the sheet
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """One image: (3, H, W) in [0, 1] before and after, and (class, probability in percent) of each."""
+
+    file: Path
+    image: Tensor
+    adv_image: Tensor
+    before: tuple[str, float]
+    after: tuple[str, float]
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """L2 and Linf norm of the change."""
+        delta = (self.adv_image - self.image).flatten()
+        return delta.norm().item(), delta.abs().max().item()
+
+
+def attack_images(
+    name: str, files: Sequence[Path], threat: ThreatModel | None, attack: str, out: Path
+) -> list[Attacked]:
+    """Attacks what the model sees of each image; writes `<stem>_adversarial.png` and the sheet `attack.png` to `out`.
+
+    threat: None is what the checkpoint was trained for. The label attacked is the model's own before the attack. PNGs
+    hold 8 bits a channel, so the adversarial images are rounded to them first, and what is said of them is said after.
+
+    Raises UsageError for files that are no images, and for a checkpoint without a radius of its own.
+    """
+    row = get(name)
+    if threat is None and not row.eps:
+        raise UsageError(
+            f"{row.name} was trained for no radius", model=row.name, expected="--norm and --eps", actual="eps 0",
+            next=f"robust-zoo attack {row.name} IMAGE --norm linf --eps 4/255",
+        )  # fmt: skip
+    images = torch.stack([load(file, row.preprocessing) for file in files])
+    model = pixel_model(create_model(row.name)).eval()
+    with torch.no_grad():
+        labels = model(images).argmax(1)
+    adv_images = images
+    for stage in suite(attack):
+        found = stage(model, images, labels, threat or row.threat, seed=0, poll=None)
+        moved = (found != images).flatten(1).any(1) & (adv_images == images).flatten(1).all(1)
+        adv_images = torch.where(moved.view(-1, 1, 1, 1), found, adv_images)
+    adv_images = (adv_images * 255).round() / 255
+    said = zip(_says(model, images, row), _says(model, adv_images, row), strict=True)
+    shown = [
+        Attacked(file, image, adv_image, before, after)
+        for file, image, adv_image, (before, after) in zip(files, images, adv_images, said, strict=True)
+    ]
+    out.mkdir(parents=True, exist_ok=True)
+    for one in shown:
+        _picture(one.adv_image).save(out / f"{one.file.stem}_adversarial.png")
+    sheet(shown).save(out / "attack.png")
+    return shown
+
+
+def load(file: Path, p: Preprocessing) -> Tensor:
+    """An image as the checkpoint wants it, (3, S, S) in [0, 1] in steps of 1/255: resized, centre crop."""
+    size = p.input_size[-1]
+    try:
+        image = Image.open(file).convert("RGB")
+    except OSError as error:  # Pillow's UnidentifiedImageError among them
+        raise UsageError(
+            f"{file} is not an image", source=str(file), expected="a file that Pillow reads", actual=str(error)
+        ) from None
+    scale = round(size / p.crop_pct) / min(image.size)
+    width, height = (max(size, round(side * scale)) for side in image.size)
+    image = image.resize((width, height), Image.Resampling.BILINEAR)
+    left, top = (width - size) // 2, (height - size) // 2
+    pixels = np.asarray(image.crop((left, top, left + size, top + size)), np.float32) / 255
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def _says(model: nn.Module, images: Tensor, row: Checkpoint) -> list[tuple[str, float]]:
+    with torch.no_grad():
+        chances, labels = model(images).softmax(1).max(1)
+    return [(class_name(row.dataset, int(k)), 100 * float(p)) for k, p in zip(labels, chances, strict=True)]
+
+
+def class_name(dataset: str, number: int) -> str:
+    """In English, the first of ImageNet's names for it."""
+    if dataset == "cifar10":
+        return CIFAR10_CLASSES[number]
+    from timm.data import ImageNetInfo
+
+    return ImageNetInfo().index_to_description(number).split(",")[0]
+
+
+def _picture(pixels: Tensor) -> Image.Image:
+    return Image.fromarray((pixels.permute(1, 2, 0) * 255).round().byte().numpy())
+
+
+def sheet(shown: Sequence[Attacked]) -> Image.Image:
+    """A row an image: as it is, adversarial, and the change magnified to the full range around grey."""
+    height = _TILE + _LINE + _GAP
+    canvas = Image.new("RGB", (3 * (_TILE + _GAP) + _GAP, len(shown) * height + _GAP), "white")
+    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(12)
+    for i, one in enumerate(shown):
+        delta = one.adv_image - one.image
+        largest = max(delta.abs().max().item(), 1e-12)
+        captions = (
+            f"{one.before[0]} {one.before[1]:.0f} %",
+            f"{one.after[0]} {one.after[1]:.0f} %",
+            f"change x {0.5 / largest:.0f}" if delta.any() else "no adversarial image found",
+        )
+        tiles = (one.image, one.adv_image, delta / (2 * largest) + 0.5)
+        for j, (pixels, caption) in enumerate(zip(tiles, captions, strict=True)):
+            left, top = _GAP + j * (_TILE + _GAP), _GAP + i * height
+            canvas.paste(_picture(pixels).resize((_TILE, _TILE), Image.Resampling.NEAREST), (left, top))
+            fooled = j == 1 and one.before[0] != one.after[0]
+            pen.text((left, top + _TILE), caption, fill="#b00020" if fooled else "#333333", font=font)
+    return canvas

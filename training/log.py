@@ -1,0 +1,76 @@
+"""What a run says: JSON lines, status.json, and TensorBoard where it is installed."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from robust_zoo.files import replace_file
+
+LOG = "log.jsonl"
+
+
+class RunLog:
+    """Appends to `log.jsonl`; `position` and `rewind` let a resumed run take up exactly where its checkpoint was.
+
+    Entries have a `kind`: "step" (loss and accuracies since the last entry) or "epoch" (measured on held-out images).
+    """
+
+    def __init__(self, run: Path) -> None:
+        self._file = (run / LOG).open("ab")
+        self._board: Any = _tensorboard(run)
+
+    def add(self, kind: str, step: int, **values: Any) -> None:
+        self._file.write(json.dumps({"kind": kind, "step": step, **values}).encode() + b"\n")
+        self._file.flush()
+        if self._board:
+            for name, value in values.items():
+                if isinstance(value, (int, float)):
+                    self._board.add_scalar(f"{kind}/{name}", value, step)
+
+    @property
+    def position(self) -> int:
+        """Bytes written; on the disk when this returns."""
+        os.fsync(self._file.fileno())
+        return self._file.tell()
+
+    def rewind(self, position: int) -> None:
+        """Forgets what was logged after a checkpoint that stood at `position`."""
+        self._file.truncate(position)
+        self._file.seek(position)
+
+    def close(self) -> None:
+        self._file.close()
+        if self._board:
+            self._board.close()
+
+
+def _tensorboard(run: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(run / "tensorboard")
+
+
+def read_log(run: Path, kind: str) -> list[dict[str, Any]]:
+    """The entries of one kind, oldest first; a line cut by a kill is left out."""
+    entries = []
+    for line in (run / LOG).read_text(encoding="utf-8").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if entry["kind"] == kind:
+            entries.append(entry)
+    return entries
+
+
+def write_status(run: Path, state: str, **values: Any) -> None:
+    """Replaces `status.json`. state: "running", "stopped" (give the command again), "failed" or "finished"."""
+    about = {"state": state, "pid": os.getpid(), "host": socket.gethostname(), "time": time.strftime("%FT%T%z")}
+    replace_file(run / "status.json", json.dumps(about | values, indent=1).encode() + b"\n")

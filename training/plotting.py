@@ -1,0 +1,66 @@
+"""Figures: an empty one that needs no display, and `robust-zoo plot`: a run's curves, or several runs' together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from robust_zoo.errors import UsageError, not_installed
+from robust_zoo.training.log import LOG, read_log
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_CURVES = {"clean": "-", "single_step": ":", "pgd10": "--"}
+
+
+def figure(width: float, height: float) -> Figure:
+    """width, height: in inches. Raises UsageError when matplotlib is not installed."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise not_installed("plots need matplotlib", "matplotlib", "training") from None
+    empty = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(empty)
+    return empty
+
+
+def plot(runs: Sequence[Path], out: Path) -> None:
+    """Loss of every logged step on the left; held-out clean, single-step and PGD-10 accuracy by epoch on the right.
+
+    Raises UsageError for a directory without a log, or when matplotlib is not installed.
+    """
+    canvas = figure(11, 4)
+    losses, accuracies = canvas.subplots(1, 2)
+    for colour, run in enumerate(runs):
+        steps, epochs = _entries(run)
+        losses.plot([e["step"] for e in steps], [e["loss"] for e in steps], color=f"C{colour}", lw=0.8, label=run.name)
+        for name, style in _CURVES.items():
+            label = f"{run.name} {name}" if len(runs) > 1 else name
+            values = [e[name] for e in epochs]
+            accuracies.plot([e["epoch"] for e in epochs], values, style, color=f"C{colour}", marker=".", label=label)
+        for e in epochs:
+            if "alarm" in e:
+                accuracies.axvline(e["epoch"], color="red", lw=0.8)
+    losses.set(xlabel="step", ylabel="training loss", yscale="log", title="loss of the images trained on")
+    accuracies.set(xlabel="epoch", ylabel="%", ylim=(0, 100), title="held-out accuracy (red: alarm)")
+    for axes in (losses, accuracies):
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=7)
+    canvas.savefig(out, dpi=130)
+
+
+def _entries(run: Path) -> tuple[list[dict], list[dict]]:
+    if not (run / LOG).is_file():
+        raise UsageError(
+            f"{run} is not a run", source=str(run), expected=f"a directory that holds {LOG}",
+            actual="no such file", next="give the --out of a robust-zoo train",
+        )  # fmt: skip
+    steps = read_log(run, "step")
+    if not steps:
+        raise UsageError(
+            f"{run} has nothing to plot yet", source=str(run / LOG), expected="at least one logged step", actual="none"
+        )
+    return steps, read_log(run, "epoch")

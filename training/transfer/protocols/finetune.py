@@ -1,0 +1,195 @@
+"""The `finetune` protocol: a network trained on the target, by rates and decays chosen on validation images.
+
+Its options hold Shafahi et al. 2020 (Adversarially robust transfer learning): a new head on frozen robust features, and
+training everything while the features stay near the source's (learning without forgetting).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from robust_zoo.errors import UsageError
+from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.training.data.dataset import Dataset, Images
+from robust_zoo.training.transfer.features import Backbone, as_files, batches_for, features
+from robust_zoo.training.transfer.network import (
+    choose_trainable,
+    freeze_batch_norm,
+    in_pixels,
+    order,
+    predictions,
+    train_epoch,
+    with_new_head,
+)
+from robust_zoo.training.transfer.protocols.linear import drawn
+from robust_zoo.training.transfer.task import Outcome, Target, joined, score
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": lambda parameters, lr, weight_decay: torch.optim.SGD(
+        parameters, lr=lr, weight_decay=weight_decay, momentum=0.9
+    ),
+    "adamw": lambda parameters, lr, weight_decay: torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay),
+}
+
+
+@dataclass(frozen=True)
+class Finetune:
+    """lrs, weight_decays: the grid. warmup: share of the steps that the rate rises in, before it falls as a cosine.
+
+    part: "all", "head", or "last-K". bn: "train", or "frozen" at the source's statistics. augment: crops and flips.
+    lwf: weight of the distance to the source's features, 0 for none: the L1 norm summed over the units, averaged over
+    the batch, on clean unaugmented images with BatchNorm frozen; the head alone is trained in the first half of the
+    steps (RobustTransferLWF's released recipe; its lambda is 0.005 for 640 units).
+    holdout: part of the training images to choose on where there is no validation split. train_size: images a class.
+    """
+
+    optimizer: str = "sgd"
+    lrs: tuple[float, ...] = (0.001, 0.01)
+    weight_decays: tuple[float, ...] = (0.0, 5e-4)
+    epochs: int = 20
+    batch_size: int = 64
+    warmup: float = 0.1
+    label_smoothing: float = 0.0
+    part: str = "all"
+    bn: str = "train"
+    augment: bool = True
+    lwf: float = 0.0
+    holdout: float = 0.2
+    train_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in OPTIMIZERS or self.bn not in ("train", "frozen") or not self.lrs:
+            raise UsageError(
+                "no such fine-tuning", expected=f"optimizer {' or '.join(OPTIMIZERS)}, bn train or frozen, an lr",
+                actual=str(self), next="robust-zoo transfer --help",
+            )  # fmt: skip
+        if self.lwf and (self.augment or self.bn != "frozen" or self.part != "all"):
+            raise UsageError(
+                "lwf keeps the features of the very images that are trained on",
+                expected='augment = false, bn = "frozen", part = "all"', actual=str(self),
+                next="robust-zoo transfer --help",
+            )  # fmt: skip
+
+
+def rate(lr: float, done: float, warmup: float) -> float:
+    """Of a share `done` of all steps: rises for `warmup`, then falls as a cosine to 0."""
+    if done < warmup:
+        return lr * done / warmup
+    return lr * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup))) / 2
+
+
+def finetune(
+    row: Checkpoint, target: Target, settings: Finetune, *, cache: Path, seed: int = 0, device: torch.device,
+    progress: bool = False,
+) -> tuple[Outcome, nn.Module]:  # fmt: skip
+    """Trains each point of the grid, chooses on validation images, trains once more on training and validation images
+    together, tests once. Returns the outcome and the model (normalised images -> logits).
+
+    cache: of the source's features, for `lwf`.
+    """
+    train = target.train
+    if settings.train_size is not None:
+        train = train.subset(drawn(train.labels, settings.train_size, seed)[0])
+    if target.val is not None:
+        fit, check, both = train, target.val, joined(train, target.val)
+    else:
+        held, kept = drawn(train.labels, settings.holdout, seed)
+        fit, check, both = train.subset(kept), train.subset(held), train
+    job = _Job(row, len(target.classes), settings, cache, seed, device, progress)
+    grid = [{"lr": lr, "weight_decay": decay} for lr, decay in product(settings.lrs, settings.weight_decays)]
+    tried: list[dict[str, Any]] = []
+    for point in grid if len(grid) > 1 else []:
+        model, _ = job.train(fit, **point)
+        correct, n, _ = score(job.predict(model, check), check.labels)
+        tried.append(point | {"validation_accuracy": 100 * correct / n})
+    chosen = max(tried, key=lambda t: t["validation_accuracy"]) if tried else grid[0]
+    chosen = {name: chosen[name] for name in ("lr", "weight_decay")}
+    model, losses = job.train(both, **chosen)
+    found = score(job.predict(model, target.test), target.test.labels)
+    return Outcome(*found, chosen, tried, {"n_train": len(both), "losses": losses}), model
+
+
+@dataclass(frozen=True)
+class _Job:
+    row: Checkpoint
+    classes: int
+    settings: Finetune
+    cache: Path
+    seed: int
+    device: torch.device
+    progress: bool
+
+    def predict(self, model: nn.Module, data: Dataset) -> Tensor:
+        batches = batches_for(data, self.row.preprocessing, 250)
+        return predictions(in_pixels(model, self.row), batches, self.device)
+
+    def train(self, data: Dataset, *, lr: float, weight_decay: float) -> tuple[nn.Module, list[float]]:
+        """The model after all epochs, and each epoch's mean loss."""
+        s = self.settings
+        model = with_new_head(self.row, self.classes, self.seed, self.device)
+        network = in_pixels(model, self.row)
+        choose_trainable(model, s.part)
+        optimizer = OPTIMIZERS[s.optimizer](
+            [p for p in model.parameters() if p.requires_grad], lr=lr, weight_decay=weight_decay
+        )
+        source = self._source_features(data) if s.lwf else None
+        steps = s.epochs * math.ceil(len(data) / s.batch_size)
+        done = 0
+
+        def before_step(_: int) -> None:
+            nonlocal done
+            for group in optimizer.param_groups:
+                group["lr"] = rate(lr, done / steps, s.warmup)
+            if source is not None:
+                choose_trainable(model, "all" if 2 * done >= steps else "head")
+            done += 1
+
+        def loss_of(images: Tensor, labels: Tensor, index: Tensor) -> Tensor:
+            if source is None:
+                return F.cross_entropy(network(images), labels, label_smoothing=s.label_smoothing)
+            z, logits = _features_and_logits(network, images)
+            kept = (z - source[index].to(z.device)).abs().sum(1).mean()
+            return F.cross_entropy(logits, labels, label_smoothing=s.label_smoothing) + s.lwf * kept
+
+        losses = []
+        label = f"{self.row.name} lr {lr:g} wd {weight_decay:g}"
+        for epoch in tqdm(range(s.epochs), desc=label, disable=not self.progress, leave=False):
+            model.train()
+            if s.bn == "frozen" or s.part == "head":
+                freeze_batch_norm(model)
+            indices = order(len(data), s.batch_size, self.seed, epoch)
+            batches = self._batches(data, indices, epoch)
+            losses.append(
+                train_epoch(batches, indices, loss_of, optimizer, device=self.device, before_step=before_step)
+            )
+        return model.eval(), losses
+
+    def _batches(self, data: Dataset, indices: Any, epoch: int) -> Any:
+        side = self.row.preprocessing.input_size[1]
+        if not self.settings.augment:
+            return (next(batches_for(data.subset(i), self.row.preprocessing, len(i))) for i in indices)
+        if not (isinstance(data, Images) and data.images.shape[-1] == side):  # small nets know the field's pad and crop
+            data = as_files(data, side, round(side / self.row.preprocessing.crop_pct))
+        return data.train_batches(indices, seed=self.seed, epoch=epoch, device=self.device)
+
+    def _source_features(self, data: Dataset) -> Tensor:
+        return torch.from_numpy(np.array(features(Backbone(self.row, self.device), data, self.cache)))
+
+
+def _features_and_logits(network: Any, images: Tensor) -> tuple[Tensor, Tensor]:
+    """The penultimate features (B, D) and the logits, of one pass (timm's protocol)."""
+    model = network.model
+    maps = model.forward_features((images - network.mean) / network.std)
+    z = model.forward_head(maps, pre_logits=True)
+    return z, model.get_classifier()(z)

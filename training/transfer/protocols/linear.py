@@ -1,0 +1,169 @@
+"""The `linear` protocol: a logistic regression on fixed features; its penalty chosen on validation images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from robust_zoo.errors import UsageError
+from robust_zoo.factory import create_model
+from robust_zoo.pixels import pixel_model
+from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.threat import ThreatModel
+from robust_zoo.training.attacks.accuracy import pgd_accuracy
+from robust_zoo.training.data.dataset import Dataset, Images, seed_of, spread
+from robust_zoo.training.transfer.features import CPU, Backbone, batches_for, features
+from robust_zoo.training.transfer.heads import Head, Scale, logistic_path, sgd_grid
+from robust_zoo.training.transfer.task import Outcome, Target, score
+
+PENALTIES = tuple(10.0 ** (1 - 0.75 * i) for i in range(9))  # of the mean cross-entropy, features scaled
+GRID = tuple((rate, decay) for rate in (0.001, 0.01, 0.1) for decay in (0.0, 1e-4, 5e-4))
+_SMALL = 2**20  # numbers below which threads wait for each other longer than they work
+SOLVERS = ("lbfgs", "sgd")
+
+
+@dataclass(frozen=True)
+class Linear:
+    """solver: "lbfgs" (a path of penalties) or "sgd" (a grid of rates and decays, upstream's schedule).
+    views: of each training image: 1 itself, 2 and its mirror image, more: random crops.
+    bn: "source", or "adapt": BatchNorm statistics of the target's training images.
+    holdout: the part of the training images to choose on where the dataset has no validation split.
+    train_size: so many training images a class, drawn by the seed; all when None.
+    """
+
+    solver: str = "lbfgs"
+    views: int = 1
+    bn: str = "source"
+    holdout: float = 0.2
+    train_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.solver not in SOLVERS or self.bn not in ("source", "adapt") or self.views < 1:
+            raise UsageError(
+                "no such linear protocol", expected=f"solver {' or '.join(SOLVERS)}, bn source or adapt, views >= 1",
+                actual=str(self), next="robust-zoo transfer --help",
+            )  # fmt: skip
+
+
+def drawn(labels: Tensor, per_class: int | float, seed: int) -> tuple[Tensor, Tensor]:
+    """Stratified: indices of `per_class` images of each class (a fraction: that part of each), and of the others.
+
+    Both sorted. A class always keeps at least one image on each side where it has two.
+    """
+    chosen = torch.zeros(len(labels), dtype=torch.bool)
+    generator = torch.Generator().manual_seed(seed_of(seed, 0x5717))
+    for label in labels.unique().tolist():
+        members = (labels == label).nonzero().flatten()
+        count = round(per_class * len(members)) if isinstance(per_class, float) else per_class
+        count = min(max(count, 1), max(len(members) - 1, 1))
+        chosen[members[torch.randperm(len(members), generator=generator)[:count]]] = True
+    return chosen.nonzero().flatten(), (~chosen).nonzero().flatten()
+
+
+def linear(
+    row: Checkpoint, target: Target, settings: Linear, *, cache: Path, seed: int = 0,
+    device: torch.device = CPU, progress: bool = False,
+) -> tuple[Outcome, Head]:  # fmt: skip
+    """Trains and tests a head on the checkpoint's features of `target`.
+
+    Candidates are compared on validation images, the chosen one is trained again on training and validation images
+    together, and the test images are looked at once. Returns the outcome and the head on the network's own features.
+    """
+    train = target.train
+    if settings.train_size is not None:
+        kept, _ = drawn(train.labels, settings.train_size, seed)
+        train = train.subset(kept)
+    backbone = Backbone(row, device, train if settings.bn == "adapt" else None)
+
+    def of(data: Dataset, views: int, label: str) -> Tensor:
+        text = f"{row.name} features of {target.name} {label}" if progress else ""
+        found = [features(backbone, data, cache, view=v, seed=seed, progress=text) for v in range(views)]
+        return torch.from_numpy(np.stack(found)).to(device)
+
+    x, y = of(train, settings.views, "train"), train.labels.to(device)
+    if target.val is not None:
+        fit, check = torch.arange(len(y)), None
+        x_check, y_check = of(target.val, 1, "val")[0], target.val.labels.to(device)
+        x_all = torch.cat((x, of(target.val, settings.views, "val")), 1)
+        y_all = torch.cat((y, y_check))
+    else:
+        check, fit = drawn(y.cpu(), settings.holdout, seed)
+        x_check, y_check = x[0, check], y[check]
+        x_all, y_all = x, y
+    classes, candidates = len(target.classes), _candidates(settings)
+    heads = train_heads(x[:, fit], y[fit], classes, candidates, settings.solver, seed)
+    hits = [score(head(x_check).argmax(1), y_check)[0] for head in heads]
+    best = int(np.argmax(hits))  # of equals the first: the stronger penalty
+    (head,) = train_heads(x_all, y_all, classes, [candidates[best]], settings.solver, seed)
+    x_test = of(target.test, 1, "test")[0]
+    correct, n, mean_per_class = score(head(x_test).argmax(1).cpu(), target.test.labels)
+    tried = [c | {"validation_accuracy": 100 * h / len(y_check)} for c, h in zip(candidates, hits, strict=True)]
+    return Outcome(correct, n, mean_per_class, candidates[best], tried, {"n_train": len(y_all)}), head
+
+
+def _candidates(settings: Linear) -> list[dict[str, float]]:
+    if settings.solver == "lbfgs":
+        return [{"penalty": penalty} for penalty in PENALTIES]
+    return [{"lr": rate, "weight_decay": decay} for rate, decay in GRID]
+
+
+def train_heads(
+    x: Tensor, y: Tensor, classes: int, candidates: Sequence[dict[str, float]], solver: str, seed: int
+) -> list[Head]:
+    """x: (V, N, D). Heads on the features as they are.
+
+    In float64 on a CPU: sums over other numbers of threads differ in their last bits, and in float32 that can show.
+    """
+    x = x.double() if x.device.type == "cpu" else x
+    scale = Scale.of(x.flatten(0, 1))
+    x = scale(x)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if x.numel() < _SMALL else threads)
+    try:
+        if solver == "lbfgs":
+            heads = logistic_path(x.flatten(0, 1), y.repeat(len(x)), classes, [c["penalty"] for c in candidates])
+        else:
+            heads = sgd_grid(x, y, classes, [(c["lr"], c["weight_decay"]) for c in candidates], seed=seed)
+    finally:
+        torch.set_num_threads(threads)
+    folded = [scale.folded_into(head) for head in heads]
+    return [Head(head.weight.float(), head.bias.float()) for head in folded]
+
+
+def with_head(row: Checkpoint, head: Head) -> nn.Module:
+    """The transferred model: the checkpoint's network with `head` in place of its own. Normalised images -> logits.
+
+    Raises UsageError for networks whose head is not a linear layer on pooled features.
+    """
+    model: Any = create_model(row, num_classes=len(head.bias))
+    layer = model.get_classifier()
+    if not isinstance(layer, nn.Linear) or layer.weight.shape != head.weight.shape:
+        raise UsageError(
+            f"{row.architecture} does not end in a linear layer of these features", model=row.name,
+            expected=f"a linear layer {tuple(head.weight.shape)}", actual=str(layer),
+        )  # fmt: skip
+    with torch.no_grad():
+        layer.weight.copy_(head.weight)
+        layer.bias.copy_(head.bias)
+    return model.eval()
+
+
+def robust_accuracy(
+    model: nn.Module, row: Checkpoint, data: Dataset, threat: ThreatModel, *, n: int, progress: bool = False
+) -> dict[str, Any]:
+    """PGD-20 accuracy of a transferred model on `n` images evenly spread through `data`, at the network's size.
+
+    model: normalised images -> logits, as `with_head` gives it.
+    """
+    pairs = list(batches_for(spread(data, n), row.preprocessing, 250))
+    images, labels = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+    some = Images((images * 255).round().byte(), labels)
+    label = f"PGD-20 {threat}" if progress else ""
+    found = pgd_accuracy(pixel_model(model), some, threat, steps=20, progress=label)
+    return {"norm": threat.norm, "eps": threat.eps, "attack": "pgd-20", "correct": found.correct, "n": found.n}

@@ -1,0 +1,174 @@
+"""The `salman2020` protocol: transfer exactly as "Do Adversarially Robust ImageNet Models Transfer Better?" ran it.
+
+Source: microsoft/robust-models-transfer, src/main.py and src/utils. What it does differently from a clean experiment is
+`QUIRKS`, each with a switch in `Salman2020`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from tqdm import tqdm
+
+from robust_zoo.errors import UsageError
+from robust_zoo.pixels import PixelModel
+from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.training.data.dataset import Dataset
+from robust_zoo.training.data.image_files import ImageFiles
+from robust_zoo.training.transfer.features import as_files
+from robust_zoo.training.transfer.network import (
+    choose_trainable,
+    freeze_batch_norm,
+    order,
+    predictions,
+    train_epoch,
+    with_new_head,
+)
+from robust_zoo.training.transfer.protocols.linear import drawn
+from robust_zoo.training.transfer.task import Outcome, Target, score
+
+MODES = ("fixed-feature", "full-network")
+# src/utils/constants.py and the loaders: mean 0 and variance 1 for every target but these two
+STATISTICS = {
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+    "cifar100": ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
+}
+_PLAIN = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+OUTPUTS = {"dtd": 57}  # for 47 classes
+# switch -> (what upstream does, what is done with the switch off)
+QUIRKS = {
+    "target_statistics": ("inputs are normalised with the target's mean and deviation (0 and 1 for ten of twelve)",
+                          "inputs are normalised as the source model was trained"),
+    "moving_bn": ('"fixed" features come from BatchNorm in train mode, whose statistics move',
+                  "in fixed-feature mode BatchNorm keeps the source's statistics"),
+    "choose_on_test": ("the best epoch is chosen on the test images, and is the figure",
+                       "the best epoch is chosen on a fifth of the training images, and tested once"),
+    "extra_outputs": ("DTD's head has 57 outputs for 47 classes", "the head has as many outputs as there are classes"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Salman2020:
+    """mode: "fixed-feature" trains the last layer, "full-network" everything. lr: 0.01 or 0.001 in the published cells.
+    step: epochs after which the rate is divided by 10. shrink: the shorter side, in pixels, that images are first
+    brought to (the paper's experiment with 32), 0 for none. The switches are QUIRKS.
+    """
+
+    mode: str = "fixed-feature"
+    lr: float = 0.01
+    weight_decay: float = 5e-4
+    batch_size: int = 64
+    epochs: int = 150
+    step: int = 50
+    momentum: float = 0.9
+    shrink: int = 0
+    target_statistics: bool = True
+    moving_bn: bool = True
+    choose_on_test: bool = True
+    extra_outputs: bool = True
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise UsageError(f"no mode {self.mode!r}", expected=" or ".join(MODES), actual=self.mode)
+
+
+def salman2020(
+    row: Checkpoint,
+    target: Target,
+    settings: Salman2020,
+    *,
+    seed: int = 0,
+    device: torch.device,
+    progress: bool = False,
+) -> tuple[Outcome, nn.Module]:
+    """Trains as upstream and returns the outcome and the last epoch's model (normalised images -> logits).
+
+    Networks that upstream's freeze rule refuses (it looks for "layer4") train their classifier in fixed-feature mode.
+    `details` holds the losses and accuracies of all epochs, and the accuracy of the last one beside the best.
+    """
+    side = row.preprocessing.input_size[1]
+    outputs = OUTPUTS.get(target.name, len(target.classes)) if settings.extra_outputs else len(target.classes)
+    model = with_new_head(row, outputs, seed, device)
+    mean, std = row.preprocessing.mean, row.preprocessing.std
+    if settings.target_statistics:
+        mean, std = STATISTICS.get(target.name, _PLAIN)  # type: ignore[assignment]
+    trained, checked = _splits(target, settings, seed)
+    train, check, test = (_sized(data, side, settings) for data in (trained, checked, target.test))
+    network = PixelModel(model, mean, std)
+    choose_trainable(model, "head" if settings.mode == "fixed-feature" else "all")
+    losses, scores, best_epoch = fit(network, train, check, settings, seed, device, progress)
+    found = scores[best_epoch]
+    if not settings.choose_on_test:
+        found = score(predictions(network, test.batches(250), device), test.labels)
+    details: dict[str, Any] = {
+        "best_epoch": best_epoch,
+        "last_epoch_accuracy": 100 * scores[-1][0] / scores[-1][1],
+        "losses": losses,
+        "accuracies": [100 * correct / n for correct, n, _ in scores],
+        "quirks": [said[not getattr(settings, name)] for name, said in QUIRKS.items()],
+    }
+    return Outcome(*found, chosen={"epoch": best_epoch}, details=details), model.eval()
+
+
+def _splits(target: Target, settings: Salman2020, seed: int) -> tuple[Dataset, Dataset]:
+    """Upstream trains on training and validation images where there are both (aircraft, dtd)."""
+    if settings.choose_on_test:
+        return target.train_and_val, target.test
+    if target.val is not None:
+        return target.train, target.val
+    check, train = drawn(target.train.labels, 0.2, seed)
+    return target.train.subset(train), target.train.subset(check)
+
+
+def _sized(data: Dataset, side: int, settings: Salman2020) -> ImageFiles:
+    return as_files(data, side, round(side / 0.875), shrink=settings.shrink)  # 224 and 256
+
+
+def fit(
+    network: PixelModel, train: Any, check: Any, settings: Salman2020, seed: int, device: torch.device, progress: bool
+) -> tuple[list[float], list[tuple[int, int, float]], int]:
+    """Losses and (correct, n, mean per-class) of every epoch, and the best one, the weights kept at it when it decides.
+
+    Upstream's loop: robustness.train.train_model with SGD, StepLR, no attack; the first of equal epochs is the best.
+    """
+    optimizer = torch.optim.SGD(
+        [p for p in network.parameters() if p.requires_grad], lr=settings.lr, momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+    )  # fmt: skip
+    losses: list[float] = []
+    scores: list[tuple[int, int, float]] = []
+    best, kept = -1, {}
+    for epoch in tqdm(range(settings.epochs), desc=f"salman2020 {settings.mode}", disable=not progress, leave=False):
+        for group in optimizer.param_groups:
+            group["lr"] = settings.lr * 0.1 ** (epoch // settings.step)
+        network.train()
+        if settings.mode == "fixed-feature" and not settings.moving_bn:
+            freeze_batch_norm(network)
+        indices = order(len(train), settings.batch_size, seed, epoch)
+        batches = train.train_batches(indices, seed=seed, epoch=epoch, device=device)
+        losses.append(
+            train_epoch(batches, indices, lambda x, y, _: F.cross_entropy(network(x), y), optimizer, device=device)
+        )
+        scores.append(score(predictions(network, check.batches(250), device), check.labels))
+        if best < 0 or scores[-1][0] > scores[best][0]:
+            best = epoch
+            if not settings.choose_on_test:
+                kept = {name: value.clone() for name, value in network.state_dict().items()}
+    if kept:
+        network.load_state_dict(kept)
+    return losses, scores, best
+
+
+def variants(settings: Salman2020, datasets: Iterable[str]) -> list[Salman2020]:
+    """The settings, and for each quirk that matters in their mode and to one of the datasets, those without it."""
+    idle = {
+        "moving_bn": settings.mode != "fixed-feature",
+        "extra_outputs": not OUTPUTS.keys() & set(datasets),
+    }
+    off = [quirk for quirk in QUIRKS if getattr(settings, quirk) and not idle.get(quirk)]
+    return [settings, *(replace(settings, **{quirk: False}) for quirk in off)]  # type: ignore[arg-type]

@@ -1,0 +1,63 @@
+"""Figures that others published for cells that this package can run again; each under the name of who reported it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from robust_zoo.registry.lookup import get
+from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.training.transfer.datasets import Row, get_row
+from robust_zoo.training.transfer.protocols.salman2020 import Salman2020
+
+_HERE = Path(__file__).parent
+# file -> who reported it
+SOURCES = {
+    "salman2020.csv": "Salman et al. 2020 (winners over eps and lr, on the test images)",
+    "pony_li.csv": "Pony-Li/Adversarial-Training-Improves-Transferability (independent reproduction)",
+}
+
+
+@dataclass(frozen=True)
+class Published:
+    """One reported accuracy, percent, and the cell that repeats it: checkpoint, dataset, settings.
+
+    settings: of the salman2020 protocol; lr is None where the source does not say which of 0.01 and 0.001 it was.
+    """
+
+    source: str
+    row: Checkpoint
+    dataset: Row
+    settings: Salman2020
+    lr: float | None
+    accuracy: float
+
+
+@cache
+def published() -> tuple[Published, ...]:
+    """All of them: the paper's 96 winners, and the independent reproduction's CIFAR tables."""
+    return tuple(_read())
+
+
+def _read() -> Iterator[Published]:
+    for file, source in SOURCES.items():
+        with (_HERE / file).open(encoding="utf-8", newline="") as opened:
+            for values in csv.DictReader(opened):
+                norm = values.get("norm", "l2")  # the paper's table is of its L2 models
+                row = get(f"{values['arch']}_{norm}_eps{values['eps']}")
+                lr = float(values["lr"]) if "lr" in values else None
+                settings = Salman2020(mode=values["mode"])
+                if lr is not None:
+                    settings = replace(
+                        settings, lr=lr, weight_decay=float(values["weight_decay"]), epochs=int(values["epochs"]),
+                        batch_size=int(values["batch_size"]), step=int(values["step_lr"]),
+                    )  # fmt: skip
+                yield Published(source, row, get_row(values["dataset"]), settings, lr, float(values["accuracy"]))
+
+
+def beside(model: str, dataset: str, mode: str) -> list[Published]:
+    """What others reported for a checkpoint, dataset and mode of transfer."""
+    return [p for p in published() if (p.row.name, p.dataset.name, p.settings.mode) == (model, dataset, mode)]

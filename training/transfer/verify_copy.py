@@ -1,0 +1,59 @@
+"""A copy of a dataset on the disk: fetching it, looking for damaged images, saying what it holds."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from robust_zoo.errors import Unavailable, ZooError
+from robust_zoo.training.data.image_files import ImageFiles
+from robust_zoo.training.transfer.datasets import Row
+from robust_zoo.training.transfer.task import Target
+
+
+def fetch(row: Row, root: Path) -> None:
+    """Downloads and unpacks with torchvision, which checks what it fetches. Raises Unavailable."""
+    from torchvision import datasets
+
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        getattr(datasets, row.torchvision)(str(root), download=True)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise Unavailable(
+            f"cannot fetch {row.title}", model=row.name, source=row.where, expected="a download by torchvision",
+            actual=str(error).splitlines()[0], next="fetch it by hand: " + row.where,
+        ) from None  # fmt: skip
+
+
+def damaged(target: Target, *, deep: bool = False) -> list[str]:
+    """The images of a target that can not be read, each with the reason. deep: decode every one, not only the ends.
+
+    Without `deep` a file is decoded only when it is empty or does not end as its format does.
+    """
+    found = []
+    for data in (target.train, target.val, target.test):
+        if not isinstance(data, ImageFiles):
+            continue
+        for index in data.rows:
+            if deep or not _ends(data.source.read(index)):
+                try:
+                    data.decode(index)
+                except ZooError as error:
+                    found.append(f"{data.source.names[index]}: {error.actual}")
+    return found
+
+
+def _ends(encoded: bytes) -> bool:
+    """Whether a JPEG or PNG has its end mark; others are decoded."""
+    return encoded.endswith(b"\xff\xd9") if encoded[:2] == b"\xff\xd8" else encoded[-8:-4] == b"IEND"
+
+
+def fingerprint(target: Target) -> str:
+    """sha256 over the lists (names, sizes, labels) of all splits."""
+    parts = [d.sha256 for d in (target.train, target.val, target.test) if d is not None]
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+def split_sizes(target: Target) -> dict[str, int]:
+    splits = (("train", target.train), ("val", target.val), ("test", target.test))
+    return {name: len(data) for name, data in splits if data is not None}
