@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-peers check cards manifest faults bench clean
+.PHONY: demo test test-peers check cards manifest results faults bench clean
 
 demo: .venv/demo.stamp
 	$(BIN)/robust-zoo demo
@@ -26,6 +26,10 @@ cards: manifest
 # The hashes of all that the package vouches for; `robust-zoo verify --signature` checks who signed them.
 manifest: .venv/dev.stamp
 	$(BIN)/python -m robust_zoo.weights.manifest
+
+# The table of what was measured, from the entries in results/.
+results: .venv/dev.stamp
+	$(BIN)/robust-zoo report results --readme results/README.md > /dev/null
 
 # docs/faults.md, from the failures that the tests planted.
 faults: .venv/dev.stamp

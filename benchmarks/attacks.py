@@ -28,7 +28,7 @@ from training_step import load_robustness
 
 from robust_zoo import create_model, pixel_model
 from robust_zoo.threat import ThreatModel
-from robust_zoo.training.attacks.folding import attack_copy
+from robust_zoo.training.attacks.folding import folded_model
 from robust_zoo.training.attacks.pgd import pgd, pgd_until_wrong
 from robust_zoo.training.attacks.suites import suite
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
@@ -40,7 +40,7 @@ Attack = Callable[[Tensor, Tensor], Tensor]
 
 
 def folded(model: nn.Module, images: Tensor) -> nn.Module:
-    return attack_copy(model.to(memory_format=torch.channels_last), images[:4]).model
+    return folded_model(model.to(memory_format=torch.channels_last), images[:4]).model
 
 
 def pgd_sides(model: nn.Module, images: Tensor) -> dict[str, Attack]:
@@ -66,9 +66,15 @@ def pgd_sides(model: nn.Module, images: Tensor) -> dict[str, Attack]:
     )
     attacker.eval()
     of_robustness = {
-        "make_adv": True, "constraint": "inf", "eps": THREAT.eps, "step_size": STEP, "iterations": STEPS,
-        "random_start": False, "use_best": False, "do_tqdm": False,
-    }  # fmt: skip
+        "make_adv": True,
+        "constraint": "inf",
+        "eps": THREAT.eps,
+        "step_size": STEP,
+        "iterations": STEPS,
+        "random_start": False,
+        "use_best": False,
+        "do_tqdm": False,
+    }
     return {
         "ours": lambda x, y: pgd(fast, x, y, THREAT, steps=STEPS, step_size=STEP),
         "ours, until wrong": lambda x, y: pgd_until_wrong(fast, x, y, THREAT, steps=STEPS),

@@ -26,7 +26,7 @@ from torchvision import transforms
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from robust_zoo.training.data.encoded import Source
+from robust_zoo.training.data.encoded import EncodedImages
 from robust_zoo.training.data.image_files import Augment, ImageFiles
 
 
@@ -63,7 +63,7 @@ def main() -> None:
     torch.set_num_threads(1)
     encoded = jpegs(arguments.images)
     names = [str(i) for i in range(len(encoded))]
-    source = Source(names, [len(e) for e in encoded], torch.zeros(len(encoded)).long(), (), encoded.__getitem__)
+    source = EncodedImages(names, [len(e) for e in encoded], torch.zeros(len(encoded)).long(), (), encoded.__getitem__)
     ours = Augment(ImageFiles(source, augment=arguments.augment), seed=0, epoch=0)
     theirs = v1(arguments.augment)
     rates: dict[str, list[float]] = {"robust_zoo": [], "torchvision v1 + PIL": []}

@@ -61,9 +61,15 @@ def model_of(architecture: str, device: str) -> PixelModel:
 
 def recipe_of(architecture: str, batch: int) -> Recipe:
     return Recipe(
-        architecture=architecture, dataset="imagenet", threat=ThreatModel("l2", 0.5), epochs=1, batch_size=batch,
-        lr=0.01, schedule="step", augment="robustness",
-    )  # fmt: skip
+        architecture=architecture,
+        dataset="imagenet",
+        threat=ThreatModel("l2", 0.5),
+        epochs=1,
+        batch_size=batch,
+        lr=0.01,
+        schedule="step",
+        augment="robustness",
+    )
 
 
 def batches_of(size: int, batch: int, device: str) -> list[tuple[Tensor, Tensor]]:
@@ -89,12 +95,25 @@ def theirs(architecture: str, size: int, batch: int, device: str) -> Side:
     model, recipe, train = model_of(architecture, device), recipe_of(architecture, batch), robustness.train
     args = train.Parameters(
         {
-            "epochs": 1, "lr": recipe.lr, "momentum": recipe.momentum, "weight_decay": recipe.weight_decay,
-            "step_lr": 30, "step_lr_gamma": 0.1, "custom_lr_multiplier": None, "mixed_precision": 0, "adv_train": 1,
-            "constraint": "2", "eps": 0.5, "attack_lr": 0.5 * 2 / 3, "attack_steps": 3, "use_best": True,
-            "random_restarts": 0, "random_start": 0, "custom_eps_multiplier": None,
+            "epochs": 1,
+            "lr": recipe.lr,
+            "momentum": recipe.momentum,
+            "weight_decay": recipe.weight_decay,
+            "step_lr": 30,
+            "step_lr_gamma": 0.1,
+            "custom_lr_multiplier": None,
+            "mixed_precision": 0,
+            "adv_train": 1,
+            "constraint": "2",
+            "eps": 0.5,
+            "attack_lr": 0.5 * 2 / 3,
+            "attack_steps": 3,
+            "use_best": True,
+            "random_restarts": 0,
+            "random_start": 0,
+            "custom_eps_multiplier": None,
         }
-    )  # fmt: skip
+    )
     data = types.SimpleNamespace(mean=torch.tensor(MEAN), std=torch.tensor(STD))
     attacker, _ = robustness.model_utils.make_and_restore_model(arch=model.model, dataset=data, add_custom_forward=True)
     attacker = attacker.to(device)
@@ -143,9 +162,12 @@ def peak(side: str, case: tuple[str, int, int], device: str, precision: str) -> 
     )
     path = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "benchmarks"), os.environ.get("PYTHONPATH", "")])}
     out = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], check=True, stdout=subprocess.PIPE, text=True,
+        [sys.executable, "-W", "ignore", "-c", code],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
         env=os.environ | path,
-    ).stdout  # fmt: skip
+    ).stdout
     return round(float(out.split()[-1]), 1)
 
 
@@ -227,12 +249,15 @@ def main() -> None:
         show(results[-1])
     if arguments.json:
         about = {
-            "benchmark": "training_step", "date": str(date.today()),
+            "benchmark": "training_step",
+            "date": str(date.today()),
             "device": processor() if arguments.device == "cpu" else torch.cuda.get_device_name(arguments.device),
-            "threads": torch.get_num_threads(), "precision": arguments.precision, "rounds": arguments.rounds,
+            "threads": torch.get_num_threads(),
+            "precision": arguments.precision,
+            "rounds": arguments.rounds,
             "versions": {"robust_zoo": __version__, "python": platform.python_version(), "torch": torch.__version__}
             | {name: version(name) for name in ("timm", "robustness")},
-        }  # fmt: skip
+        }
         arguments.json.write_text(json.dumps(about | {"results": results}, indent=1) + "\n")
 
 

@@ -27,7 +27,7 @@ from robust_zoo.training.data.cifar10_sample import CIFAR10_CLASSES
 from robust_zoo.training.data.dataset import Images
 from robust_zoo.training.transfer.features import CPU, Backbone, features
 from robust_zoo.training.transfer.heads import Head, Scale, logistic_path, objective, sgd_grid
-from robust_zoo.training.transfer.protocols.linear import GRID, PENALTIES, Linear, drawn, linear
+from robust_zoo.training.transfer.protocols.linear import GRID, PENALTIES, Linear, linear, stratified_split
 from robust_zoo.training.transfer.protocols.salman2020 import Salman2020, salman2020
 from robust_zoo.training.transfer.task import Target
 
@@ -41,7 +41,7 @@ def target(file: Path) -> Target:
     def some(split: str, per_class: int) -> Images:
         images = torch.from_numpy(data[f"x_{split}"]).permute(0, 3, 1, 2).contiguous()
         labels = torch.from_numpy(data[f"y_{split}"]).long()
-        return Images(images, labels).subset(drawn(labels, per_class, 0)[0])
+        return Images(images, labels).subset(stratified_split(labels, per_class, 0)[0])
 
     return Target("cifar10", CIFAR10_CLASSES, some("train", 500), None, some("test", 200))
 
@@ -71,13 +71,20 @@ def main() -> None:
     short = {"epochs": 10, "seed": 0}
     grids = (GRID[4:5], GRID)
     rounds = [[timed(lambda grid=grid: sgd_grid(x[None], y, 10, grid, **short))[0] for grid in grids] for _ in range(7)]
-    print(json.dumps({
-        "linear_seconds": round(ours, 2), "upstream_seconds": round(whole, 1), "speedup": round(whole / ours, 1),
-        "linear_accuracy": outcome.accuracy,
-        f"upstream_accuracy_after_{arguments.epochs}_epochs": upstream.accuracy,
-        "grid_of_9_over_one_head": round(statistics.median(nine / one for one, nine in rounds), 2),
-        "loss_above_scikit_learn": solver_gap(x, y),
-    }, indent=1))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "linear_seconds": round(ours, 2),
+                "upstream_seconds": round(whole, 1),
+                "speedup": round(whole / ours, 1),
+                "linear_accuracy": outcome.accuracy,
+                f"upstream_accuracy_after_{arguments.epochs}_epochs": upstream.accuracy,
+                "grid_of_9_over_one_head": round(statistics.median(nine / one for one, nine in rounds), 2),
+                "loss_above_scikit_learn": solver_gap(x, y),
+            },
+            indent=1,
+        )
+    )
 
 
 def solver_gap(x: torch.Tensor, y: torch.Tensor) -> float:

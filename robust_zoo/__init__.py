@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _EXPORTS = {
-    "Checkpoint": "rows",
+    "Checkpoint": "registry.rows",
     "ThreatModel": "threat",
     "ZooError": "errors",
     "create_model": "factory",
-    "get": "registry",
-    "list_models": "registry",
-    "pixel_model": "normalize",
+    "get": "registry.lookup",
+    "list_models": "registry.lookup",
+    "pixel_model": "pixels",
     "register_with_timm": "hub",
 }
 __all__ = ["__version__", *_EXPORTS]

@@ -1,65 +1,58 @@
-"""A row -> its model card, in Hugging Face's format. Generated, never edited: `make cards`."""
+"""A checkpoint -> its model card, in Hugging Face's format. Generated, never edited: `make cards`."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from fractions import Fraction
-from typing import Any
+from typing import Any, Protocol
 
-from robust_zoo.counts import wilson_interval
-from robust_zoo.registry.rows import Checkpoint, Measurement, load_recipes
-from robust_zoo.threat import written_eps
-
-# dataset -> title, the hub's id, the split that accuracies are of
-_DATASETS = {"imagenet": ("ImageNet-1k", "imagenet-1k", "validation"), "cifar10": ("CIFAR-10", "cifar10", "test")}
-_CITATIONS = {
-    "arXiv:2007.08489": """
-## Citation
-
-```bibtex
-@inproceedings{salman2020do,
-  title     = {Do Adversarially Robust ImageNet Models Transfer Better?},
-  author    = {Salman, Hadi and Ilyas, Andrew and Engstrom, Logan and Kapoor, Ashish and Madry, Aleksander},
-  booktitle = {Advances in Neural Information Processing Systems},
-  year      = {2020}
-}
-```
-"""
-}
+from robust_zoo.registry.load import load_registry
+from robust_zoo.registry.rows import Checkpoint, Measurement
+from robust_zoo.threat import ThreatModel
 
 
-def card(row: Checkpoint, recipe: Mapping[str, Any] | None = None) -> str:
-    """The whole card: YAML front matter with a `model-index`, then Markdown. The same row gives the same text.
+class Trained(Protocol):
+    """What a card says of a training: robust_zoo.training.recipes.Recipe has it."""
 
-    recipe: the values it was trained with, the row's named recipe when None.
+    @property
+    def in_words(self) -> str: ...
+
+
+def card(checkpoint: Checkpoint, recipe: Trained | None) -> str:
+    """The whole card: YAML front matter with a `model-index`, then Markdown. The same arguments give the same text.
+
+    Args:
+        checkpoint: What the card is of.
+        recipe: How it was trained (training.recipes.recipe_for), None where that is not known.
     """
-    home, p = row.collection, row.preprocessing
-    how, crop = "adversarially" if row.eps else "in the standard way", p.input_size[-1]
+    home, p = checkpoint.collection, checkpoint.preprocessing
+    how, crop = "adversarially" if checkpoint.eps else "in the standard way", p.input_size[-1]
+    how += f" on {home.dataset.title}"
     paper = f" ([{home.paper}](https://arxiv.org/abs/{home.paper.partition(':')[2]}))" if home.paper else ""
     source = f"[{home.repo}]({home.origin}), revision `{home.revision}`" if home.repo else "this package"
     sha256 = (
-        f"`{row.sha256}`" if row.sha256 else "declared by the hub at that revision; a download's receipt records it"
+        f"`{checkpoint.sha256}`"
+        if checkpoint.sha256
+        else "declared by the hub at that revision; a download's receipt records it"
     )
-    return f"""{_front_matter(row)}
+    return f"""{_front_matter(checkpoint)}
 
-# {row.name}
+# {checkpoint.name}
 
-{row.architecture} (timm: `{row.network.timm}`) trained {how} on {_DATASETS[row.dataset][0]}. {home.title}{paper}.
+{checkpoint.architecture} (timm: `{checkpoint.network.timm}`) trained {how}. {home.title}{paper}.
 
 ## Threat model
 
-{_threat_model(row)}
+{_threat_model(checkpoint)}
 
 ## Use
 
 ```python
 import robust_zoo, torch
 
-model = robust_zoo.create_model("{row.name}").eval()  # verified weights, a timm model
+model = robust_zoo.create_model("{checkpoint.name}").eval()  # verified weights, a timm model
 logits = robust_zoo.pixel_model(model)(images)  # images: (B, 3, H, W) in [0, 1]
 
-model = torch.hub.load("OWNER/robust_zoo", "{row.name}")  # the same model
+model = torch.hub.load("OWNER/robust_zoo", "{checkpoint.name}")  # the same model
 ```
 
 | preprocessing | as `timm.data.resolve_data_config(model=model)` says it |
@@ -73,7 +66,7 @@ model = torch.hub.load("OWNER/robust_zoo", "{row.name}")  # the same model
 
 | figure | value | evidence |
 | --- | --- | --- |
-{_figures(row)}
+{_figures(checkpoint)}
 
 - They are of the original head on the original classes. With a new head, other input channels or fine-tuned weights
   they do not apply.
@@ -83,41 +76,31 @@ model = torch.hub.load("OWNER/robust_zoo", "{row.name}")  # the same model
 
 ## Training
 
-{_training(row, recipe or load_recipes()[row.recipe])}
+{_training(checkpoint, recipe)}
 
 ## Weights
 
-| file | `{row.file}` |
+| file | `{checkpoint.file}` |
 | --- | --- |
 | source | {source} |
 | sha256 | {sha256} |
-| licence | {row.licence} |
+| licence | {checkpoint.licence} |
 | origin | {home.origin} |
-{_CITATIONS.get(home.paper, "")}"""
+{_citation(home.citation)}"""
 
 
-def _threat_model(row: Checkpoint) -> str:
-    if not row.eps:
+def _threat_model(checkpoint: Checkpoint) -> str:
+    if not checkpoint.eps:
         return "None (eps 0): standard training, the baseline for the robust checkpoints of the same architecture."
-    radius = _eps(row.norm, row.eps)
-    within = {
-        "l2": f"move an image by a Euclidean distance of at most {radius} (L2, over all pixels and channels)",
-        "linf": f"change each pixel value by at most {radius} = {row.eps:.6f} (L-infinity)",
-    }
-    return f"An adversary may {within[row.norm]}; pixels are in [0, 1] and stay there."
+    return f"An adversary may {checkpoint.threat.adversary}; pixels are in [0, 1] and stay there."
 
 
-def _eps(norm: str | None, eps: float | None) -> str:
-    written = written_eps(norm or "l2", eps or 0)
-    return f"{written}/255" if norm == "linf" and eps else written
-
-
-def _figures(row: Checkpoint) -> str:
+def _figures(checkpoint: Checkpoint) -> str:
     lines = []
-    if row.reported_by:
-        lines.append(f"| clean accuracy | {row.clean_accuracy:.2f} % | *reported by* {row.reported_by} |")
-    for m in row.measured:
-        low, high = wilson_interval(m.correct, m.n)
+    if checkpoint.reported_by:
+        lines.append(f"| clean accuracy | {checkpoint.clean_accuracy:.2f} % | *reported by* {checkpoint.reported_by} |")
+    for m in checkpoint.measured:
+        low, high = m.count.interval
         count = f"{m.correct:,} of {m.n:,} ({m.data}), 95 % Wilson interval {low:.2f}-{high:.2f}"
         facts = [count, m.settings, f"weights sha256 `{m.weights_sha256}`", m.code]
         evidence = "; ".join(fact for fact in facts if fact)
@@ -126,78 +109,66 @@ def _figures(row: Checkpoint) -> str:
 
 
 def _name(m: Measurement) -> str:
-    attacked = f"accuracy under {m.attack.upper()}, {m.norm} eps {_eps(m.norm, m.eps)}"
-    return "clean accuracy" if m.attack == "none" else attacked
+    if m.norm is None or m.eps is None:
+        return "clean accuracy"
+    return f"accuracy under {m.attack.upper()}, {ThreatModel(m.norm, m.eps)}"
 
 
-def _training(row: Checkpoint, recipe: Mapping[str, Any]) -> str:
-    text = f"Recipe `{row.recipe}`: {_attack_in_words(recipe) if row.eps else ''}{_learning_in_words(recipe)}"
-    text += "".join(f" {more}" for more in (recipe.get("note"), row.training and f"{row.training}.") if more)
-    return text + f" `robust-zoo recipe {row.name}` shows every field."
-
-
-def _attack_in_words(recipe: Mapping[str, Any]) -> str:
-    size = Fraction(recipe["attack_step_size"]).limit_denominator(1000)
-    start = "a random start" if recipe.get("random_start") else "the image itself"
-    goal = f"TRADES (beta {recipe['trades_beta']:g}), " if recipe.get("objective") == "trades" else ""
-    return f"{goal}PGD with {recipe['attack_steps']} steps of {size} eps from {start}, attack in eval mode; "
-
-
-def _learning_in_words(recipe: Mapping[str, Any]) -> str:
-    rates = {
-        "step": f"learning rate {recipe['lr']:g} divided by 10 every {recipe.get('step_epochs')} epochs",
-        "onecycle": f"one-cycle learning rate up to {recipe['lr']:g}",
-        "cosine": f"cosine learning rate from {recipe['lr']:g}",
-    }
-    parts = [
-        f"SGD with {'Nesterov ' if recipe.get('nesterov') else ''}momentum {recipe['momentum']:g}",
-        f"batch {recipe['batch_size']}",
-        f"{recipe['epochs']} epochs",
-        rates[recipe["schedule"]],
-        f"weight decay {recipe['weight_decay']:f}".rstrip("0"),
+def _training(checkpoint: Checkpoint, recipe: Trained | None) -> str:
+    if recipe is None:
+        return "How it was trained is not known in enough detail to do it again."
+    note = load_registry().recipes.get(checkpoint.recipe, {}).get("note") if checkpoint.reported_by else ""
+    more = [
+        note,
+        checkpoint.training and f"{checkpoint.training}.",
+        f"`robust-zoo recipe {checkpoint.name}` shows every field.",
     ]
-    parts += [f"label smoothing {recipe['label_smoothing']:g}"] if recipe.get("label_smoothing") else []
-    parts += [f"weights averaged with decay {recipe['ema_decay']:g}"] if recipe.get("ema_decay") else []
-    return ", ".join(parts) + "."
+    return " ".join(filter(None, [f"Recipe `{checkpoint.recipe}`: {recipe.in_words}", *more]))
 
 
-def _front_matter(row: Checkpoint) -> str:
+def _citation(bibtex: str) -> str:
+    return f"\n## Citation\n\n```bibtex\n{bibtex.strip()}\n```\n" if bibtex else ""
+
+
+def _front_matter(checkpoint: Checkpoint) -> str:
     """YAML whose values are written as JSON (JSON is YAML), so that no text needs quoting rules of its own."""
-    tags = ["adversarial-robustness", "robust_zoo", "timm", "image-classification", row.norm]
-    paper = row.collection.paper.lower()  # the hub turns a tag "arxiv:..." into a link
+    tags = ["adversarial-robustness", "robust_zoo", "timm", "image-classification", checkpoint.norm]
+    paper = checkpoint.collection.paper.lower()  # the hub turns a tag "arxiv:..." into a link
     fields: dict[str, Any] = {
-        "license": row.licence,
+        "license": checkpoint.licence,
         "library_name": "timm",
         "pipeline_tag": "image-classification",
         "tags": [*tags, paper] if paper else tags,
-        "datasets": [_DATASETS[row.dataset][1]],
+        "datasets": [checkpoint.collection.dataset.hub_id],
     }
     lines = [f"{key}: {json.dumps(value)}" for key, value in fields.items()]
-    lines += ["model-index:", f"- name: {json.dumps(row.name)}", "  results:"]
-    return "\n".join(["---", *lines, *(f"  - {json.dumps(result)}" for result in _results(row)), "---"])
+    lines += ["model-index:", f"- name: {json.dumps(checkpoint.name)}", "  results:"]
+    return "\n".join(["---", *lines, *(f"  - {json.dumps(result)}" for result in _results(checkpoint)), "---"])
 
 
-def _results(row: Checkpoint) -> list[dict[str, Any]]:
+def _results(checkpoint: Checkpoint) -> list[dict[str, Any]]:
     """`norm` and `eps` are the threat model that a figure is about; `attack` "none" means unperturbed images."""
-    clean = {"norm": row.norm, "eps": row.eps, "attack": "none"}
-    reported = [_result(row, row.clean_accuracy, f"clean accuracy (reported by {row.reported_by})", clean)]
+    clean = {"norm": checkpoint.norm, "eps": checkpoint.eps, "attack": "none"}
+    reported = [
+        _result(checkpoint, checkpoint.clean_accuracy, f"clean accuracy (reported by {checkpoint.reported_by})", clean)
+    ]
     measured = [
         _result(
-            row,
+            checkpoint,
             round(m.accuracy, 2),
             f"{_name(m)} (measured by robust_zoo, n = {m.n})",
             clean if m.attack == "none" else {"norm": m.norm, "eps": m.eps, "attack": m.attack},
         )
-        for m in row.measured
+        for m in checkpoint.measured
     ]
-    return (reported if row.reported_by else []) + measured
+    return (reported if checkpoint.reported_by else []) + measured
 
 
-def _result(row: Checkpoint, value: float, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    title, dataset, split = _DATASETS[row.dataset]
+def _result(checkpoint: Checkpoint, value: float, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    dataset = checkpoint.collection.dataset
     # The hub's library merges results that differ in the dataset's arguments only, so the metric has them as well.
     return {
         "task": {"type": "image-classification"},
-        "dataset": {"name": title, "type": dataset, "split": split, "args": arguments},
+        "dataset": {"name": dataset.title, "type": dataset.hub_id, "split": dataset.split, "args": arguments},
         "metrics": [{"type": "accuracy", "value": value, "name": name, "args": arguments, "verified": False}],
     }

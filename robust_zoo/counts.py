@@ -1,13 +1,33 @@
-"""Intervals for counted accuracies."""
+"""So many of so many: an accuracy as the count it is, with its interval."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+
+_Z = 1.959964  # of a two-sided 95 % interval
 
 
-def wilson_interval(correct: int, n: int) -> tuple[float, float]:
-    """95 % score interval of `correct` of `n`, in percent (Wilson 1927)."""
-    z, p = 1.959964, correct / n
-    centre, spread = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    scale = 100 / (1 + z * z / n)
-    return max(0.0, (centre - spread) * scale), min(100.0, (centre + spread) * scale)
+@dataclass(frozen=True)
+class Count:
+    """`correct` of `n` images; percentages are derived, never stored."""
+
+    correct: int
+    n: int
+
+    @property
+    def accuracy(self) -> float:
+        """In percent."""
+        return 100 * self.correct / self.n
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % score interval of the accuracy, in percent (Wilson 1927)."""
+        p, n = self.correct / self.n, self.n
+        centre, spread = p + _Z * _Z / (2 * n), _Z * math.sqrt(p * (1 - p) / n + _Z * _Z / (4 * n * n))
+        scale = 100 / (1 + _Z * _Z / n)
+        return max(0.0, (centre - spread) * scale), min(100.0, (centre + spread) * scale)
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return f"{self.accuracy:.2f} % ({self.correct} of {self.n}, 95 % interval {low:.1f}-{high:.1f})"

@@ -1,8 +1,12 @@
-"""Every way the zoo can fail, each with its exit code and the five things a user needs to know."""
+"""Every way to fail, with its exit code and the five things a user needs to know; constructors of the usual ones."""
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from pathlib import Path
+
+_FEW = 20  # names that an error lists
 
 
 class ZooError(Exception):
@@ -69,8 +73,61 @@ class StorageError(ZooError):
     exit_code = 5
 
 
+class Refused(ZooError):
+    """The file is unsafe or malformed and was not read: a pickle that runs code, a bomb, a broken header."""
+
+    exit_code = 6
+
+
+class NewHeadWarning(UserWarning):
+    """A model differs from its checkpoint in a layer that starts at random: the robustness figures do not apply."""
+
+
+# --- Constructors: one for each thing that goes wrong in many places ---
+
+
+def closest(name: str, choices: Iterable[str], n: int = 3) -> list[str]:
+    """The `n` of `choices` that are spelled most like `name`, the best first."""
+    return difflib.get_close_matches(name, list(choices), n=n, cutoff=0.0)
+
+
+def unknown(
+    kind: str, name: str, choices: Iterable[str], *, error: type[ZooError] = UsageError, next: str = "", **fields: str
+) -> ZooError:
+    """The error for a name that no table has: it lists a short table, and the closest names of any.
+
+    kind: what the name should be of ("norm", "dataset"). next: the next command; {closest} in it is the closest name.
+    """
+    names = list(choices)
+    near = closest(name, names)
+    listed = f"one of {', '.join(names)}" if len(names) <= _FEW else f"one of {len(names)} names"
+    return error(
+        f"unknown {kind} {name!r}",
+        expected=f"{listed}; closest: {', '.join(near)}",
+        actual=repr(name),
+        next=next.replace("{closest}", near[0] if near else ""),
+        **fields,
+    )
+
+
+def missing_file(
+    path: Path, expected: str, next: str = "", *, error: type[ZooError] = UsageError, model: str = ""
+) -> ZooError:
+    """The error for a file or folder that is not there (or a folder where a file is needed)."""
+    actual = "a directory" if path.is_dir() else "nothing there"
+    return error(f"no such file: {path}", model=model, source=str(path), expected=expected, actual=actual, next=next)
+
+
+def cannot_read(
+    what: str, source: Path | str, expected: str, cause: Exception | str, next: str = "", **fields: str
+) -> UsageError:
+    """The error for something that is there and not what it should be. what: in words, e.g. "test images"."""
+    actual = cause if isinstance(cause, str) else f"{type(cause).__name__}: {cause}"
+    return UsageError(f"cannot read {what}", source=str(source), expected=expected, actual=actual, next=next, **fields)
+
+
 def cannot_write(path: Path, error: OSError, next: str = "") -> StorageError:
-    """The StorageError for a path that the disk refused. next: what to do about it, for the cache when empty."""
+    """The error for a path that the disk refused. next: what to do about it, for the cache when empty."""
     return StorageError(
         f"cannot write {path.parent}",
         source=str(path),
@@ -81,18 +138,22 @@ def cannot_write(path: Path, error: OSError, next: str = "") -> StorageError:
 
 
 def not_installed(what: str, package: str, extra: str) -> UsageError:
-    """The UsageError for what needs an optional package; `what` says so. extra: of ours, which installs it."""
+    """The error for what needs an optional package; `what` says so. extra: of ours, which installs it."""
     return UsageError(
-        what, expected=f"the {extra} extra", actual=f"{package} is not installed",
+        what,
+        expected=f"the {extra} extra",
+        actual=f"{package} is not installed",
         next=f"pip install 'robust-zoo[{extra}]'",
-    )  # fmt: skip
+    )
 
 
-class Refused(ZooError):
-    """The file is unsafe or malformed and was not read: a pickle that runs code, a bomb, a broken header."""
-
-    exit_code = 6
-
-
-class NewHeadWarning(UserWarning):
-    """A model differs from its checkpoint in a layer that starts at random: the robustness figures do not apply."""
+def damaged(what: str, source: Path | str, expected: str, actual: str, **fields: str) -> VerificationFailed:
+    """The error for a file of the package that is not the one that was published."""
+    return VerificationFailed(
+        f"{what} damaged",
+        source=str(source),
+        expected=expected,
+        actual=actual,
+        next="pip install --force-reinstall robust-zoo",
+        **fields,
+    )

@@ -1,4 +1,4 @@
-"""create_model: a name -> the row -> verified weights -> a timm model."""
+"""create_model: a name -> the checkpoint -> verified weights -> a timm model."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from robust_zoo.architectures.build import build, default_cfg
 from robust_zoo.errors import NewHeadWarning, UnknownCheckpoint, UsageError
 from robust_zoo.registry.lookup import get, get_architecture
 from robust_zoo.registry.rows import Architecture, Checkpoint
 from robust_zoo.weights import own
-from robust_zoo.weights.ensure import ensure
+from robust_zoo.weights.ensure import Weights, ensure
+from robust_zoo.weights.safetensors_file import tensors_of
 
 
 def create_model(
@@ -27,6 +27,7 @@ def create_model(
     checkpoint_path: str | Path | None = None,
     cache_dir: str | Path | None = None,
     *,
+    weights: Weights | None = None,
     num_classes: int | None = None,
     in_chans: int | None = None,
     features_only: bool = False,
@@ -44,6 +45,7 @@ def create_model(
     pretrained: load the checkpoint's weights. True here, for the name means weights; timm's default is False.
     checkpoint_path: load this file instead of the registry's: a `.ckpt` of the robustness library, a torchvision
         or timm state dict, or safetensors. Its head and normalisation statistics are read from the file.
+    weights: what `robust_zoo.weights.ensure.ensure` verified, for many models of one checkpoint; the model gets a copy.
     num_classes, in_chans: when they differ from the checkpoint's, the head starts at random and the first
         convolution is adapted as timm does; a NewHeadWarning says that robustness figures no longer apply.
         num_classes=0 removes the head.
@@ -53,25 +55,29 @@ def create_model(
 
     Raises UnknownCheckpoint (with the three closest names), VerificationFailed, Unavailable, Refused, StorageError.
     """
-    row, network = _resolve(model_name, needs_row=pretrained and not checkpoint_path)
-    cfg = _pretrained_cfg(network, row, pretrained_cfg)
-    weights: Path | None = None
+    checkpoint, network = _resolve(model_name, needs_row=pretrained and not checkpoint_path)
+    cfg = _pretrained_cfg(network, checkpoint, pretrained_cfg)
+    content: bytearray | None = None
+    path = Path(checkpoint_path or "")
     if checkpoint_path:
-        weights, found = own.load(Path(checkpoint_path), network, cache_dir)
+        content, found = own.load(path, network, cache_dir)
         cfg |= found
-    elif pretrained and row:
-        weights = ensure(row, cache_dir=cache_dir).path
+    elif pretrained and checkpoint:
+        given, weights = weights, weights or ensure(checkpoint, cache_dir=cache_dir)
+        _check_travelled(weights, checkpoint)
+        # a model owns its tensors: of weights that others will use too, it gets a copy
+        content, path = bytearray(weights.content) if given else weights.content, weights.path
     changes = {"num_classes": num_classes, "in_chans": in_chans}
     kwargs = {k: v for k, v in (timm_kwargs | changes).items() if v is not None}
     if features_only:
         kwargs["features_only"] = True
     kwargs |= {"pretrained_cfg": cfg, "pretrained_cfg_overlay": pretrained_cfg_overlay}
-    if weights is None:
+    if content is None:
         model = build(network.timm, **kwargs)
-    elif features_only or _warn_of_changes(row.name if row else network.name, cfg, num_classes, in_chans):
-        model = _build_adapted(network, weights, kwargs)
+    elif features_only or _warn_of_changes(checkpoint.name if checkpoint else network.name, cfg, num_classes, in_chans):
+        model = _build_adapted(network, tensors_of(content, path), kwargs)
     else:
-        model = _build_exact(network, weights, kwargs)
+        model = _build_exact(network, tensors_of(content, path), kwargs)
     return model.to(device=device, dtype=dtype)
 
 
@@ -79,16 +85,16 @@ def _resolve(name: str | Checkpoint, *, needs_row: bool) -> tuple[Checkpoint | N
     if isinstance(name, Checkpoint):
         return name, name.network
     try:
-        row = get(name)
-        return row, row.network
+        checkpoint = get(name)
+        return checkpoint, checkpoint.network
     except UnknownCheckpoint:
         if needs_row:
             raise
         return None, get_architecture(name)
 
 
-def _pretrained_cfg(network: Architecture, row: Checkpoint | None, given: Any) -> dict[str, Any]:
-    """The architecture's cfg (first convolution, classifier) under the row's preprocessing; no address of weights."""
+def _pretrained_cfg(network: Architecture, checkpoint: Checkpoint | None, given: Any) -> dict[str, Any]:
+    """The architecture's cfg (first convolution, classifier) under the preprocessing; no address of weights."""
     if isinstance(given, str):
         raise UsageError(
             f"pretrained_cfg={given!r}: a tag names other weights than the checkpoint's",
@@ -99,11 +105,11 @@ def _pretrained_cfg(network: Architecture, row: Checkpoint | None, given: Any) -
     if given:
         return dict(given if isinstance(given, dict) else given.to_dict())
     cfg = default_cfg(network.timm) | {"architecture": network.timm}
-    if row:
-        collection = row.collection
-        cfg |= asdict(row.preprocessing) | {
-            "tag": row.threat.tag,
-            "license": row.licence,
+    if checkpoint:
+        collection = checkpoint.collection
+        cfg |= asdict(checkpoint.preprocessing) | {
+            "tag": checkpoint.threat.tag,
+            "license": checkpoint.licence,
             "origin_url": collection.origin,
             "paper_ids": collection.paper,
         }
@@ -131,17 +137,31 @@ def _warn_of_changes(name: str, cfg: dict[str, Any], num_classes: int | None, in
     return head or stem
 
 
-def _build_exact(network: Architecture, weights: Path, kwargs: dict[str, Any]) -> nn.Module:
+def _check_travelled(weights: Weights, checkpoint: Checkpoint) -> None:
+    """Raises UsageError when given weights are those of another checkpoint."""
+    if (name := weights.header.get("name")) != checkpoint.name:
+        raise UsageError(
+            f"these are not the weights of {checkpoint.name}",
+            model=checkpoint.name,
+            source=str(weights.path),
+            expected=f"weights=ensure({checkpoint.name!r})",
+            actual=f"weights of {name}",
+        )
+
+
+def _build_exact(network: Architecture, state: dict[str, Tensor], kwargs: dict[str, Any]) -> nn.Module:
     """Nothing to adapt: a model without storage takes the file's tensors as they are, nothing is initialised twice."""
     with torch.device("meta"):
         model = build(network.timm, **kwargs)
-    model.load_state_dict(load_file(weights), strict=True, assign=True)
+    if any(name not in state for name, _ in model.named_buffers()):  # some are computed, no file holds them
+        model = build(network.timm, **kwargs)
+    model.load_state_dict(state, strict=True, assign=True)
     return model
 
 
-def _build_adapted(network: Architecture, weights: Path, kwargs: dict[str, Any]) -> nn.Module:
+def _build_adapted(network: Architecture, state: dict[str, Tensor], kwargs: dict[str, Any]) -> nn.Module:
     """Another head, other channels or features only: timm's own loading adapts a state dict that it is handed."""
-    cfg = kwargs["pretrained_cfg"] | {"state_dict": load_file(weights)}
+    cfg = kwargs["pretrained_cfg"] | {"state_dict": state}
     model = build(network.timm, **kwargs | {"pretrained": True, "pretrained_cfg": cfg})
     cast(dict[str, Any], model.pretrained_cfg).pop("state_dict", None)
     return model

@@ -76,6 +76,10 @@ def write_chunks(path: Path, chunks: Iterable[Any]) -> str:
     return digest.hexdigest()
 
 
+# The next step where what was done stays done: cells, entries of a ledger.
+GO_ON = "free some space and give the same command again: it goes on where it was"
+
+
 def replace_file(path: Path, content: bytes, next: str = "") -> None:
     """`path` holds either what it held or `content`, whenever the power goes.
 

@@ -52,6 +52,6 @@ def register_with_timm() -> None:
 
 
 def _timm_cfg(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What timm may know of a row before it is built: preprocessing, and that weights exist (timm asks for a URL)."""
+    """What timm may know of a checkpoint before it is built: preprocessing, and that there are weights (a URL)."""
     origin = checkpoint.collection.origin
     return asdict(checkpoint.preprocessing) | {"url": origin, "license": checkpoint.licence, "origin_url": origin}

@@ -9,50 +9,104 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from robust_zoo.errors import UsageError
+from robust_zoo.errors import UsageError, unknown
 
-NORMS = ("l2", "linf")
 
-# Written radius = eps * unit. The L2 radii of Salman et al. 2020 are plain numbers.
-_UNIT = {"l2": 1, "linf": 255}
+@dataclass(frozen=True)
+class Norm:
+    """A way to measure a perturbation, a row of NORMS. What attacks need of it is in training/attacks/norms.py.
 
-# A bare Linf number from here up may be meant as a count of 1/255: the smallest published tag is
+    label: in sentences. adversary: what one may do, with {radius} and {eps} to fill in.
+    unit: a radius is written as eps * unit; largest: the radius that allows any change of an image in [0, 1].
+    """
+
+    label: str
+    adversary: str
+    unit: int = 1
+    largest: float = float("inf")
+
+    def spell(self, eps: float, digits: int = 6) -> str:
+        """A radius as the field writes it, its digits bounded: "0.5", or "4/255"; 0 is 0 in every norm."""
+        written = f"{round(eps * self.unit, 6):.{digits}g}"
+        return f"{written}/{self.unit}" if self.unit > 1 and eps else written
+
+
+NORMS: dict[str, Norm] = {
+    "l2": Norm("L2", "move an image by a Euclidean distance of at most {radius} (L2, over all pixels and channels)"),
+    "linf": Norm("Linf", "change each pixel value by at most {radius} = {eps:.6f} (L-infinity)", unit=255, largest=1.0),
+}
+
+# A bare number from here up, in a norm with a unit, may be meant as a count of it: the smallest published tag is
 # 0.5, and a true Linf radius of 0.1 (25/255) is far beyond any published ImageNet model.
-_LINF_AMBIGUOUS_FROM = 0.1
+_AMBIGUOUS_FROM = 0.1
+
+
+def norm_of(name: str) -> Norm:
+    """A row of NORMS. Raises UsageError naming the known ones."""
+    if name not in NORMS:
+        raise unknown("norm", name, NORMS)
+    return NORMS[name]
 
 
 @dataclass(frozen=True, order=True)
 class ThreatModel:
     """What an adversary may do: move an image by at most `eps` in `norm`, inside [0, 1].
 
-    norm: "l2" or "linf".
-    eps: radius in [0, 1] image units, >= 0 (4/255, not 4, for Linf). 0 means standard training.
+    Attributes:
+        norm: A name of NORMS, "l2" or "linf".
+        eps: Radius in [0, 1] image units, >= 0 (4/255, not 4, for Linf). 0 means standard training.
+
+    Raises:
+        UsageError: An unknown norm, or no such radius.
+
+    Example:
+        >>> str(ThreatModel("linf", 4 / 255))
+        'linf eps 4/255'
     """
 
     norm: str
     eps: float
 
     def __post_init__(self) -> None:
-        if self.norm not in NORMS:
-            raise UsageError(f"unknown norm {self.norm!r}", expected=" or ".join(NORMS), actual=repr(self.norm))
+        norm = norm_of(self.norm)
         if not 0 <= self.eps < float("inf"):
             raise UsageError("eps must be a number >= 0", expected="eps >= 0", actual=repr(self.eps))
-        if self.norm == "linf" and self.eps > 1:
-            raise _ambiguous(self.eps)
+        if self.eps > norm.largest:
+            raise _ambiguous(self.norm, self.eps)
+
+    @classmethod
+    def parse(cls, norm: str, eps: float | str) -> ThreatModel:
+        """A norm and a radius as a user gives them; see parse_eps."""
+        norm_of(norm)
+        return cls(norm, parse_eps(eps, norm))
 
     @property
     def tag(self) -> str:
         """The part of a checkpoint's name: `l2_eps0_5`, `linf_eps4`."""
         return f"{self.norm}_eps{written_eps(self.norm, self.eps).replace('.', '_')}"
 
+    @property
+    def radius(self) -> str:
+        """As the field writes it: "0.5", "4/255"."""
+        return NORMS[self.norm].spell(self.eps)
+
+    @property
+    def toml(self) -> float | str:
+        """As checkpoints.toml holds a radius: a number, or a string where it is a fraction."""
+        return self.radius if "/" in self.radius else float(self.radius)
+
+    @property
+    def adversary(self) -> str:
+        """What an adversary may do, in words."""
+        return NORMS[self.norm].adversary.format(radius=self.radius, eps=self.eps)
+
     def __str__(self) -> str:
-        written = written_eps(self.norm, self.eps)
-        return f"{self.norm} eps {written}/255" if self.norm == "linf" and self.eps else f"{self.norm} eps {written}"
+        return f"{self.norm} eps {self.radius}"
 
 
 def written_eps(norm: str, eps: float) -> str:
-    """The customary spelling of a radius: ("l2", 0.5) -> "0.5", ("linf", 4/255) -> "4"."""
-    return f"{round(eps * _UNIT[norm], 6):g}"
+    """The number of a radius' customary spelling: ("l2", 0.5) -> "0.5", ("linf", 4/255) -> "4"."""
+    return NORMS[norm].spell(eps).partition("/")[0]
 
 
 def eps_from_tag(norm: str, tag: str) -> float:
@@ -60,14 +114,14 @@ def eps_from_tag(norm: str, tag: str) -> float:
 
     Raises ValueError when `tag` is not a number.
     """
-    return float(tag.replace("_", ".")) / _UNIT[norm]
+    return float(tag.replace("_", ".")) / NORMS[norm].unit
 
 
 def parse_eps(value: float | str, norm: str | None) -> float:
     """A radius as a user gives it -> [0, 1] image units.
 
     value: a number, or a string holding a number ("0.5") or a fraction ("4/255").
-    norm: "l2", "linf", or None when the norm is not known (then numbers are taken as they are).
+    norm: a name of NORMS, or None when the norm is not known (then numbers are taken as they are).
 
     Raises UsageError for anything that is not a number >= 0, and for a bare Linf number that
     could be a radius or a count of 1/255.
@@ -81,8 +135,8 @@ def parse_eps(value: float | str, norm: str | None) -> float:
         raise UsageError(
             f"eps {value!r} is not a radius", expected="a number >= 0 or a fraction such as 4/255", actual=repr(value)
         ) from None
-    if norm == "linf" and eps >= _LINF_AMBIGUOUS_FROM and not is_fraction(value):
-        raise _ambiguous(eps)
+    if norm and norm_of(norm).unit > 1 and eps >= _AMBIGUOUS_FROM and not is_fraction(value):
+        raise _ambiguous(norm, eps)
     return eps
 
 
@@ -91,10 +145,12 @@ def is_fraction(value: float | str) -> bool:
     return "/" in str(value)
 
 
-def _ambiguous(eps: float) -> UsageError:
+def _ambiguous(name: str, eps: float) -> UsageError:
+    norm = NORMS[name]
+    count = f"{eps:g}/{norm.unit}"
     return UsageError(
-        f"Linf eps {eps:g} can be read two ways",
-        expected=f'"{eps:g}/255" (= {eps / 255:.6g} of the [0, 1] range), or "{eps:g}/1" if that much of it is meant',
+        f"{norm.label} eps {eps:g} can be read two ways",
+        expected=f'"{count}" (= {eps / norm.unit:.6g} of the [0, 1] range), or "{eps:g}/1" if that much of it is meant',
         actual=f"{eps:g}",
-        next=f"write the fraction out: eps={eps:g}/255, or --eps {eps:g}/255 on the command line",
+        next=f"write the fraction out: eps={count}, or --eps {count} on the command line",
     )

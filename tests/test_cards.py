@@ -11,13 +11,13 @@ import yaml
 from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import eval_results_to_model_index, model_index_to_eval_results
 
-from robust_zoo.cards import card
-from robust_zoo.registry import rows
+from robust_zoo.cli.card import card_of as card
+from robust_zoo.registry import load
 from robust_zoo.registry.lookup import get
 from robust_zoo.registry.rows import Measurement
 
 CARDS = Path(__file__).parents[1] / "model_cards"
-TOML = tomllib.loads((Path(rows.__file__).parent / "checkpoints.toml").read_text(encoding="utf-8"))
+TOML = tomllib.loads((Path(load.__file__).parent / "checkpoints.toml").read_text(encoding="utf-8"))
 NAMES = [row["name"] for row in TOML["checkpoint"]]
 MEASURED = Measurement(
     attack="apgd-ce", correct=31, n=64, data="imagenet validation", weights_sha256="ab" * 32, code="robust_zoo 9.9",
@@ -86,8 +86,10 @@ def test_a_reported_and_a_measured_figure_stand_side_by_side_and_never_look_alik
     text = card(replace(row, measured=(clean, MEASURED)))
     table = [line for line in text.splitlines() if line.startswith("| clean") or line.startswith("| accuracy")]
     assert [re.search(r"\*(reported by|measured here)\*", line)[1] for line in table] == [
-        "reported by", "measured here", "measured here"
-    ]  # fmt: skip
+        "reported by",
+        "measured here",
+        "measured here",
+    ]
     assert table[2].startswith("| accuracy under APGD-CE, linf eps 4/255 | 48.44 % |")
     for evidence in ("31 of 64", "imagenet validation", "100 iterations", "ab" * 32, "robust_zoo 9.9"):
         assert evidence in table[2]

@@ -51,9 +51,12 @@ def test_preprocessing_belongs_to_the_weights(reference):
     config = timm.data.resolve_data_config(model=model)
     assert config["input_size"] == (3, 224, 224) and config["interpolation"] == "bilinear"
     assert config["crop_pct"] == 0.875 and config["mean"] == (0.485, 0.456, 0.406)
-    assert robust_zoo.create_model(
-        "mobilenet_l2_eps3", pretrained=False, pretrained_cfg_overlay={"crop_pct": 0.9}
-    ).pretrained_cfg["crop_pct"] == 0.9  # fmt: skip
+    assert (
+        robust_zoo.create_model(
+            "mobilenet_l2_eps3", pretrained=False, pretrained_cfg_overlay={"crop_pct": 0.9}
+        ).pretrained_cfg["crop_pct"]
+        == 0.9
+    )
 
 
 def test_a_new_head_warns_and_keeps_the_backbone(reference):

@@ -106,15 +106,17 @@ def _check(theirs: dict[str, Any], mine: dict[str, Any], run: Path) -> None:
 
 
 def check_sizes(recipe: Recipe, images: int, processes: int) -> None:
-    """Raises UsageError when batches can not be shared out evenly, or there is not one."""
+    """Raises UsageError when batches cannot be shared out evenly, or there is not one."""
     if recipe.batch_size > images:
         raise UsageError(
-            "the dataset has less than one batch", expected=f"at least {recipe.batch_size} images", actual=str(images),
+            "the dataset has less than one batch",
+            expected=f"at least {recipe.batch_size} images",
+            actual=str(images),
             next="lower batch_size in a recipe file: robust-zoo train NAME --recipe FILE.toml",
-        )  # fmt: skip
+        )
     if recipe.batch_size % (processes * recipe.accumulation):
         raise UsageError(
-            "the batch can not be shared out evenly",
+            "the batch cannot be shared out evenly",
             expected=f"batch_size {recipe.batch_size} divisible by processes x accumulation",
             actual=f"{processes} x {recipe.accumulation}",
             next="change batch_size or accumulation in a recipe file, or the number of processes",

@@ -15,8 +15,6 @@ from robust_zoo.training.recipes import Recipe
 from robust_zoo.training.run import untrained
 from robust_zoo.training.step import make_step, optimizer_for
 
-# training images of the datasets that recipes name
-TRAIN_IMAGES = {"imagenet": 1_281_167, "cifar10": 50_000}
 _TRIAL_SECONDS = 10.0
 
 
@@ -37,28 +35,28 @@ class Cost:
         return float(self.images) * self.passes * self.forward_flops
 
 
-def cost(row: Checkpoint, recipe: Recipe) -> Cost:
+def cost(checkpoint: Checkpoint, recipe: Recipe) -> Cost:
     """Counted on a model without storage; nothing is computed."""
     with torch.device("meta"):
-        network = build(row.network.timm, num_classes=row.preprocessing.num_classes).eval()
-        images = torch.empty(1, *row.preprocessing.input_size)
+        network = build(checkpoint.network.timm, num_classes=checkpoint.preprocessing.num_classes).eval()
+        images = torch.empty(1, *checkpoint.preprocessing.input_size)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(images)
-    steps = TRAIN_IMAGES[recipe.dataset] // recipe.batch_size
+    steps = checkpoint.collection.dataset.train_images // recipe.batch_size
     return Cost(steps * recipe.batch_size * recipe.epochs, recipe.passes, counter.get_total_flops())
 
 
-def images_per_second(row: Checkpoint, recipe: Recipe, here: World, precision: str) -> float:
+def images_per_second(checkpoint: Checkpoint, recipe: Recipe, world: World, precision: str) -> float:
     """Of this recipe's step on this device, measured on random images for about ten seconds."""
-    model, bf16 = untrained(row, recipe, here, precision)
-    model.to(here.device).to(memory_format=torch.channels_last).train()
-    step = make_step(model, recipe, optimizer_for(model, recipe), bf16=bf16, world=here)
+    model, bf16 = untrained(checkpoint, recipe, world, precision)
+    model.to(world.device).to(memory_format=torch.channels_last).train()
+    step = make_step(model, recipe, optimizer_for(model, recipe), bf16=bf16, world=world)
     batch = (
-        min(recipe.batch_size, 128 if here.device.type == "cuda" else 16) // recipe.accumulation * recipe.accumulation
+        min(recipe.batch_size, 128 if world.device.type == "cuda" else 16) // recipe.accumulation * recipe.accumulation
     )
-    images = torch.rand(max(batch, recipe.accumulation), *row.preprocessing.input_size, device=here.device)
+    images = torch.rand(max(batch, recipe.accumulation), *checkpoint.preprocessing.input_size, device=world.device)
     images = images.contiguous(memory_format=torch.channels_last)
-    labels = torch.zeros(len(images), dtype=torch.int64, device=here.device)
+    labels = torch.zeros(len(images), dtype=torch.int64, device=world.device)
     best, begun = float("inf"), time.monotonic()
     while time.monotonic() - begun < _TRIAL_SECONDS or best == float("inf"):
         started = time.monotonic()

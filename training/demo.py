@@ -11,17 +11,19 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
+from robust_zoo.counts import Count
 from robust_zoo.factory import create_model
 from robust_zoo.pixels import pixel_model
 from robust_zoo.registry.lookup import get, list_models
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
-from robust_zoo.training.attacks.accuracy import Accuracy, pgd_accuracy
+from robust_zoo.training.attacks.accuracy import pgd_accuracy
 from robust_zoo.training.attacks.pgd import pgd
-from robust_zoo.training.data.cifar10_sample import CIFAR10_CLASSES, cifar10_sample
+from robust_zoo.training.data.cifar10_sample import CLASSES, cifar10_classes, cifar10_sample
+from robust_zoo.training.transfer.protocols.table import Workspace
 from robust_zoo.training.transfer.report import figures, value_text
-from robust_zoo.training.transfer.sample_suite import PLAN, digits
-from robust_zoo.training.transfer.sweep import Machine, transfer
+from robust_zoo.training.transfer.sample_suite import SAMPLE_PLAN, digits
+from robust_zoo.training.transfer.sweep import transfer
 
 _THREAT = ThreatModel("l2", 0.5)
 _STEPS = 20
@@ -35,8 +37,8 @@ class Shown:
     """One model's results: accuracies on the sample, and its view of one image a class."""
 
     checkpoint: Checkpoint
-    clean: Accuracy
-    robust: Accuracy
+    clean: Count
+    robust: Count
     adv_images: Tensor  # (10, 3, 32, 32) in [0, 1]
     predictions: list[str]  # of the adversarial images
     gradients: Tensor  # (10, 3, 32, 32), of the loss in pixel space
@@ -44,9 +46,9 @@ class Shown:
 
 def bundled_pair() -> tuple[Checkpoint, Checkpoint]:
     """The bundled CIFAR-10 models the demo compares: standard training, and training at the demo's threat model."""
-    names = list_models(dataset="cifar10", norm=_THREAT.norm, bundled=True)
-    rows = {get(name).eps: get(name) for name in names}
-    return rows[0.0], rows[_THREAT.eps]
+    names = list_models(norm=_THREAT.norm, bundled=True)
+    checkpoints = {get(name).eps: get(name) for name in names}
+    return checkpoints[0.0], checkpoints[_THREAT.eps]
 
 
 def run_demo(out: Path, n: int = 200, *, progress: bool = True) -> list[Shown]:
@@ -54,29 +56,29 @@ def run_demo(out: Path, n: int = 200, *, progress: bool = True) -> list[Shown]:
 
     n: a multiple of 10 up to 1,000. Raises VerificationFailed when a bundled file is damaged.
     """
-    data = cifar10_sample(max(1, min(n, 1000) // len(CIFAR10_CLASSES)))
-    first = torch.arange(len(CIFAR10_CLASSES)) * (len(data) // len(CIFAR10_CLASSES))
+    data = cifar10_sample(max(1, min(n, 1000) // CLASSES))
+    first = torch.arange(CLASSES) * (len(data) // CLASSES)
     images, labels = data.images[first].float() / 255, data.labels[first]
     shown = []
-    for row in bundled_pair():
-        model = pixel_model(create_model(row.name).eval())
+    for checkpoint in bundled_pair():
+        model = pixel_model(create_model(checkpoint.name).eval())
         clean = pgd_accuracy(model, data, _THREAT, steps=0)
-        label = f"attacking {row.name}" if progress else ""
+        label = f"attacking {checkpoint.name}" if progress else ""
         robust = pgd_accuracy(model, data, _THREAT, steps=_STEPS, progress=label)
         adv_images = pgd(model, images, labels, _THREAT, steps=_STEPS, step_size=_STEP_SIZE)
         with torch.no_grad():
-            predictions = [CIFAR10_CLASSES[i] for i in model(adv_images).argmax(1)]
-        shown.append(Shown(row, clean, robust, adv_images, predictions, input_gradient(model, images, labels)))
+            predictions = [cifar10_classes()[i] for i in model(adv_images).argmax(1)]
+        shown.append(Shown(checkpoint, clean, robust, adv_images, predictions, input_gradient(model, images, labels)))
     draw(images, shown).save(out)
     return shown
 
 
 def transfer_headline() -> str:
     """The paper's claim on scikit-learn's digits, which no model has seen: linear probes on the demo's two models."""
-    rows = bundled_pair()
+    checkpoints = bundled_pair()
     with TemporaryDirectory() as folder:
-        machine = Machine(Path(folder) / "cells", Path(folder) / "features", progress=False)
-        found = figures(transfer([row.name for row in rows], (digits,), PLAN, machine))
+        workspace = Workspace(Path(folder) / "cells", Path(folder) / "features", progress=False)
+        found = figures(transfer([checkpoint.name for checkpoint in checkpoints], (digits,), SAMPLE_PLAN, workspace))
     standard, robust = sorted(found, key=lambda f: f.model.eps)
     return (
         f"transfer to handwritten digits, 20 labels a class, mean of {robust.seeds} draws: "
@@ -96,7 +98,7 @@ def table(shown: list[Shown]) -> str:
     lines = [f"{'model':<34}{'clean':>10}{f'PGD-{_STEPS} {_THREAT}':>22}   training"]
     for s in shown:
         how = f"adversarial, {s.checkpoint.threat}" if s.checkpoint.eps else "standard"
-        lines.append(f"{s.checkpoint.name:<34}{s.clean.percent:>8.1f} %{s.robust.percent:>20.1f} %   {how}")
+        lines.append(f"{s.checkpoint.name:<34}{s.clean.accuracy:>8.1f} %{s.robust.accuracy:>20.1f} %   {how}")
     low, high = shown[-1].robust.interval
     lines.append(
         f"on {shown[0].clean.n} bundled CIFAR-10 test images; 95 % interval of the last figure {low:.0f}-{high:.0f} %"
@@ -106,7 +108,7 @@ def table(shown: list[Shown]) -> str:
 
 def draw(images: Tensor, shown: list[Shown]) -> Image.Image:
     """Rows of ten tiles: the images, then for each model its adversarial images and its input gradients."""
-    strips = [("images", images, list(CIFAR10_CLASSES))]
+    strips = [("images", images, list(cifar10_classes()))]
     for s in shown:
         kind = f"{s.checkpoint.threat} robust" if s.checkpoint.eps else "standard"
         strips.append((f"{kind} model: adversarial images ({_THREAT}) and what it sees", s.adv_images, s.predictions))
@@ -123,7 +125,7 @@ def draw(images: Tensor, shown: list[Shown]) -> Image.Image:
             left = gap + column * (tile + gap)
             canvas.paste(_picture(pixels).resize((tile, tile), Image.Resampling.NEAREST), (left, top + line))
             if captions:
-                wrong = captions[column] != CIFAR10_CLASSES[column]
+                wrong = captions[column] != strips[0][2][column]
                 pen.text((left, top + line + tile), captions[column], fill="#b00020" if wrong else "#444444", font=font)
         top += height
     return canvas

@@ -85,7 +85,7 @@ class World:
 
 
 @contextmanager
-def world(device: str = "auto") -> Iterator[World]:
+def join_world(device: str = "auto") -> Iterator[World]:
     """The processes torchrun started (WORLD_SIZE, RANK, LOCAL_RANK), or this one alone.
 
     device: "cpu", "cuda", "cuda:1", or "auto" (cuda where there is one). NCCL on cuda, gloo on cpu.
@@ -93,7 +93,7 @@ def world(device: str = "auto") -> Iterator[World]:
     Raises UsageError when the device is not there.
     """
     local, size = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    chosen = _device(device, local)
+    chosen = device_of(device, local)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if size == 1:
@@ -106,7 +106,8 @@ def world(device: str = "auto") -> Iterator[World]:
         dist.destroy_process_group()
 
 
-def _device(asked: str, local_rank: int) -> torch.device:
+def device_of(asked: str, local_rank: int = 0) -> torch.device:
+    """The device a user asked for; "auto" is cuda where there is one. Raises UsageError when it is not there."""
     if asked == "auto":
         asked = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -115,9 +116,11 @@ def _device(asked: str, local_rank: int) -> torch.device:
             raise RuntimeError(f"torch {torch.__version__} sees no such device here")
     except RuntimeError as error:
         raise UsageError(
-            f"no device {asked!r}", expected="auto, cpu, cuda or cuda:N", actual=str(error).splitlines()[0],
+            f"no device {asked!r}",
+            expected="auto, cpu, cuda or cuda:N",
+            actual=str(error).splitlines()[0],
             next="leave --device out to use what is there",
-        ) from None  # fmt: skip
+        ) from None
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", local_rank)
     return device
@@ -154,7 +157,7 @@ def synchronise_batch_norm(model: nn.Module) -> None:
             module.__class__ = SyncBatchNorm2d
         elif isinstance(module, nn.BatchNorm2d) and type(module) is not SyncBatchNorm2d:
             raise UsageError(
-                f"sync_bn can not be used with {type(module).__name__}",
+                f"sync_bn cannot be used with {type(module).__name__}",
                 expected="an architecture of plain BatchNorm2d",
                 actual=type(module).__name__,
                 next="leave sync_bn out: statistics are then those of each device",

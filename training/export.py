@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from robust_zoo.cards import card
-from robust_zoo.registry.rows import Checkpoint, Measurement
-from robust_zoo.threat import ThreatModel, written_eps
+from robust_zoo.registry.rows import Checkpoint, Measurement, checkpoint_name
+from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks.accuracy import pgd_accuracy
 from robust_zoo.training.attacks.suites import in_words
 from robust_zoo.training.data.dataset import Dataset, spread
@@ -29,20 +29,25 @@ Measured = list[dict[str, Any]]
 Poll = Callable[..., None] | None
 
 PGD_STEPS = 20
-# A standard model is measured at the radius the field reports for CIFAR-10 (RobustBench).
-_USUAL_EPS = {"l2": 0.5, "linf": 8 / 255}
-# radii of the accuracy curve, and how many images it is measured on
-_CURVE = {"l2": (0.1, 0.25, 0.5, 1.0), "linf": (2 / 255, 4 / 255, 8 / 255, 16 / 255)}
 _CURVE_IMAGES = 1000
 
 
 def export(
-    model: nn.Module, checkpoint: Checkpoint, recipe: Recipe, train: Dataset, measured: Measured, out: Path, *, how: str
+    model: nn.Module,
+    checkpoint: Checkpoint,
+    recipe: Recipe,
+    train: Dataset,
+    measured: Measured,
+    out: Path,
+    *,
+    how: str,
+    hours: float,
 ) -> Path:
     """Writes `<name>.safetensors`, `row.toml` and `card.md` under `out`; returns the weights' path.
 
     model: the bare network (not the pixel-space wrapper), on the CPU. checkpoint: what the row is to be called and
-    belong to (`as_trained`). how: in words, on what and how long it was trained. measured: from `measure`.
+    belong to (`as_trained`). how: in words, on what it was trained. measured: from `measure`. hours: it took; they
+    stand in row and card only, so that two runs of one recipe on one machine give the same file.
     """
     header = {
         "name": checkpoint.name,
@@ -68,11 +73,11 @@ def export(
         sha256=sha256,
         size=path.stat().st_size,
         clean_accuracy=round(100 * measured[0]["correct"] / measured[0]["n"], 2),
-        training=how,
+        training=f"{how}, {hours:.2f} hours",
         measured=tuple(Measurement(weights_sha256=sha256, **values) for values in measured),
     )
     (out / "row.toml").write_text(row_toml(row), encoding="utf-8")
-    (out / "card.md").write_text(card(row, asdict(recipe)), encoding="utf-8")
+    (out / "card.md").write_text(card(row, recipe), encoding="utf-8")
     return path
 
 
@@ -86,19 +91,18 @@ def as_trained(checkpoint: Checkpoint, recipe: Recipe) -> Checkpoint:
     network = checkpoint.network
     if recipe.architecture != network.name:
         network = network_of(recipe.architecture)
-    dataset = "" if recipe.dataset == "imagenet" else f"_{recipe.dataset}"
-    name = f"{recipe.architecture}{dataset}_{recipe.threat.tag}{'' if own else '_custom'}"
     home = checkpoint.collection
+    name = checkpoint_name(recipe.architecture, home.dataset, recipe.threat, "" if own else "custom")
     if home.repo or not own:
         home = replace(
             home,
-            name=f"{'robust_zoo' if own else 'custom'}_{recipe.dataset}",
+            name=f"{'robust_zoo' if own else 'custom'}_{home.dataset.name}",
             title="Trained with robust_zoo",
             paper="",
+            citation="",
             repo="",
             revision="",
             mirrors=(),
-            format="safetensors",
             recipe=home.recipe if own else "custom",
             origin="this run",
             reported_by="",
@@ -122,7 +126,8 @@ def measure(
     model: pixel-space. Each rank takes its share. Returns the fields of `Measurement`s, but for the weights' hash.
     Raises Stopped on every rank when `poll` does on one.
     """
-    threat = checkpoint.threat if checkpoint.eps else ThreatModel(checkpoint.norm, _USUAL_EPS[checkpoint.norm])
+    dataset = checkpoint.collection.dataset
+    threat = checkpoint.threat if checkpoint.eps else dataset.usual_threat(checkpoint.norm)
     some = spread(data, _CURVE_IMAGES)
 
     def accuracy(images: Dataset, threat: ThreatModel, steps: int) -> dict[str, Any]:
@@ -135,18 +140,18 @@ def measure(
         except Stopped as stopped:
             reason = str(stopped)
         world.all_stop(reason)
-        which = "test" if images is data else "test, evenly spread"
+        which = dataset.split if images is data else f"{dataset.split}, evenly spread"
         attacked = {"norm": threat.norm, "eps": threat.eps, "settings": in_words(f"pgd-{steps}")} if steps else {}
         return {
             "attack": f"pgd-{steps}" if steps else "none",
             "correct": int(world.sum(hits)[0]),
             "n": len(images),
-            "data": f"{checkpoint.dataset} {which}",
+            "data": f"{dataset.name} {which}",
             "code": code_version(),
             **attacked,
         }
 
-    curve = [ThreatModel(threat.norm, eps) for eps in _CURVE[threat.norm]]
+    curve = [ThreatModel(threat.norm, eps) for eps in dataset.curve_eps[threat.norm]]
     return [
         accuracy(data, threat, 0),
         accuracy(data, threat, PGD_STEPS),
@@ -161,7 +166,7 @@ def row_toml(row: Checkpoint) -> str:
         "collection": row.collection.name,
         "architecture": row.architecture,
         "norm": row.norm,
-        "eps": _toml_eps(row.threat),
+        "eps": row.threat.toml,
         "file": row.file,
         "sha256": row.sha256,
         "size": row.size,
@@ -173,11 +178,6 @@ def row_toml(row: Checkpoint) -> str:
     for m in row.measured:
         fields = {k: v for k, v in asdict(m).items() if v not in (None, "")}
         if m.norm is not None and m.eps is not None:
-            fields["eps"] = _toml_eps(ThreatModel(m.norm, m.eps))
+            fields["eps"] = ThreatModel(m.norm, m.eps).toml
         lines += ["", "[[checkpoint.measured]]", *(f"{key} = {json.dumps(value)}" for key, value in fields.items())]
     return "\n".join(lines) + "\n"
-
-
-def _toml_eps(threat: ThreatModel) -> float | str:
-    written = written_eps(threat.norm, threat.eps)
-    return f"{written}/255" if threat.norm == "linf" and threat.eps else float(written)

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from robust_zoo.files import replace_file
+from robust_zoo.files import GO_ON, replace_file
 
 LOG = "log.jsonl"
 
@@ -73,4 +73,4 @@ def read_log(run: Path, kind: str) -> list[dict[str, Any]]:
 def write_status(run: Path, state: str, **values: Any) -> None:
     """Replaces `status.json`. state: "running", "stopped" (give the command again), "failed" or "finished"."""
     about = {"state": state, "pid": os.getpid(), "host": socket.gethostname(), "time": time.strftime("%FT%T%z")}
-    replace_file(run / "status.json", json.dumps(about | values, indent=1).encode() + b"\n")
+    replace_file(run / "status.json", json.dumps(about | values, indent=1).encode() + b"\n", GO_ON)

@@ -20,7 +20,6 @@ from robust_zoo.training.distributed import World, synchronise_batch_norm
 from robust_zoo.training.health import Health, count_hits, overfitting
 from robust_zoo.training.log import RunLog, write_status
 from robust_zoo.training.recipes import Recipe
-from robust_zoo.training.schedules import learning_rate
 from robust_zoo.training.signals import Interrupt, Stopped
 from robust_zoo.training.step import Counts, make_step, optimizer_for
 
@@ -44,7 +43,7 @@ def has_native_bf16() -> bool:
     return any(getattr(torch.cpu, name, lambda: False)() for name in asked)
 
 
-def train(
+def train_model(
     model: nn.Module,
     recipe: Recipe,
     data: Dataset,
@@ -72,9 +71,16 @@ class _Run:
     """The state that the functions of one training share."""
 
     def __init__(
-        self, model: nn.Module, recipe: Recipe, data: Dataset, held_out: Dataset, out: Path, world: World,
-        interrupt: Interrupt, settings: Settings,
-    ) -> None:  # fmt: skip
+        self,
+        model: nn.Module,
+        recipe: Recipe,
+        data: Dataset,
+        held_out: Dataset,
+        out: Path,
+        world: World,
+        interrupt: Interrupt,
+        settings: Settings,
+    ) -> None:
         self.recipe, self.data, self.out, self.settings = recipe, data, out, settings
         self.world, self.interrupt = world, interrupt
         self.steps = len(data) // recipe.batch_size  # an epoch
@@ -104,10 +110,14 @@ class _Run:
             self._status("running")
             size = self.recipe.batch_size
             with tqdm(
-                total=self.recipe.epochs * self.steps * size, initial=self.progress.step * size, unit="img",
-                unit_scale=True, mininterval=2, disable=not (self.world.first and self.settings.progress),
+                total=self.recipe.epochs * self.steps * size,
+                initial=self.progress.step * size,
+                unit="img",
+                unit_scale=True,
+                mininterval=2,
+                disable=not (self.world.first and self.settings.progress),
                 desc="training",
-            ) as bar:  # fmt: skip
+            ) as bar:
                 while self.progress.epochs < self.recipe.epochs:
                     self._epoch(bar)
             self._status("trained")
@@ -139,7 +149,7 @@ class _Run:
         self.model.train()
         saved = clock = time.monotonic()
         for images, labels in batches:
-            self.optimizer.param_groups[0]["lr"] = lr = learning_rate(recipe, progress.step / self.steps)
+            self.optimizer.param_groups[0]["lr"] = lr = recipe.learning_rate(progress.step / self.steps)
             torch.manual_seed(seed_of(recipe.seed, progress.step, self.world.rank))  # random starts, dropout
             counts = self.step(images.contiguous(memory_format=torch.channels_last), labels)
             if self.average:
@@ -218,6 +228,13 @@ class _Run:
             p = self.progress
             alarm = overfitting(p.history) if self.recipe.threat.eps else ""
             write_status(
-                self.out, how, step=p.step, steps=self.steps * self.recipe.epochs, epoch=p.epochs,
-                epochs=self.recipe.epochs, seconds=round(p.seconds, 1), alarm=alarm, **more,
-            )  # fmt: skip
+                self.out,
+                how,
+                step=p.step,
+                steps=self.steps * self.recipe.epochs,
+                epoch=p.epochs,
+                epochs=self.recipe.epochs,
+                seconds=round(p.seconds, 1),
+                alarm=alarm,
+                **more,
+            )

@@ -1,63 +1,103 @@
-"""What a training minimises, as one module, so that DistributedDataParallel sees one forward a step."""
+"""What a training minimises, by name: the loss, the loss its attack raises, what they cost, and words for cards.
+
+Torch is imported where losses are computed, so that recipes and cards can be read without it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-
-from robust_zoo.training.attacks.pgd import Watch, pgd
-from robust_zoo.training.recipes import Recipe
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 _TRADES_START = 1e-3  # standard deviation of TRADES' first perturbation (Zhang et al. 2019, algorithm 1)
 
 
-class Objective(nn.Module):
-    """(images, adv_images, labels) -> (mean loss (), logits of adv_images (B, K)), through `model`.
+class Knobs(Protocol):
+    """The fields of a recipe that objectives read."""
 
-    "adversarial": cross-entropy of the adversarial images (Madry et al. 2018, eq. 2.1).
-    "trades": cross-entropy of the images + beta x KL(p(images) || p(adv_images)) (Zhang et al. 2019, eq. 5).
+    @property
+    def label_smoothing(self) -> float: ...
+
+    @property
+    def trades_beta(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class AttackGoal:
+    """What an objective's attack raises: arguments of training.attacks.pgd.pgd.
+
+    loss: a name of its LOSSES, or (logits, labels) -> (B,). start: where it begins, None for the images.
     """
 
-    def __init__(self, model: nn.Module, recipe: Recipe) -> None:
-        super().__init__()
-        self.model, self.recipe = model, recipe
-
-    def forward(self, images: Tensor, adv_images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        recipe = self.recipe
-        if recipe.objective == "trades" and recipe.threat.eps:
-            clean, adv = _full(self.model(images)), _full(self.model(adv_images))
-            consistency = F.kl_div(adv.log_softmax(1), clean.softmax(1), reduction="batchmean")
-            loss = F.cross_entropy(clean, labels, label_smoothing=recipe.label_smoothing)
-            return loss + recipe.trades_beta * consistency, adv.detach()
-        logits = _full(self.model(adv_images))
-        return F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing), logits.detach()
-
-
-def _full(logits: Tensor) -> Tensor:
-    """Losses are computed in fp32 (or fp64) whatever autocast did before."""
-    return logits if logits.dtype == torch.float64 else logits.float()
-
-
-def attack(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe, watch: Watch | None = None) -> Tensor:
-    """The adversarial images a recipe trains on; the images themselves at eps 0.
-
-    model: in eval mode, usually the folded copy (training.fold).
-    """
     loss: str | Callable[[Tensor, Tensor], Tensor] = "ce"
-    start = None
-    if recipe.objective == "trades" and recipe.threat.eps:
-        with torch.no_grad():
-            clean = _full(model(images)).softmax(1)
+    start: Tensor | None = None
 
-        def loss(logits: Tensor, labels: Tensor) -> Tensor:
-            return F.kl_div(logits.log_softmax(1), clean, reduction="none").sum(1)
 
-        start = images + _TRADES_START * torch.randn_like(images)
-    return pgd(
-        model, images, labels, recipe.threat, steps=recipe.attack_steps,
-        step_size=recipe.attack_step_size * recipe.threat.eps, random_start=recipe.random_start, loss=loss,
-        start=start, watch=watch,
-    )  # fmt: skip
+@dataclass(frozen=True)
+class Objective:
+    """A row of OBJECTIVES.
+
+    Attributes:
+        loss: (model, images, adv_images, labels, knobs) -> (mean loss (), logits of adv_images (B, K)).
+        attack: (model, images) -> what the attack on these images raises.
+        passes: Forward-sized pieces of work of an update, per image: a forward, and a backward to the weights as two.
+        attack_passes: The same for making the attack's goal.
+        words: For cards, before the attack's; with the recipe's fields to fill in.
+    """
+
+    loss: Callable[[nn.Module, Tensor, Tensor, Tensor, Any], tuple[Tensor, Tensor]]
+    attack: Callable[[nn.Module, Tensor], AttackGoal] = lambda model, images: AttackGoal()
+    passes: int = 3
+    attack_passes: int = 0
+    words: str = ""
+
+
+def full(logits: Tensor) -> Tensor:
+    """Losses are computed in fp32 (or fp64) whatever autocast did before."""
+    return logits if str(logits.dtype) == "torch.float64" else logits.float()
+
+
+def _adversarial(
+    model: nn.Module, images: Tensor, adv_images: Tensor, labels: Tensor, knobs: Knobs
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of the adversarial images (Madry et al. 2018, eq. 2.1)."""
+    import torch.nn.functional as F
+
+    logits = full(model(adv_images))
+    return F.cross_entropy(logits, labels, label_smoothing=knobs.label_smoothing), logits.detach()
+
+
+def _trades(
+    model: nn.Module, images: Tensor, adv_images: Tensor, labels: Tensor, knobs: Knobs
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of the images + beta x KL(p(images) || p(adv_images)) (Zhang et al. 2019, eq. 5)."""
+    import torch.nn.functional as F
+
+    clean, adv = full(model(images)), full(model(adv_images))
+    consistency = F.kl_div(adv.log_softmax(1), clean.softmax(1), reduction="batchmean")
+    loss = F.cross_entropy(clean, labels, label_smoothing=knobs.label_smoothing)
+    return loss + knobs.trades_beta * consistency, adv.detach()
+
+
+def _trades_attack(model: nn.Module, images: Tensor) -> AttackGoal:
+    """Away from the prediction on the images, from a point beside them."""
+    import torch
+    import torch.nn.functional as F
+
+    with torch.no_grad():
+        clean = full(model(images)).softmax(1)
+
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        return F.kl_div(logits.log_softmax(1), clean, reduction="none").sum(1)
+
+    return AttackGoal(loss, images + _TRADES_START * torch.randn_like(images))
+
+
+PLAIN = "adversarial"  # at eps 0 it is standard training, which every objective then is
+OBJECTIVES: dict[str, Objective] = {
+    PLAIN: Objective(_adversarial),
+    "trades": Objective(_trades, _trades_attack, passes=6, attack_passes=1, words="TRADES (beta {trades_beta:g}), "),
+}

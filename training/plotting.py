@@ -55,9 +55,12 @@ def plot(runs: Sequence[Path], out: Path) -> None:
 def _entries(run: Path) -> tuple[list[dict], list[dict]]:
     if not (run / LOG).is_file():
         raise UsageError(
-            f"{run} is not a run", source=str(run), expected=f"a directory that holds {LOG}",
-            actual="no such file", next="give the --out of a robust-zoo train",
-        )  # fmt: skip
+            f"{run} is not a run",
+            source=str(run),
+            expected=f"a directory that holds {LOG}",
+            actual="no such file",
+            next="give the --out of a robust-zoo train",
+        )
     steps = read_log(run, "step")
     if not steps:
         raise UsageError(

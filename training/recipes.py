@@ -1,32 +1,34 @@
 """How checkpoints are trained, as typed values.
 
-A collection names its recipe, a section of checkpoints.toml (`[recipe.salman2020]`); the row's architecture,
-dataset and threat model fill in the rest, so a recipe can not contradict its checkpoint.
+A collection names its recipe, a section of checkpoints.toml (`[recipe.salman2020]`); the checkpoint's architecture,
+dataset and threat model fill in the rest, so a recipe cannot contradict its checkpoint.
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import re
 import tomllib
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from robust_zoo.errors import UsageError
-from robust_zoo.registry.rows import Checkpoint, load_recipes
-from robust_zoo.threat import ThreatModel, parse_eps
+from robust_zoo.errors import UsageError, cannot_read, closest
+from robust_zoo.registry.load import load_registry
+from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.threat import ThreatModel
+from robust_zoo.training.objectives import OBJECTIVES, PLAIN, Objective
+from robust_zoo.training.schedules import SCHEDULES
 from robust_zoo.weights.safetensors_file import read_header
 
+_FIELDS = "robust-zoo recipe NAME   shows the fields"
+# What is done to training images: all of robustness' transforms of ImageNet, or crops and flips.
+AUGMENTS = ("robustness", "crop_flip")
 _FRACTION = re.compile(r"\d+/[1-9]\d*")
-_CHOICES = {
-    "schedule": ("step", "onecycle", "cosine"),
-    "augment": ("robustness", "crop_flip"),
-    "objective": ("adversarial", "trades"),
-}
+_CHOICES: dict[str, Collection[str]] = {"schedule": SCHEDULES, "augment": AUGMENTS, "objective": OBJECTIVES}
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,9 @@ class Recipe:
     """One training, complete but for paths and devices. Raises UsageError for values that make no training.
 
     threat: eps 0 is standard training. batch_size: images an update, over all devices.
-    schedule: "step" (x 0.1 every `step_epochs`), "onecycle" (linear up to `lr` over the first quarter of the run,
-        linear down to 0; Smith 2018) or "cosine" (to 0; Loshchilov & Hutter 2017).
+    schedule: a name of SCHEDULES: "step" (x 0.1 every `step_epochs`), "onecycle" or "cosine".
     attack_step_size: a fraction of eps.
-    objective: "adversarial" (Madry et al. 2018) or "trades" with `trades_beta` (Zhang et al. 2019).
+    objective: a name of OBJECTIVES: "adversarial" (Madry et al. 2018) or "trades" with `trades_beta`.
     ema_decay: of an exponential moving average of the weights, which is then what is measured and exported; 0: none.
     accumulation: parts a batch is computed in; BatchNorm sees a part at a time.
     sync_bn: BatchNorm statistics over all devices; without it each device's own, and the first one's are kept.
@@ -83,13 +84,46 @@ class Recipe:
             raise _bad("accumulation", self.accumulation, f"a divisor of batch_size ({self.batch_size})")
 
     @property
+    def objective_row(self) -> Objective:
+        """What is minimised; at eps 0 that is standard training, whatever the objective."""
+        return OBJECTIVES[self.objective if self.threat.eps else PLAIN]
+
+    @property
     def passes(self) -> int:
         """Forward-sized pieces of work an image and epoch: a forward, a backward to the input and one to the
         weights count one each (the count of performance tables such as Wong et al. 2020's)."""
-        update = 6 if self.objective == "trades" and self.threat.eps else 3
-        if not self.threat.eps:
-            return update
-        return 2 * self.attack_steps + update + (1 if self.objective == "trades" else 0)
+        row = self.objective_row
+        return row.passes + (row.attack_passes + 2 * self.attack_steps if self.threat.eps else 0)
+
+    def learning_rate(self, progress: float) -> float:
+        """The rate at `progress` epochs (fractional, 0 <= progress <= epochs)."""
+        factor = SCHEDULES[self.schedule].factor(progress / self.epochs, int(progress // self.step_epochs))
+        return self.lr * factor
+
+    @property
+    def in_words(self) -> str:
+        """A line of a card: the attack, if there is one, and how it is learnt."""
+        return (self._attack_in_words if self.threat.eps else "") + self._learning_in_words
+
+    @property
+    def _attack_in_words(self) -> str:
+        size = Fraction(self.attack_step_size).limit_denominator(1000)
+        start = "a random start" if self.random_start else "the image itself"
+        goal = self.objective_row.words.format_map(vars(self))
+        return f"{goal}PGD with {self.attack_steps} steps of {size} eps from {start}, attack in eval mode; "
+
+    @property
+    def _learning_in_words(self) -> str:
+        parts = [
+            f"SGD with {'Nesterov ' if self.nesterov else ''}momentum {self.momentum:g}",
+            f"batch {self.batch_size}",
+            f"{self.epochs} epochs",
+            SCHEDULES[self.schedule].words.format_map(vars(self)),
+            f"weight decay {self.weight_decay:f}".rstrip("0"),
+        ]
+        parts += [f"label smoothing {self.label_smoothing:g}"] if self.label_smoothing else []
+        parts += [f"weights averaged with decay {self.ema_decay:g}"] if self.ema_decay else []
+        return ", ".join(parts) + "."
 
     @property
     def sha256(self) -> str:
@@ -100,8 +134,8 @@ class Recipe:
 
 
 def recipe_for(checkpoint: Checkpoint) -> Recipe:
-    """The recipe that reproduces a checkpoint: its collection's, with the row's architecture, dataset and threat."""
-    values = {name: value for name, value in load_recipes()[checkpoint.recipe].items() if name != "note"}
+    """The recipe that reproduces a checkpoint: its collection's, with its own architecture, dataset and threat."""
+    values = {name: value for name, value in load_registry().recipes[checkpoint.recipe].items() if name != "note"}
     threat = {"norm": checkpoint.norm, "eps": f"{checkpoint.eps!r}/1"}  # a fraction: the value, whatever the norm
     whose = {"architecture": checkpoint.architecture, "dataset": checkpoint.dataset, "threat": threat}
     return from_dict(values | whose, source=f"recipe.{checkpoint.recipe}")
@@ -118,8 +152,11 @@ def from_dict(values: dict[str, Any], base: Recipe | None = None, *, source: str
     clean: dict[str, Any] = {}
     for name, value in values.items():
         if name not in types:
-            near = difflib.get_close_matches(name, types, n=1, cutoff=0.0)[0]
-            raise _bad(name, value, f"a field of Recipe; closest: {near}", source)
+            raise _bad(name, value, f"a field of Recipe; closest: {closest(name, types)[0]}", source)
+        if name == "dataset" and base and value != base.dataset:
+            raise _bad(
+                name, value, f"{base.dataset}, which is the checkpoint's; another dataset is another checkpoint", source
+            )
         if name == "threat":
             clean[name] = _threat(value, base, source)
         else:
@@ -133,20 +170,15 @@ def from_dict(values: dict[str, Any], base: Recipe | None = None, *, source: str
 def load_overrides(path: Path, base: Recipe) -> Recipe:
     """`base` with the values of a TOML file, or the whole recipe in the header of an exported .safetensors file.
 
-    Raises UsageError when the file can not be read or names what no recipe has.
+    Raises UsageError when the file cannot be read or names what no recipe has.
     """
     try:
         if path.suffix == ".safetensors":
             return from_dict(json.loads(read_header(path)["recipe"]), source=str(path))
         return from_dict(tomllib.loads(path.read_text(encoding="utf-8")), base, source=str(path))
     except (OSError, KeyError, ValueError) as error:  # ValueError: not TOML, not JSON, not UTF-8
-        raise UsageError(
-            f"cannot read a recipe from {path}",
-            source=str(path),
-            expected="a .toml file of recipe fields, or a .safetensors file that robust-zoo train exported",
-            actual=f"{type(error).__name__}: {error}",
-            next="robust-zoo recipe NAME   shows the fields",
-        ) from None
+        expected = "a .toml file of recipe fields, or a .safetensors file that robust-zoo train exported"
+        raise cannot_read(f"a recipe from {path}", path, expected, error, _FIELDS) from None
 
 
 def _threat(value: Any, base: Recipe | None, source: str) -> ThreatModel:
@@ -156,7 +188,7 @@ def _threat(value: Any, base: Recipe | None, source: str) -> ThreatModel:
     eps = value.get("eps", base.threat.eps if base else None)
     if eps is None or norm is None:
         raise _bad("threat", value, "both norm and eps", source)
-    return ThreatModel(norm, parse_eps(eps, norm))
+    return ThreatModel.parse(norm, eps)
 
 
 def _typed(name: str, value: Any, kind: str, source: str) -> Any:
@@ -174,5 +206,5 @@ def _bad(field: str, value: Any, expected: str, source: str = "") -> UsageError:
         source=source,
         expected=f"{field}: {expected}",
         actual=repr(value),
-        next="robust-zoo recipe NAME   shows the fields",
+        next=_FIELDS,
     )

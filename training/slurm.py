@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from robust_zoo.errors import UsageError, not_installed
-from robust_zoo.training.run import Machine, run
+from robust_zoo.training.run import Machine, train
 from robust_zoo.training.signals import Stopped
 
 
 @dataclass(frozen=True)
-class Job:
-    """What each task of the job calls: torchrun's variables from Slurm's, then `run`."""
+class TrainingJob:
+    """What each task of the job calls: torchrun's variables from Slurm's, then `train`."""
 
     name: str
     data: str
@@ -29,7 +29,7 @@ class Job:
         # MASTER_ADDR, MASTER_PORT, RANK, WORLD_SIZE, LOCAL_RANK
         submitit.helpers.TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
         try:
-            return str(run(self.name, self.data, self.out, overrides=self.overrides, machine=self.machine))
+            return str(train(self.name, self.data, self.out, overrides=self.overrides, machine=self.machine))
         except Stopped:
             # Saved. submitit's own handler, which is back now, asks for the requeue.
             signal.raise_signal(signal.SIGUSR2)
@@ -61,7 +61,9 @@ def submit(job: Any, parameters: Mapping[str, Any], cluster: str = "slurm") -> A
         executor.update_parameters(**values | dict(parameters))
     except (NameError, TypeError, ValueError) as error:
         raise UsageError(
-            "submitit refuses these parameters", expected="submitit's names, e.g. slurm_partition=gpu nodes=1",
-            actual=str(error), next="robust-zoo train --help",
-        ) from None  # fmt: skip
+            "submitit refuses these parameters",
+            expected="submitit's names, e.g. slurm_partition=gpu nodes=1",
+            actual=str(error),
+            next="robust-zoo train --help",
+        ) from None
     return executor.submit(job)

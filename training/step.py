@@ -1,4 +1,4 @@
-"""One step: the attack in eval mode on a folded copy, the update in train mode."""
+"""One step: the attack in eval mode on the folded model, the update in train mode."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from robust_zoo.errors import VerificationFailed
-from robust_zoo.training.attacks.folding import AttackCopy, attack_copy
+from robust_zoo.training.attacks.folding import FoldedModel, folded_model
+from robust_zoo.training.attacks.pgd import Watch, pgd
 from robust_zoo.training.distributed import World
 from robust_zoo.training.health import find_nonfinite
-from robust_zoo.training.objectives import Objective, attack
 from robust_zoo.training.recipes import Recipe
 from robust_zoo.training.signals import Stopped
 
@@ -39,9 +39,47 @@ class Counts:
 def optimizer_for(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """SGD on every parameter, weight decay included, as robustness does (train.py, make_optimizer_and_schedule)."""
     return torch.optim.SGD(
-        model.parameters(), lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov,
-        weight_decay=recipe.weight_decay, fused=True,
-    )  # fmt: skip
+        model.parameters(),
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        weight_decay=recipe.weight_decay,
+        fused=True,
+    )
+
+
+class TrainingLoss(nn.Module):
+    """A recipe's objective through `model`, as one module, so that DistributedDataParallel sees one forward a step.
+
+    (images, adv_images, labels) -> (mean loss (), logits of adv_images (B, K)).
+    """
+
+    def __init__(self, model: nn.Module, recipe: Recipe) -> None:
+        super().__init__()
+        self.model, self.recipe = model, recipe
+
+    def forward(self, images: Tensor, adv_images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        return self.recipe.objective_row.loss(self.model, images, adv_images, labels, self.recipe)
+
+
+def attack(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe, watch: Watch | None = None) -> Tensor:
+    """The adversarial images a recipe trains on; the images themselves at eps 0.
+
+    model: in eval mode, usually the folded one (training.attacks.folding).
+    """
+    goal, eps = recipe.objective_row.attack(model, images), recipe.threat.eps
+    return pgd(
+        model,
+        images,
+        labels,
+        recipe.threat,
+        steps=recipe.attack_steps,
+        step_size=recipe.attack_step_size * eps,
+        random_start=recipe.random_start,
+        loss=goal.loss,
+        start=goal.start,
+        watch=watch,
+    )
 
 
 def _nothing(*_: object) -> None:
@@ -63,7 +101,7 @@ class Step:
     bf16: bool = False
     world: World = ALONE
     poll: Callable[..., None] = _nothing
-    copy: AttackCopy | None = field(default=None, init=False)
+    folded: FoldedModel | None = field(default=None, init=False)
 
     def __call__(self, images: Tensor, labels: Tensor) -> Counts:
         """One update. images (B, C, H, W) in [0, 1], labels (B,): this device's share of the batch.
@@ -96,10 +134,10 @@ class Step:
             self._meet()
             return [part for part, _ in parts]
         self.world.share_buffers(self.model)
-        if self.copy is None:
+        if self.folded is None:
             dtype = torch.bfloat16 if self.bf16 else None
-            self.copy = attack_copy(self.model, parts[0][0][:4], dtype=dtype)
-        self.copy.refresh()
+            self.folded = folded_model(self.model, parts[0][0][:4], dtype=dtype)
+        self.folded.refresh()
         adv_parts = []
         try:
             for part, labels in parts:
@@ -109,7 +147,7 @@ class Step:
                         counts.clean += int((logits.argmax(1) == labels).sum())
                     self.poll()
 
-                adv_parts.append(attack(self.copy.model, part, labels, self.recipe, watch))
+                adv_parts.append(attack(self.folded.model, part, labels, self.recipe, watch))
         except Stopped as stopped:
             self.world.all_stop(str(stopped))
         self._meet()
@@ -147,4 +185,4 @@ def make_step(
     world: World = ALONE,
     poll: Callable[..., None] = _nothing,
 ) -> Step:
-    return Step(model, recipe, optimizer, world.wrap(Objective(model, recipe)), bf16, world, poll)
+    return Step(model, recipe, optimizer, world.wrap(TrainingLoss(model, recipe)), bf16, world, poll)

@@ -14,13 +14,7 @@ from typing import Any
 
 from timm import create_model, list_models
 from timm.layers import set_layer_config
-from timm.models import (
-    build_model_with_cfg,
-    generate_default_cfgs,
-    get_pretrained_cfg,
-    is_model,
-    register_model,
-)
+from timm.models import build_model_with_cfg, generate_default_cfgs, get_pretrained_cfg, is_model, register_model
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import nn
 
@@ -53,9 +47,15 @@ class CifarResNet(ResNet):
         # timm fixes a plain stem at 64 channels; a deep stem has 2 x stem_width, so ask for one of the right
         # width and put the single convolution in its place before anything is trained or loaded.
         super().__init__(
-            block, layers, in_chans=in_chans, channels=channels, stem_type="deep", stem_width=channels[0] // 2,
-            output_stride=min(32, output_stride * 4 // stem_stride), **kwargs,
-        )  # fmt: skip
+            block,
+            layers,
+            in_chans=in_chans,
+            channels=channels,
+            stem_type="deep",
+            stem_width=channels[0] // 2,
+            output_stride=min(32, output_stride * 4 // stem_stride),
+            **kwargs,
+        )
         placement: dict[str, Any] = {"device": kwargs.get("device"), "dtype": kwargs.get("dtype")}
         stem = nn.Conv2d(in_chans, channels[0], 3, stride=stem_stride, padding=1, bias=False, **placement)
         nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
@@ -69,10 +69,16 @@ class CifarResNet(ResNet):
 def _cfg(**values: Any) -> dict[str, Any]:
     """timm's pretrained_cfg: where the first convolution and the classifier are, and the usual input."""
     return {
-        "num_classes": 1000, "input_size": (3, 224, 224), "pool_size": (7, 7), "crop_pct": 0.875,
-        "interpolation": "bilinear", "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225),
-        "first_conv": "conv1", "classifier": "fc",
-    } | values  # fmt: skip
+        "num_classes": 1000,
+        "input_size": (3, 224, 224),
+        "pool_size": (7, 7),
+        "crop_pct": 0.875,
+        "interpolation": "bilinear",
+        "mean": (0.485, 0.456, 0.406),
+        "std": (0.229, 0.224, 0.225),
+        "first_conv": "conv1",
+        "classifier": "fc",
+    } | values
 
 
 _CIFAR_CFG = _cfg(

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import click
 
-from robust_zoo.errors import UsageError
-from robust_zoo.threat import NORMS, ThreatModel, parse_eps
+from robust_zoo.cli.describe import threats
+from robust_zoo.threat import NORMS
 
 
 @click.command("attack")
 @click.argument("name")
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--attack", "-a", default="pgd-20", show_default=True, help="As for robust-zoo evaluate.")
-@click.option("--norm", type=click.Choice(NORMS), help="With --eps; otherwise what the model was trained for.")
+@click.option("--norm", type=click.Choice([*NORMS]), help="With --eps; otherwise what the model was trained for.")
 @click.option("--eps", help="The radius, e.g. 0.5 or 4/255, of images in [0, 1].")
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path), default="adversarial", show_default=True, help="A directory."
@@ -27,13 +27,12 @@ def command(name: str, images: tuple[Path, ...], attack: str, norm: str | None, 
     Writes IMAGE_adversarial.png for each (resized and cropped as the model sees it), and attack.png: the images, their
     adversarial versions and the change, magnified.
     """
-    if bool(norm) != bool(eps):
-        raise UsageError("--norm and --eps go together", expected="both or neither", actual="one of them")
     from robust_zoo.training.evaluation.attack_images import attack_images
 
-    threat = ThreatModel(norm, parse_eps(eps, norm)) if norm and eps else None
+    threat = next(iter(threats(norm, eps)), None)
     for one in attack_images(name, images, threat, attack, out):
-        (before, sure), (after, then), (l2, linf) = one.before, one.after, one.size
-        change = f"L2 {l2:.3g}, Linf {255 * linf:.3g}/255" if l2 else "no adversarial image found"
+        (before, sure), (after, then) = one.before, one.after
+        sizes = ", ".join(f"{NORMS[name].label} {NORMS[name].spell(size, 3)}" for name, size in one.sizes.items())
+        change = sizes if any(one.sizes.values()) else "no adversarial image found"
         click.echo(f"{one.file.name}: {before} ({sure:.0f} %) -> {after} ({then:.0f} %); {change}")
     click.echo(out / "attack.png")

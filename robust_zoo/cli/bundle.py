@@ -19,12 +19,7 @@ from robust_zoo.weights.ensure import ensure
 @click.option("--allow-unverified", is_flag=True, help="Also files for which no hash is known; they stay unverified.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress bar.")
 def command(
-    names: tuple[str, ...],
-    output: Path,
-    cache_dir: str | None,
-    offline: bool,
-    allow_unverified: bool,
-    quiet: bool,
+    names: tuple[str, ...], output: Path, cache_dir: str | None, offline: bool, allow_unverified: bool, quiet: bool
 ) -> None:
     """Pack weights into one file for machines without internet. NAMES are checkpoints or wildcards.
 
@@ -36,19 +31,24 @@ def command(
     """
     from tqdm import tqdm
 
+    from robust_zoo.cli.card import card_of
+
     require_directory(output)
-    rows = [row for row in select(names) if not row.bundled]
-    if not rows:
+    checkpoints = [checkpoint for checkpoint in select(names) if not checkpoint.bundled]
+    if not checkpoints:
         raise UsageError(
-            "nothing to bundle: these weights come with the package", model=", ".join(names),
-            expected="checkpoints that are downloaded", actual="bundled ones only", next="robust-zoo list",
-        )  # fmt: skip
-    click.echo(count(len(rows)), err=True)
+            "nothing to bundle: these weights come with the package",
+            model=", ".join(names),
+            expected="checkpoints that are downloaded",
+            actual="bundled ones only",
+            next="robust-zoo list",
+        )
+    click.echo(count(len(checkpoints)), err=True)
     fetch = partial(
         ensure, cache_dir=cache_dir, offline=offline or None, allow_unverified=allow_unverified, progress=not quiet
     )
-    found = [(row, fetch(row)) for row in rows]
+    found = [(checkpoint, fetch(checkpoint).file) for checkpoint in checkpoints]
     total = sum(weights.path.stat().st_size for _, weights in found)
     with tqdm(total=total, unit="B", unit_scale=True, desc=output.name, disable=quiet or None) as bar:
-        bundle.write(output, found, bar.update)
+        bundle.pack(output, found, card_of, bar.update)
     click.echo(f"{output}  {count(len(found))}, {megabytes(output.stat().st_size)}")

@@ -44,10 +44,10 @@ def ls(cache_dir: str | None) -> None:
     """
     root = cache.cache_root(cache_dir)
     lines = []
-    for name in sorted(cache.entries(root), key=natural_key):
+    for name in sorted(cache.cached_names(root), key=natural_key):
         receipt = cache.read_receipt(root, name)
         lines.append((name, cache.weights_path(root, name), receipt.state if receipt else "no receipt"))
-    lines += [(name, path, f"private, {architecture}") for name, architecture, path in own.entries(root)]
+    lines += [(name, path, f"private, {architecture}") for name, architecture, path in own.own_files(root)]
     for name, path, state in lines:
         click.echo(f"{name:<36} {megabytes(path.stat().st_size):>10}  {state}")
     click.echo(f"{count(len(lines))} in {root}", err=True)

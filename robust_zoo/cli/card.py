@@ -8,6 +8,7 @@ from robust_zoo.cards import card
 from robust_zoo.cli.describe import count
 from robust_zoo.errors import UsageError, VerificationFailed
 from robust_zoo.registry.lookup import get, list_models
+from robust_zoo.registry.rows import Checkpoint
 
 
 @click.command("card")
@@ -34,13 +35,13 @@ def command(name: str | None, all_: bool, output: Path | None, check: Path | Non
             next="robust-zoo card --all -o model_cards",
         )
     if name:
-        text = card(get(name))
+        text = card_of(get(name))
         if output:
             _write(output, text)
         else:
             click.echo(text, nl=False)
         return
-    cards = {f"{n}.md": card(get(n)) for n in list_models()}
+    cards = {f"{n}.md": card_of(get(n)) for n in list_models()}
     if check:
         _check(cards, check)
     elif output:
@@ -51,6 +52,13 @@ def command(name: str | None, all_: bool, output: Path | None, check: Path | Non
         # Only told, never deleted: the directory may be one that holds other files.
         for stale in sorted({path.name for path in output.glob("*.md")} - cards.keys()):
             click.echo(f"no row has this card, delete it if it was one: {output / stale}", err=True)
+
+
+def card_of(checkpoint: Checkpoint) -> str:
+    """The card, with the checkpoint's own recipe."""
+    from robust_zoo.training.recipes import recipe_for
+
+    return card(checkpoint, recipe_for(checkpoint) if checkpoint.recipe else None)
 
 
 def _write(path: Path, text: str) -> None:

@@ -28,11 +28,13 @@ def command(file: Path, name: str | None, architecture: str | None, output: Path
     """
     if bool(name) == bool(architecture):
         raise UsageError(
-            "say what the file is", expected="either --name or --architecture", actual="both" if name else "neither",
+            "say what the file is",
+            expected="either --name or --architecture",
+            actual="both" if name else "neither",
             next=f"robust-zoo convert {file} --architecture resnet50 -o {output}",
-        )  # fmt: skip
-    row = get(name) if name else None
-    network = row.network if row else get_architecture(architecture or "")
+        )
+    checkpoint = get(name) if name else None
+    network = checkpoint.network if checkpoint else get_architecture(architecture or "")
     _check_paths(file, output, force)
     from robust_zoo.files import sha256_of
     from robust_zoo.weights import own
@@ -41,23 +43,31 @@ def command(file: Path, name: str | None, architecture: str | None, output: Path
     from robust_zoo.weights.safetensors_file import read_header
 
     source_sha256 = sha256_of(file)
-    if row:
-        if row.sha256 not in (None, source_sha256):
+    if checkpoint:
+        if checkpoint.sha256 not in (None, source_sha256):
             raise VerificationFailed(
-                f"{file.name} is not the file of {row.name}",
-                model=f"{row.name} ({row.file})",
+                f"{file.name} is not the file of {checkpoint.name}",
+                model=f"{checkpoint.name} ({checkpoint.file})",
                 source=str(file),
-                expected=f"sha256 {row.sha256}",
+                expected=f"sha256 {checkpoint.sha256}",
                 actual=f"sha256 {source_sha256}",
-                next=f"robust-zoo download {row.name}, or --architecture {row.architecture} for weights of your own",
+                next=f"robust-zoo download {checkpoint.name}, or --architecture {network.name} for weights of your own",
             )
-        if row.sha256 is None:
-            click.echo(f"the registry has no sha256 for {row.name}: that this is its file is your word", err=True)
-        preprocessing = row.preprocessing
+        if checkpoint.sha256 is None:
+            click.echo(
+                f"the registry has no sha256 for {checkpoint.name}: that this is its file is your word", err=True
+            )
+        preprocessing = checkpoint.preprocessing
         answer = convert(
-            file, output, network, provenance(row, source_sha256), model=row.name,
-            mean=preprocessing.mean, std=preprocessing.std, num_classes=preprocessing.num_classes,
-        )  # fmt: skip
+            file,
+            output,
+            network,
+            provenance(checkpoint, source_sha256),
+            model=checkpoint.name,
+            mean=preprocessing.mean,
+            std=preprocessing.std,
+            num_classes=preprocessing.num_classes,
+        )
     else:
         answer = convert(file, output, network, own.provenance(file, source_sha256, network))
     click.echo(f"{output}  sha256 {answer['sha256']}")
@@ -82,7 +92,10 @@ def _check_paths(file: Path, output: Path, force: bool) -> None:
         is_source = output.resolve() == file.resolve()
         actual = "a directory" if output.is_dir() else "the file to convert" if is_source else "an existing file"
         raise UsageError(
-            f"{output} is {actual}", source=str(output), expected="a new file", actual=actual,
+            f"{output} is {actual}",
+            source=str(output),
+            expected="a new file",
+            actual=actual,
             next="name another file with -o" if is_source or output.is_dir() else "add --force to replace it",
-        )  # fmt: skip
+        )
     require_directory(output)

@@ -29,15 +29,14 @@ def list_() -> None:
     \b
     robust-zoo data list
     """
-    from robust_zoo.training.transfer.datasets import load_rows
+    from robust_zoo.training.transfer.datasets import load_datasets
 
     click.echo(f"{'name':<14}{'classes':>8}{'train':>8}{'val':>6}{'test':>8}  {'metric':<15} licence; where")
-    for row in load_rows().values():
-        val = f"{row.val:,}" if row.val else "-"
-        click.echo(
-            f"{row.name:<14}{row.classes:>8}{row.train:>8,}{val:>6}{row.test:>8,}  {row.metric:<15} {row.licence}"
-        )
-        click.echo(f"{'':<14}{row.title}. {row.where}")
+    for dataset in load_datasets().values():
+        val = f"{dataset.val:,}" if dataset.val else "-"
+        sizes = f"{dataset.classes:>8}{dataset.train:>8,}{val:>6}{dataset.test:>8,}"
+        click.echo(f"{dataset.name:<14}{sizes}  {dataset.metric:<15} {dataset.licence}")
+        click.echo(f"{'':<14}{dataset.title}. {dataset.where}")
 
 
 @command.command("check", short_help="Is this copy whole?")
@@ -64,9 +63,13 @@ def check(name: str, root: Path, deep: bool) -> None:
         for line in bad:
             click.echo(line, err=True)
         raise VerificationFailed(
-            f"{len(bad)} damaged images", model=name, source=str(root), expected="images that can be decoded",
-            actual=bad[0], next="fetch these files again",
-        )  # fmt: skip
+            f"{len(bad)} damaged images",
+            model=name,
+            source=str(root),
+            expected="images that can be decoded",
+            actual=bad[0],
+            next="fetch these files again",
+        )
     click.echo("every image was decoded" if deep else "every image ends as it should (--deep decodes them)")
 
 
@@ -82,29 +85,32 @@ def prepare(name: str, root: Path, download: bool) -> None:
     robust-zoo data prepare pets --root DATASETS --download
     robust-zoo data prepare stanford_cars --root DATASETS
     """
-    from robust_zoo.training.transfer.datasets import get_row, locate
-    from robust_zoo.training.transfer.verify_copy import fetch
+    from robust_zoo.training.transfer.datasets import get_dataset, locate
+    from robust_zoo.training.transfer.verify_copy import download as fetch
 
-    row = get_row(name)
+    dataset = get_dataset(name)
     try:
-        kind, place = locate(row, root)
-        click.echo(f"{row.name} is there: the {kind} layout in {place}")
-        click.echo(f"next: robust-zoo data check {row.name} --root {root}")
+        kind, place = locate(dataset, root)
+        click.echo(f"{dataset.name} is there: the {kind} layout in {place}")
+        click.echo(f"next: robust-zoo data check {dataset.name} --root {root}")
         return
     except ZooError as error:
         if not download:
-            click.echo(f"{row.title} is not under {root}: looked for {error.expected}")
-            click.echo(f"where: {row.where}")
-            click.echo(f"licence: {row.licence}")
-            if row.note:
-                click.echo(f"note: {row.note}")
+            click.echo(f"{dataset.title} is not under {root}: looked for {error.expected}")
+            click.echo(f"where: {dataset.where}")
+            click.echo(f"licence: {dataset.licence}")
+            if dataset.note:
+                click.echo(f"note: {dataset.note}")
     if download:
-        if not row.fetchable:
+        if not dataset.fetchable:
             raise UsageError(
-                f"{row.title} cannot be downloaded any more", model=row.name, expected="a local copy",
-                actual="no host that torchvision knows", next=row.where,
-            )  # fmt: skip
-        fetch(row, root)
-        click.echo(f"next: robust-zoo data check {row.name} --root {root}")
-    elif row.fetchable:
-        click.echo(f"next: robust-zoo data prepare {row.name} --root {root} --download")
+                f"{dataset.title} cannot be downloaded any more",
+                model=dataset.name,
+                expected="a local copy",
+                actual="no host that torchvision knows",
+                next=dataset.where,
+            )
+        fetch(dataset, root)
+        click.echo(f"next: robust-zoo data check {dataset.name} --root {root}")
+    elif dataset.fetchable:
+        click.echo(f"next: robust-zoo data prepare {dataset.name} --root {root} --download")

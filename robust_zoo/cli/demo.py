@@ -39,9 +39,12 @@ def command(output: Path, images: int) -> None:
     # The picture is written last; what is wrong with its path is said before half a minute of work.
     if output.suffix.lower() != ".png":
         raise UsageError(
-            f"{output} is not a .png", source=str(output), expected="a path that ends in .png",
-            actual=output.name, next=f"robust-zoo demo -o {output}.png",
-        )  # fmt: skip
+            f"{output} is not a .png",
+            source=str(output),
+            expected="a path that ends in .png",
+            actual=output.name,
+            next=f"robust-zoo demo -o {output}.png",
+        )
     require_directory(output)
     click.echo("loading torch and both models ...", err=True)
     from robust_zoo.training.demo import run_demo, table, transfer_headline

@@ -1,22 +1,69 @@
-"""What the verbs share: rows as JSON objects, names and patterns as rows, and the gravest of several exit codes."""
+"""What the verbs share: checkpoints as JSON objects, patterns as checkpoints, the gravest of several exit codes."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
 
-from robust_zoo.errors import StorageError, UnknownCheckpoint, UsageError
+from robust_zoo.errors import StorageError, UnknownCheckpoint, UsageError, closest
 from robust_zoo.registry.lookup import get, list_models
 from robust_zoo.registry.rows import Checkpoint
-from robust_zoo.threat import written_eps
+from robust_zoo.threat import ThreatModel
 from robust_zoo.weights.exported import exported
 
 # A string, not a path: an empty one ("$UNSET") means the default, where Path("") would mean the working directory.
 CACHE_DIR = click.option("--cache-dir", metavar="DIR", help="Instead of ROBUST_ZOO_CACHE or the user cache.")
+DEVICE = click.option(
+    "--device", default="auto", show_default=True, help="cpu, cuda or cuda:N; auto is cuda where there is one."
+)
+LAUNCHER = click.option(
+    "--launcher",
+    type=click.Choice(["local", "slurm"]),
+    default="local",
+    show_default=True,
+    help="slurm: submit jobs that requeue themselves (extra: slurm).",
+)
+SLURM = click.option(
+    "--slurm", multiple=True, metavar="KEY=VALUE", help="submitit's parameters, e.g. slurm_partition=gpu; repeatable."
+)
+
+
+class Named(click.Option):
+    """An option whose values are the names of a table: its help lists them, read from the table when it is shown.
+
+    table: "module:ATTRIBUTE", a mapping; rows with an `about` or `title` are explained by it.
+    """
+
+    def __init__(self, *args: Any, table: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.table = table
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        module, _, attribute = self.table.partition(":")
+        record = super().get_help_record(ctx)
+        if record is None:
+            return None
+        rows = getattr(import_module(module), attribute)
+        names = [f"{name} ({about})" if (about := _about(row)) else name for name, row in rows.items()]
+        head, _, rest = record[1].partition(self.help or "")
+        return record[0], f"{head}{self.help} {', '.join(names)}.{rest}"
+
+
+def _about(row: Any) -> str:
+    return getattr(row, "about", "") or getattr(row, "title", "")
+
+
+def use_cache(cache_dir: str | None) -> None:
+    """Makes --cache-dir the cache of this process and of those it starts, for weights and features."""
+    if cache_dir:
+        os.environ["ROBUST_ZOO_CACHE"] = str(Path(cache_dir).absolute())
+
 
 # Wrong or hostile bytes matter more than a full disk, and that more than a source that is down.
 _GRAVITY = (1, 6, 5, 3, 4, 2)
@@ -27,60 +74,54 @@ def gravest(exit_codes: Iterable[int]) -> int:
     return min(exit_codes, key=_GRAVITY.index, default=0)
 
 
-def promise(row: Checkpoint) -> str:
-    """How far the row's weights can be proven: "bundled" and "pinned" by its sha256, "hub-declared" by the hub's."""
-    return "bundled" if row.bundled else "pinned" if row.sha256 else "hub-declared"
+def promise(checkpoint: Checkpoint) -> str:
+    """How far the weights can be proven: "bundled" and "pinned" by the row's sha256, "hub-declared" by the hub's."""
+    return "bundled" if checkpoint.bundled else "pinned" if checkpoint.sha256 else "hub-declared"
 
 
-def as_json(row: Checkpoint, status: str | None = None) -> dict[str, Any]:
+def as_json(checkpoint: Checkpoint, status: str | None = None) -> dict[str, Any]:
     """eps is a number in [0, 1] image units, accuracy in percent, size in bytes (null when unknown)."""
     return {
-        "name": row.name,
-        "architecture": row.architecture,
-        "dataset": row.dataset,
-        "norm": row.norm,
-        "eps": row.eps,
-        "clean_accuracy": row.clean_accuracy,
-        "evidence": row.evidence,
-        "file": row.file,
-        "sha256": row.sha256,
-        "size": row.size,
-        "licence": row.licence,
-        "status": status or promise(row),
+        "name": checkpoint.name,
+        "architecture": checkpoint.architecture,
+        "dataset": checkpoint.dataset,
+        "norm": checkpoint.norm,
+        "eps": checkpoint.eps,
+        "clean_accuracy": checkpoint.clean_accuracy,
+        "evidence": checkpoint.evidence,
+        "file": checkpoint.file,
+        "sha256": checkpoint.sha256,
+        "size": checkpoint.size,
+        "licence": checkpoint.licence,
+        "status": status or promise(checkpoint),
     }
 
 
-def all_of(row: Checkpoint) -> dict[str, Any]:
-    """as_json, and the rest of the row."""
-    collection = row.collection
-    return as_json(row) | {
-        "timm_architecture": row.network.timm,
+def all_of(checkpoint: Checkpoint) -> dict[str, Any]:
+    """as_json, and the rest of the checkpoint."""
+    collection = checkpoint.collection
+    return as_json(checkpoint) | {
+        "timm_architecture": checkpoint.network.timm,
         "collection": collection.name,
         "title": collection.title,
         "paper": collection.paper,
         "origin": collection.origin,
         "repo": collection.repo,
         "revision": collection.revision,
-        "recipe": row.recipe,
-        "training": row.training,
-        "preprocessing": asdict(row.preprocessing),
-        "measured": [{**asdict(m), "accuracy": round(m.accuracy, 2)} for m in row.measured],
+        "recipe": checkpoint.recipe,
+        "training": checkpoint.training,
+        "preprocessing": asdict(checkpoint.preprocessing),
+        "measured": [{**asdict(m), "accuracy": round(m.accuracy, 2)} for m in checkpoint.measured],
     }
-
-
-def eps_text(row: Checkpoint) -> str:
-    """As the field writes it: 0.5, or 4/255."""
-    written = written_eps(row.norm, row.eps)
-    return f"{written}/255" if row.norm == "linf" and row.eps else written
 
 
 def megabytes(size: float) -> str:
     return f"{size / 1e6:,.1f} MB" if size < 1e8 else f"{size / 1e6:,.0f} MB"
 
 
-def size_text(row: Checkpoint) -> str:
+def size_text(checkpoint: Checkpoint) -> str:
     """The size of the file at its source; `~` marks what is only typical of the architecture."""
-    return ("" if row.size else "~") + megabytes(row.approximate_size)
+    return ("" if checkpoint.size else "~") + megabytes(checkpoint.approximate_size)
 
 
 def count(n: int, noun: str = "checkpoint") -> str:
@@ -100,35 +141,41 @@ def require_directory(output: Path) -> None:
 
 
 def select(names: Sequence[str]) -> list[Checkpoint]:
-    """Names in any spelling, wildcard patterns, and files that robust-zoo train wrote -> rows, each once, in order.
+    """Names in any spelling, wildcards, and files that robust-zoo train wrote -> checkpoints, each once, in order.
 
     Raises UnknownCheckpoint for a name that is none, and for a pattern that matches nothing.
     """
     found: dict[str, Checkpoint] = {}
     for name in names:
         if name.endswith(".safetensors") and Path(name).is_file():
-            rows = [exported(Path(name))]
+            checkpoints = [exported(Path(name))]
         else:
-            rows = [get(match) for match in _matches(name)] if set(name) & set("*?[") else [get(name)]
-        found |= {row.file if row.bundled else row.name: row for row in rows}
+            checkpoints = [get(match) for match in _matches(name)] if set(name) & set("*?[") else [get(name)]
+        found |= {checkpoint.file if checkpoint.bundled else checkpoint.name: checkpoint for checkpoint in checkpoints}
     return list(found.values())
 
 
 def _matches(pattern: str) -> list[str]:
     if matches := list_models(pattern):
         return matches
-    import difflib
-
     bare = pattern.translate(str.maketrans("", "", "*?[]"))
-    closest = difflib.get_close_matches(bare, list_models(), n=3, cutoff=0.0)
+    near = ", ".join(closest(bare, list_models()))
     raise UnknownCheckpoint(
         f"no checkpoint matches {pattern!r}",
         model=pattern,
         source="the registry",
-        expected=f"a pattern that matches, such as 'resnet50_l2_*'; closest names: {', '.join(closest)}",
+        expected=f"a pattern that matches, such as 'resnet50_l2_*'; closest names: {near}",
         actual=repr(pattern),
         next="robust-zoo list   shows every name",
     )
+
+
+def threats(norm: str | None, *radii: str | None) -> list[ThreatModel]:
+    """--norm and each --eps as threat models, [] without both. Raises UsageError for one without the other."""
+    given = [radius for radius in radii if radius]
+    if bool(norm) != bool(given):
+        raise UsageError("--norm and --eps go together", expected="both or neither", actual="one of them")
+    return [ThreatModel.parse(norm, radius) for radius in given] if norm else []
 
 
 def slurm_parameters(pairs: Sequence[str]) -> dict[str, Any]:
@@ -138,8 +185,10 @@ def slurm_parameters(pairs: Sequence[str]) -> dict[str, Any]:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise UsageError(
-                f"--slurm {pair} is not KEY=VALUE", expected="KEY=VALUE", actual=pair,
+                f"--slurm {pair} is not KEY=VALUE",
+                expected="KEY=VALUE",
+                actual=pair,
                 next="--slurm slurm_partition=gpu --slurm gpus_per_node=8",
-            )  # fmt: skip
+            )
         values[key] = int(value) if value.isdigit() else value
     return values

@@ -32,12 +32,15 @@ def command(paths: tuple[Path, ...], cache_dir: str | None, as_json_: bool) -> N
 
     if missing := [path for path in paths if not path.exists()]:
         raise UsageError(
-            f"no such file or folder: {missing[0]}", source=str(missing[0]), expected="files and folders",
-            actual="nothing there", next="robust-zoo doctor   looks through the usual caches",
-        )  # fmt: skip
+            f"no such file or folder: {missing[0]}",
+            source=str(missing[0]),
+            expected="files and folders",
+            actual="nothing there",
+            next="robust-zoo doctor   looks through the usual caches",
+        )
     root = cache.cache_root(cache_dir)
     roots = (root, *(path for path in cache.local_directories() if (path / "weights").is_dir()))
-    found = [finding for one in roots for finding in doctor.cached(one)]
+    found = [finding for one in roots for finding in doctor.in_cache(one)]
     known = {finding.path for finding in found}
     files = [path for path in doctor.candidates(doctor.places(), paths) if path not in known]
     with tqdm(total=sum(path.stat().st_size for path in files), unit="B", unit_scale=True, disable=None) as bar:

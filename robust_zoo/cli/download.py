@@ -62,11 +62,13 @@ def command(
     if from_bundle:
         outcomes = _bundled(from_bundle, cache_dir, quiet)
     else:
-        rows = select(list_models() if all_ else names)
-        total = sum(row.approximate_size for row in rows if not row.bundled)
-        click.echo(f"{count(len(rows))}, at most {megabytes(total)} to download", err=True)
+        checkpoints = select(list_models() if all_ else names)
+        total = sum(checkpoint.approximate_size for checkpoint in checkpoints if not checkpoint.bundled)
+        click.echo(f"{count(len(checkpoints))}, at most {megabytes(total)} to download", err=True)
         options = {"cache_dir": cache_dir, "offline": offline or None, "allow_unverified": allow_unverified}
-        outcomes = ((as_json(row), _ensured(row, progress=not quiet, **options)) for row in rows)
+        outcomes = (
+            (as_json(checkpoint), _ensured(checkpoint, progress=not quiet, **options)) for checkpoint in checkpoints
+        )
     results: list[dict[str, Any]] = []
     failed: dict[str, ZooError] = {}
     for known, outcome in outcomes:
@@ -89,9 +91,9 @@ def command(
     click.get_current_context().exit(gravest(error.exit_code for error in failed.values()))
 
 
-def _ensured(row: Checkpoint, **options: Any) -> Weights | ZooError:
+def _ensured(checkpoint: Checkpoint, **options: Any) -> Weights | ZooError:
     try:
-        return ensure(row, **options)
+        return ensure(checkpoint, **options)
     except ZooError as error:
         return error
     except OSError as error:
@@ -102,5 +104,5 @@ def _bundled(path: Path, cache_dir: str | None, quiet: bool) -> Iterator[_Outcom
     from tqdm import tqdm
 
     with tqdm(total=bundle.size(path), unit="B", unit_scale=True, desc=path.name, disable=quiet or None) as bar:
-        for name, outcome in bundle.read(path, cache_dir=cache_dir, progress=bar.update):
+        for name, outcome in bundle.unpack(path, cache_dir=cache_dir, progress=bar.update):
             yield (as_json(get(name)) if name in list_models() else {"name": name}), outcome

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
-from robust_zoo.cli.describe import select
+from robust_zoo.cli.describe import DEVICE, Named, select, threats
 from robust_zoo.errors import UsageError
-from robust_zoo.threat import NORMS, ThreatModel, parse_eps
+from robust_zoo.threat import NORMS
 
 
 @click.command("evaluate")
@@ -17,27 +17,48 @@ from robust_zoo.threat import NORMS, ThreatModel, parse_eps
     "-d",
     default="sample",
     show_default=True,
-    help="sample, cifar10, cifar10.1, imagenet, robustbench, imagenetv2, folder.",
+    cls=Named,
+    table="robust_zoo.training.evaluation.datasets:DATASETS",
+    help="What to measure on:",
 )
 @click.option("--data", default="", help="Where the images are: an .npz for cifar10, else a directory (or hfds/NAME).")
 @click.option(
-    "--attack", "-a", default="autoattack", show_default=True,
-    help="none, fgsm, pgd-20 (any steps; pgd-20x5: five random restarts), apgd-ce, apgd-t, fab-t, square, autoattack.",
-)  # fmt: skip
-@click.option("--norm", type=click.Choice(NORMS), help="With --eps; otherwise what each model was trained for.")
+    "--attack",
+    "-a",
+    default="autoattack",
+    show_default=True,
+    cls=Named,
+    table="robust_zoo.training.attacks.suites:EXAMPLES",
+    help="How:",
+)
+@click.option("--norm", type=click.Choice([*NORMS]), help="With --eps; otherwise what each model was trained for.")
 @click.option("--eps", multiple=True, help="A radius, e.g. 0.5 or 4/255; repeat it for a curve.")
 @click.option("--n", type=click.IntRange(1), help="So many images, evenly spread; all when left out.")
-@click.option("--out", "book", type=click.Path(path_type=Path), default="ledger", show_default=True, help="The ledger.")
+@click.option(
+    "--out", "ledger_dir", type=click.Path(path_type=Path), default="results", show_default=True, help="The ledger."
+)
 @click.option("--batch-size", type=click.IntRange(1), default=250, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--shard", default="0/1", show_default=True, help="i/k: every k-th thousand images from the i-th.")
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
+@DEVICE
 @click.option("--no-checks", is_flag=True, help="Leave out the checks for figures that mean nothing.")
 @click.option("--json", "as_json", is_flag=True, help="The entries as JSON.")
 def command(
-    names: tuple[str, ...], dataset: str, data: str, attack: str, norm: str | None, eps: tuple[str, ...], n: int | None,
-    book: Path, batch_size: int, seed: int, shard: str, device: str, no_checks: bool, as_json: bool,
-) -> None:  # fmt: skip
+    names: tuple[str, ...],
+    dataset: str,
+    data: str,
+    attack: str,
+    norm: str | None,
+    eps: tuple[str, ...],
+    n: int | None,
+    ledger_dir: Path,
+    batch_size: int,
+    seed: int,
+    shard: str,
+    device: str,
+    no_checks: bool,
+    as_json: bool,
+) -> None:
     """Measure clean and robust accuracy, and keep the evidence in a ledger.
 
     \b
@@ -47,21 +68,15 @@ def command(
 
     NAMES are checkpoints, wildcards, or files that robust-zoo train wrote.
 
-    For ImageNet models --dataset is imagenet (the 50,000 validation images), robustbench (its 5,000 of them),
-    imagenetv2, or folder (any class folders called by wnid, number or name).
-
     An entry is keyed by the sha256 of the weights, of the images and of the attack's settings: what exists is not
     computed again, a killed evaluation goes on where it was, and shards on any machines that share the directory
     join to the same file. robust-zoo report turns a ledger into tables and a picture.
     """
     from robust_zoo.training.evaluation.report import markdown
-    from robust_zoo.training.evaluation.run import Plan, evaluate
+    from robust_zoo.training.evaluation.run import EvaluationPlan, evaluate
 
-    if bool(norm) != bool(eps):
-        raise UsageError("--norm and --eps go together", expected="both or neither", actual="one of them")
-    threats = [ThreatModel(norm, parse_eps(radius, norm)) for radius in eps] if norm else []
-    plan = Plan(attack, threats, n, batch_size, seed, _shard(shard), not no_checks)
-    found = evaluate(select(names), data, dataset, book, plan, device=device)
+    plan = EvaluationPlan(attack, threats(norm, *eps), n, batch_size, seed, _shard(shard), not no_checks)
+    found = evaluate(select(names), data, dataset, ledger_dir, plan, device=device)
     click.echo(json.dumps(found, indent=1) if as_json else markdown(found), nl=as_json)
     if plan.shard[1] > 1:
         click.echo(f"shard {shard} is done; entries are complete when all {plan.shard[1]} are", err=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import click
 
-from robust_zoo.cli.describe import as_json, count, eps_text, promise, size_text
+from robust_zoo.cli.describe import as_json, count, promise, size_text
 from robust_zoo.errors import UsageError
 from robust_zoo.registry.lookup import get, list_models, natural_key
 from robust_zoo.threat import parse_eps
@@ -63,25 +63,27 @@ def command(
                 bundled=bundled or None,
             )
         )
-    rows = [get(name) for name in sorted(names, key=natural_key)]
+    checkpoints = [get(name) for name in sorted(names, key=natural_key)]
     if as_json_:
-        click.echo(json.dumps([as_json(row) for row in rows], indent=1))
-    elif rows:
+        click.echo(json.dumps([as_json(checkpoint) for checkpoint in checkpoints], indent=1))
+    elif checkpoints:
         _echo_table(
             (
-                row.name,
-                row.architecture,
-                row.dataset,
-                row.norm,
-                eps_text(row),
-                f"{row.clean_accuracy:.2f}{' ' if row.reported_by else '*'}",
-                promise(row),
-                "-" if row.bundled else size_text(row),
+                checkpoint.name,
+                checkpoint.architecture,
+                checkpoint.dataset,
+                checkpoint.norm,
+                checkpoint.threat.radius,
+                f"{checkpoint.clean_accuracy:.2f}{' ' if checkpoint.reported_by else '*'}",
+                promise(checkpoint),
+                "-" if checkpoint.bundled else size_text(checkpoint),
             )
-            for row in rows
+            for checkpoint in checkpoints
         )
-        click.echo(f"{count(len(rows))}; * measured by robust_zoo, the others reported by their authors", err=True)
-    if not rows:
+        click.echo(
+            f"{count(len(checkpoints))}; * measured by robust_zoo, the others reported by their authors", err=True
+        )
+    if not checkpoints:
         click.echo("no checkpoint matches; robust-zoo list   shows all", err=True)
 
 
@@ -100,8 +102,8 @@ def _radius(text: str) -> str | tuple[str, str]:
     return low, high
 
 
-def _echo_table(rows: Iterable[tuple[str, ...]]) -> None:
-    table = [_COLUMNS, *rows]
+def _echo_table(checkpoints: Iterable[tuple[str, ...]]) -> None:
+    table = [_COLUMNS, *checkpoints]
     widths = [max(len(cells[i]) for cells in table) for i in range(len(_COLUMNS))]
     for cells in table:
         click.echo("  ".join(f"{c:{a}{w}}" for c, a, w in zip(cells, _ALIGN, widths, strict=True)).rstrip())

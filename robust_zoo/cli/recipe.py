@@ -32,33 +32,38 @@ def command(name: str, as_json: bool) -> None:
     """
     from robust_zoo.training.recipes import recipe_for
 
-    row = get(name)
-    recipe = recipe_for(row)
+    checkpoint = get(name)
+    recipe = recipe_for(checkpoint)
     if as_json:
-        values = {"name": row.name, "recipe": asdict(recipe), "sha256": recipe.sha256, "expected": _expected(row)}
+        values = {
+            "name": checkpoint.name,
+            "recipe": asdict(recipe),
+            "sha256": recipe.sha256,
+            "expected": _expected(checkpoint),
+        }
         click.echo(json.dumps(values | {"passes": recipe.passes}, indent=1))
     else:
-        show(row, recipe)
-        click.echo(f"\nrobust-zoo train {row.name} --dry-run   estimates the hours on this machine", err=True)
+        show(checkpoint, recipe)
+        click.echo(f"\nrobust-zoo train {checkpoint.name} --dry-run   estimates the hours on this machine", err=True)
 
 
-def show(row: Checkpoint, recipe: Recipe) -> None:
+def show(checkpoint: Checkpoint, recipe: Recipe) -> None:
     """The fields, one a line, then what to expect."""
     for field, value in asdict(recipe).items():
         shown = str(recipe.threat) if field == "threat" else f"{value:g}" if isinstance(value, float) else value
         click.echo(f"{field:<18} {shown}")
     click.echo(f"{'sha256':<18} {recipe.sha256}")
     click.echo(f"{'passes an image':<18} {recipe.passes} (a forward, a backward to inputs or to weights: one each)")
-    for what, value in _expected(row).items():
+    for what, value in _expected(checkpoint).items():
         click.echo(f"{'expected':<18} {what}: {value}")
 
 
-def _expected(row: Checkpoint) -> dict[str, Any]:
-    """Accuracies and cost that the row knows, each with whose figure it is."""
-    if row.reported_by:
-        return {"clean accuracy": f"{row.clean_accuracy:.2f} % (reported by {row.reported_by})"}
+def _expected(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Accuracies and cost that the checkpoint knows, each with whose figure it is."""
+    if checkpoint.reported_by:
+        return {"clean accuracy": f"{checkpoint.clean_accuracy:.2f} % (reported by {checkpoint.reported_by})"}
     figures = {
         f"{m.attack} accuracy" if m.attack != "none" else "clean accuracy": f"{m.accuracy:.2f} % (measured here)"
-        for m in row.measured
+        for m in checkpoint.measured
     }
-    return figures | {"training": row.training}
+    return figures | {"training": checkpoint.training}

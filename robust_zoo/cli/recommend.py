@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from robust_zoo.cli.describe import require_directory
+from robust_zoo.cli.describe import CACHE_DIR, DEVICE, require_directory, use_cache
 from robust_zoo.errors import UsageError
 from robust_zoo.threat import NORMS
 
@@ -15,17 +15,26 @@ _PATH = click.Path(path_type=Path)
 @click.command("recommend")
 @click.argument("folder", type=_PATH)
 @click.option("--architecture", "-a", default="resnet18", show_default=True, help="Whose checkpoints to compare.")
-@click.option("--norm", type=click.Choice(NORMS), help="Only checkpoints of this norm; both when left out.")
+@click.option("--norm", type=click.Choice([*NORMS]), help="Only checkpoints of this norm; both when left out.")
 @click.option("--budget", type=click.FloatRange(min=0, min_open=True), help="Minutes the features may take.")
-@click.option("--cache", type=_PATH, help="Of features; the zoo's cache when left out.")
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
+@CACHE_DIR
+@click.option("--cache", hidden=True)  # what --cache-dir was called
+@DEVICE
 @click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="Processes that decode images.")
 @click.option("--plot", "picture", type=_PATH, help="Also draw accuracy against eps (a .png).")
 @click.option("--json", "as_json", is_flag=True, help="The ranking as JSON.")
 def command(
-    folder: Path, architecture: str, norm: str | None, budget: float | None, cache: Path | None, device: str,
-    workers: int, picture: Path | None, as_json: bool,
-) -> None:  # fmt: skip
+    folder: Path,
+    architecture: str,
+    norm: str | None,
+    budget: float | None,
+    cache_dir: str | None,
+    cache: str | None,
+    device: str,
+    workers: int,
+    picture: Path | None,
+    as_json: bool,
+) -> None:
     """Which checkpoint, which eps, for my images?
 
     \b
@@ -39,6 +48,7 @@ def command(
     """
     if picture:
         require_directory(picture)
+    use_cache(cache_dir or cache)
     from robust_zoo.registry.lookup import get_architecture, list_models
     from robust_zoo.training.transfer.recommend import open_images, recommend, table
     from robust_zoo.training.transfer.recommend import picture as draw
@@ -47,19 +57,25 @@ def command(
     names = list_models(architecture=get_architecture(architecture).name, norm=norm)
     if not names:
         raise UsageError(
-            f"no checkpoint of {architecture} with norm {norm}", expected="another norm or architecture",
-            actual="none", next=f"robust-zoo list --architecture {architecture}",
-        )  # fmt: skip
+            f"no checkpoint of {architecture} with norm {norm}",
+            expected="another norm or architecture",
+            actual="none",
+            next=f"robust-zoo list --architecture {architecture}",
+        )
     images, classes = open_images(folder, workers=workers)
-    advice = recommend(
-        images, names, cache=cache or cache_root() / "features", budget=budget, device=device, progress=True
-    )
+    advice = recommend(images, names, cache=cache_root() / "features", budget=budget, device=device, progress=True)
     if as_json:
         ranking = [
-            {"checkpoint": a.row.name, "correct": a.correct, "n": a.n, "accuracy": a.accuracy,
-             "interval_95": a.interval, "level_with_best": a.level}
+            {
+                "checkpoint": a.checkpoint.name,
+                "correct": a.correct,
+                "n": a.n,
+                "accuracy": a.accuracy,
+                "interval_95": a.interval,
+                "tied_with_best": a.tied,
+            }
             for a in advice
-        ]  # fmt: skip
+        ]
         click.echo(json.dumps(ranking, indent=1))
     else:
         click.echo(table(advice, len(classes)))

@@ -9,31 +9,37 @@ from robust_zoo.errors import UsageError
 
 
 @click.command("report")
-@click.argument("book", metavar="LEDGER", type=click.Path(path_type=Path))
+@click.argument("ledger_dir", metavar="LEDGER", type=click.Path(path_type=Path))
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Also write the table as CSV.")
 @click.option("--plot", "picture", type=click.Path(path_type=Path), help="Also draw accuracy against eps (a .png).")
+@click.option("--readme", type=click.Path(path_type=Path), help="Also write the table as a README.md for the folder.")
 @click.option("--rows", is_flag=True, help="Print the rows' [[checkpoint.measured]] tables instead.")
-def command(book: Path, csv_file: Path | None, picture: Path | None, rows: bool) -> None:
+def command(ledger_dir: Path, csv_file: Path | None, picture: Path | None, readme: Path | None, rows: bool) -> None:
     """Show what a ledger holds: a Markdown table, and on request CSV and a plot of accuracy against eps.
 
     \b
-    robust-zoo report ledger
-    robust-zoo report ledger --csv ledger.csv --plot curves.png
+    robust-zoo report results
+    robust-zoo report results --csv results.csv --plot curves.png
 
     Every entry is checked against its per-image results first. Registry rows take measured numbers from --rows only.
     """
     from robust_zoo.training.evaluation import ledger, report
 
-    entries = ledger.entries(book)
+    entries = ledger.read_ledger(ledger_dir)
     if not entries:
         raise UsageError(
-            f"{book} has no entries", source=str(book), expected="entries of robust-zoo evaluate", actual="none",
-            next="robust-zoo evaluate NAME --out " + str(book),
-        )  # fmt: skip
+            f"{ledger_dir} has no entries",
+            source=str(ledger_dir),
+            expected="entries of robust-zoo evaluate",
+            actual="none",
+            next="robust-zoo evaluate NAME --out " + str(ledger_dir),
+        )
     click.echo(report.rows_toml(entries) if rows else report.markdown(entries), nl=False)
-    for path in (csv_file, picture):
+    for path in (csv_file, picture, readme):
         if path:
             require_directory(path)
+    if readme:
+        readme.write_text(report.readme(entries), encoding="utf-8")
     if csv_file:
         csv_file.write_text(report.as_csv(entries), encoding="utf-8")
     if picture:

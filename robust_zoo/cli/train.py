@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from robust_zoo.cli.describe import slurm_parameters
+from robust_zoo.cli.describe import DEVICE, LAUNCHER, SLURM, slurm_parameters
 from robust_zoo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,30 +20,45 @@ EXIT_STOPPED = 75  # EX_TEMPFAIL: schedulers take it for "try again", and the sa
 @click.option("--data", help="An .npz; or a directory (or hfds/NAME) with train and val images. See below.")
 @click.option("--out", type=click.Path(path_type=Path), help="The run's directory; an interrupted run goes on.")
 @click.option(
-    "--recipe", "overrides", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    "--recipe",
+    "overrides",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="A .toml file of recipe fields to change, or an exported .safetensors file whose recipe to repeat.",
-)  # fmt: skip
+)
 @click.option("--dry-run", is_flag=True, help="Show the recipe, what it costs and how long it would take here.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@DEVICE
 @click.option(
-    "--precision", type=click.Choice(["auto", "fp32", "bf16", "fp64"]), default="auto", show_default=True,
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16", "fp64"]),
+    default="auto",
+    show_default=True,
     help="auto: bf16 autocast on GPUs and on CPUs that multiply it natively.",
-)  # fmt: skip
+)
 @click.option("--workers", type=click.IntRange(0), default=4, show_default=True, help="Processes that read images.")
 @click.option(
-    "--save-seconds", type=click.FloatRange(0), default=600, show_default=True,
+    "--save-seconds",
+    type=click.FloatRange(0),
+    default=600,
+    show_default=True,
     help="Between checkpoints, besides the one after each epoch.",
-)  # fmt: skip
+)
 @click.option("--log-steps", type=click.IntRange(1), default=10, show_default=True, help="Steps a line of the log.")
-@click.option(
-    "--launcher", type=click.Choice(["here", "slurm"]), default="here", show_default=True,
-    help="slurm: submit a job that requeues itself (extra: slurm).",
-)  # fmt: skip
-@click.option("--slurm", multiple=True, metavar="KEY=VALUE", help="submitit's parameters; may be repeated.")
+@LAUNCHER
+@SLURM
 def command(
-    name: str, data: str | None, out: Path | None, overrides: Path | None, dry_run: bool, device: str, precision: str,
-    workers: int, save_seconds: float, log_steps: int, launcher: str, slurm: tuple[str, ...],
-) -> None:  # fmt: skip
+    name: str,
+    data: str | None,
+    out: Path | None,
+    overrides: Path | None,
+    dry_run: bool,
+    device: str,
+    precision: str,
+    workers: int,
+    save_seconds: float,
+    log_steps: int,
+    launcher: str,
+    slurm: tuple[str, ...],
+) -> None:
     """Train a checkpoint by its recipe, measure it, and export weights, registry row and model card.
 
     \b
@@ -63,7 +78,7 @@ def command(
     The run's directory holds status.json, log.jsonl (see robust-zoo plot), the last two checkpoints, and at the end
     NAME.safetensors, row.toml and card.md.
     """
-    from robust_zoo.training.run import Machine, run
+    from robust_zoo.training.run import Machine, train
     from robust_zoo.training.signals import Stopped
 
     machine = Machine(device, precision, workers, save_seconds, log_steps)
@@ -73,18 +88,21 @@ def command(
     if data is None or out is None:
         missing = " and ".join(option for option, value in (("--data", data), ("--out", out)) if value is None)
         raise UsageError(
-            f"{missing} missing", model=name, expected="--data and --out, or --dry-run", actual=f"no {missing}",
+            f"{missing} missing",
+            model=name,
+            expected="--data and --out, or --dry-run",
+            actual=f"no {missing}",
             next=f"robust-zoo train {name} --data DATA --out RUN",
-        )  # fmt: skip
+        )
     if launcher == "slurm":
-        from robust_zoo.training.slurm import Job, submit
+        from robust_zoo.training.slurm import TrainingJob, submit
 
-        submitted = submit(Job(name, data, out, overrides, machine), slurm_parameters(slurm))
+        submitted = submit(TrainingJob(name, data, out, overrides, machine), slurm_parameters(slurm))
         click.echo(submitted.job_id)
         click.echo(f"submitted; its state is in {out / 'status.json'}, its output in {out / 'slurm'}", err=True)
         return
     try:
-        weights = run(name, data, out, overrides=overrides, machine=machine)
+        weights = train(name, data, out, overrides=overrides, machine=machine)
     except Stopped as stopped:
         click.echo(f"stopped ({stopped}) and saved; the same command goes on", err=True)
         sys.exit(EXIT_STOPPED)
@@ -95,16 +113,16 @@ def command(
 def _show_cost(name: str, overrides: Path | None, machine: Machine) -> None:
     from robust_zoo.cli.recipe import show
     from robust_zoo.training.cost import cost, images_per_second
-    from robust_zoo.training.distributed import world
-    from robust_zoo.training.run import plan
+    from robust_zoo.training.distributed import join_world
+    from robust_zoo.training.run import plan_training
 
-    row, recipe = plan(name, overrides)
-    show(row, recipe)
-    c = cost(row, recipe)
+    checkpoint, recipe = plan_training(name, overrides)
+    show(checkpoint, recipe)
+    c = cost(checkpoint, recipe)
     click.echo(
         f"{'work':<18} {c.images:,} images x {c.passes} passes x {c.forward_flops / 1e9:.3g} GFLOP = {c.flops:.3g} FLOP"
     )
-    with world(machine.device) as here:
+    with join_world(machine.device) as here:
         click.echo("timing a few steps on random images ...", err=True)
-        rate = images_per_second(row, recipe, here, machine.precision)
+        rate = images_per_second(checkpoint, recipe, here, machine.precision)
         click.echo(f"{'on this device':<18} {c.images / rate / 3600:,.3g} hours ({rate:.3g} images/s on {here.device})")

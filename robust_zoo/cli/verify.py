@@ -13,7 +13,7 @@ from robust_zoo.errors import StorageError, Unavailable, UsageError, Verificatio
 from robust_zoo.registry.lookup import get, list_models, natural_key
 from robust_zoo.registry.rows import DATA, Checkpoint
 from robust_zoo.weights import cache, manifest
-from robust_zoo.weights.ensure import verified
+from robust_zoo.weights.ensure import ensure, verified
 
 _EXIT_CODES = {
     "corrupt": VerificationFailed.exit_code,
@@ -51,7 +51,7 @@ def command(
     robust-zoo verify --signature manifest.json.sig --public-key robust_zoo.pem
 
     Every file is checked, and each gets a status: ok, corrupt, unreadable or missing. Exit code 1 if any is
-    corrupt, else 5 if any can not be read, else 3 if one that you named is not here.
+    corrupt, else 5 if any cannot be read, else 3 if one that you named is not here.
     """
     if names and all_:
         raise UsageError(
@@ -62,12 +62,14 @@ def command(
         click.echo(f"signed by {public_key or identity}: the registry and its hashes", err=True)
     elif public_key or identity or issuer:
         raise UsageError(
-            "a signer without a signature", expected="--signature FILE", actual="none",
+            "a signer without a signature",
+            expected="--signature FILE",
+            actual="none",
             next="robust-zoo verify --signature FILE --public-key KEY.pem",
-        )  # fmt: skip
+        )
     roots = (cache.cache_root(cache_dir), *cache.local_directories())
-    rows = select(names) if names else _present(roots)
-    results = [result for row in rows for result in _results(row, roots)]
+    checkpoints = select(names) if names else _present(roots)
+    results = [result for checkpoint in checkpoints for result in _results(checkpoint, roots)]
     if as_json_:
         click.echo(json.dumps([result for result, _ in results], indent=1))
     for result, error in results:
@@ -82,41 +84,34 @@ def command(
 
 
 def _present(roots: Sequence[Path]) -> list[Checkpoint]:
-    known, found = set(list_models()), {name for root in roots for name in cache.entries(root)}
+    known, found = set(list_models()), {name for root in roots for name in cache.cached_names(root)}
     for name in sorted(found - known):
         click.echo(f"not of this registry, skipped: {name} (robust-zoo cache prune deletes it)", err=True)
     return [get(name) for name in sorted(found & known | set(list_models(bundled=True)), key=natural_key)]
 
 
-def _results(row: Checkpoint, roots: Sequence[Path]) -> list[tuple[dict[str, Any], ZooError | None]]:
+def _results(checkpoint: Checkpoint, roots: Sequence[Path]) -> list[tuple[dict[str, Any], ZooError | None]]:
     """One result a copy. state: how far the origin of a sound copy is proven, else null; path: null when missing."""
-    copies: list[tuple[Path | None, Path]] = [(root, cache.weights_path(root, row.name)) for root in roots]
-    if row.bundled:
-        copies = [(None, DATA / row.file)]
+    copies: list[tuple[Path | None, Path]] = [(root, cache.weights_path(root, checkpoint.name)) for root in roots]
+    if checkpoint.bundled:
+        copies = [(None, DATA / checkpoint.file)]
     found = [(root, path) for root, path in copies if path.is_file()]
-    missing = as_json(row, "missing") | {"state": None, "path": None}
-    return [_result(row, root, path) for root, path in found] or [(missing, None)]
+    missing = as_json(checkpoint, "missing") | {"state": None, "path": None}
+    return [_result(checkpoint, root, path) for root, path in found] or [(missing, None)]
 
 
-def _result(row: Checkpoint, root: Path | None, path: Path) -> tuple[dict[str, Any], ZooError | None]:
+def _result(checkpoint: Checkpoint, root: Path | None, path: Path) -> tuple[dict[str, Any], ZooError | None]:
     about = {"state": None, "path": str(path)}
     try:
-        return as_json(row, "ok") | about | {"state": _state(row, root, path)}, None
+        return as_json(checkpoint, "ok") | about | {"state": _state(checkpoint, root, path)}, None
     except VerificationFailed as error:
-        return as_json(row, "corrupt") | about, error
+        return as_json(checkpoint, "corrupt") | about, error
     except OSError as error:
-        return as_json(row, "unreadable") | about, storage_error(error)
+        return as_json(checkpoint, "unreadable") | about, storage_error(error)
 
 
-def _state(row: Checkpoint, root: Path | None, path: Path) -> str:
-    if root:
-        receipt = verified(row, root)
-        if receipt is None:
-            raise FileNotFoundError(2, "deleted while it was being checked", str(path))
-        return receipt.state
-    if (actual := cache.sha256_of(path)) != row.sha256:
-        raise VerificationFailed(
-            f"the bundled weights of {row.name} are damaged", model=f"{row.name} ({row.file})", source=str(path),
-            expected=f"sha256 {row.sha256}", actual=f"sha256 {actual}", next="pip install --force-reinstall robust-zoo",
-        )  # fmt: skip
-    return "pinned"
+def _state(checkpoint: Checkpoint, root: Path | None, path: Path) -> str:
+    found = verified(checkpoint, root) if root else ensure(checkpoint)
+    if found is None:
+        raise FileNotFoundError(2, "deleted while it was being checked", str(path))
+    return found.state

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Any
 
-from robust_zoo.errors import UnknownCheckpoint, UsageError
-from robust_zoo.registry.rows import DATA, Architecture, Checkpoint, Collection, Measurement, Preprocessing, load_rows
-from robust_zoo.threat import NORMS, eps_from_tag, is_fraction, parse_eps, written_eps
-
-__all__ = ["DATA", "Architecture", "Checkpoint", "Collection", "Measurement", "Preprocessing",
-           "canonical_name", "get", "get_architecture", "list_models", "natural_key"]  # fmt: skip
+from robust_zoo.errors import UnknownCheckpoint, UsageError, closest, unknown
+from robust_zoo.registry.load import load_registry
+from robust_zoo.registry.rows import Architecture, Checkpoint, SourceDataset
+from robust_zoo.threat import NORMS, eps_from_tag, is_fraction, norm_of, parse_eps, written_eps
 
 # What a name may look like before it is looked up: never a path, a drive, a NUL or a URL.
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*(/255)?")
-_THREAT_TAG = re.compile(r"(?P<stem>.+)_(?P<norm>l2|linf)_eps(?P<eps>\d+(?:[._]\d+)?)(?:/255)?")
+_THREAT_TAG = r"(?P<stem>.+)_(?P<norm>{norms})_eps(?P<eps>\d+(?:[._]\d+)?)(?:/255)?"
 
 
 def natural_key(name: str) -> list[tuple[int, float, str]]:
@@ -30,14 +27,14 @@ def canonical_name(name: str) -> str:
     """Any accepted spelling -> the identifier: `resnet50_l2_eps0.5.ckpt` -> `resnet50_l2_eps0_5`.
 
     Accepts upstream's spellings (`resnet18_linf_eps4.0`), `_linf_eps4/255`, file stems, and timm's or
-    torchvision's name for the architecture (`densenet161_l2_eps3`). Does not check that the row exists.
+    torchvision's name for the architecture (`densenet161_l2_eps3`). Does not check that the checkpoint exists.
     """
     stem = re.sub(r"\.(ckpt|pth|pt|safetensors)$", "", name.strip().lower())
-    match = _THREAT_TAG.fullmatch(stem)
+    match = re.fullmatch(_THREAT_TAG.format(norms="|".join(NORMS)), stem)
     if not match:
         return stem
     prefix = match["stem"]
-    for arch in load_rows()[0].values():
+    for arch in load_registry().architectures.values():
         if prefix in (arch.timm, arch.torchvision):
             prefix = arch.name
     norm = match["norm"]
@@ -46,27 +43,23 @@ def canonical_name(name: str) -> str:
 
 
 def get(name: str | Checkpoint) -> Checkpoint:
-    """The row of a checkpoint, by any accepted spelling of its name; a row is itself.
+    """A checkpoint, by any accepted spelling of its name; a checkpoint is itself.
 
     Raises UnknownCheckpoint (exit code 4) naming the three closest names.
     """
     if isinstance(name, Checkpoint):
         return name
-    rows = load_rows()[1]
-    if _NAME.fullmatch(name.strip().lower()) and (found := rows.get(canonical_name(name))):
+    checkpoints = load_registry().checkpoints
+    if _NAME.fullmatch(name.strip().lower()) and (found := checkpoints.get(canonical_name(name))):
         return found
     raise UnknownCheckpoint(
         f"unknown checkpoint {name!r}",
         model=repr(name),
         source="the registry",
-        expected=f"one of {len(rows)} names; closest: {', '.join(_closest(canonical_name(name), rows))}",
+        expected=f"one of {len(checkpoints)} names; closest: {', '.join(closest(canonical_name(name), checkpoints))}",
         actual=repr(name),
         next="robust-zoo list   (or robust_zoo.list_models()) shows every name",
     )
-
-
-def _closest(name: str, candidates: Iterable[str]) -> list[str]:
-    return difflib.get_close_matches(name, list(candidates), n=3, cutoff=0.0)
 
 
 def get_architecture(name: str) -> Architecture:
@@ -74,16 +67,21 @@ def get_architecture(name: str) -> Architecture:
 
     Raises UnknownCheckpoint naming the three closest.
     """
-    architectures = load_rows()[0]
+    architectures = load_registry().architectures
     for arch in architectures.values():
         if name in (arch.name, arch.timm, arch.torchvision):
             return arch
-    raise UnknownCheckpoint(
-        f"unknown architecture {name!r}",
-        expected=f"one of {len(architectures)}; closest: {', '.join(_closest(name, architectures))}",
-        actual=repr(name),
-        next="robust-zoo list   shows the architectures",
+    raise unknown(
+        "architecture", name, architectures, error=UnknownCheckpoint, next="robust-zoo list   shows the architectures"
     )
+
+
+def get_dataset(name: str) -> SourceDataset:
+    """A dataset that checkpoints are trained on, by its name here. Raises UsageError naming the known ones."""
+    datasets = load_registry().datasets
+    if name not in datasets:
+        raise unknown("source dataset", name, datasets)
+    return datasets[name]
 
 
 def list_models(
@@ -99,26 +97,30 @@ def list_models(
 
     pattern: a shell wildcard (`resnet50_*`) or several, any of which may match; a name without
         wildcards may be spelled any way `get` accepts.
-    architecture, dataset, norm, bundled: keep only rows that have exactly this value.
+    architecture, dataset, norm, bundled: keep only checkpoints that have exactly this value.
     eps: one radius, or (low, high) with both ends included, in [0, 1] image units; fractions are
         strings ("4/255"). A bare number that could also mean a count of 1/255 is refused.
 
     >>> list_models("resnet50_*", norm="l2", eps=(0.5, 1))
     ['resnet50_l2_eps0_5', 'resnet50_l2_eps1']
     """
-    rows = sorted(load_rows()[1].values(), key=lambda row: natural_key(row.name))
-    if norm is not None and norm not in NORMS:
-        raise UsageError(f"unknown norm {norm!r}", expected=" or ".join(NORMS), actual=repr(norm))
+    checkpoints = sorted(load_registry().checkpoints.values(), key=lambda checkpoint: natural_key(checkpoint.name))
+    if norm is not None:
+        norm_of(norm)
     wanted = _patterns(pattern)
-    kept = [row for row in rows if any(fnmatchcase(row.name, p) for p in wanted)]
+    kept = [checkpoint for checkpoint in checkpoints if any(fnmatchcase(checkpoint.name, p) for p in wanted)]
     if architecture is not None:
         names = [architecture] if isinstance(architecture, str) else list(architecture)
-        kept = [row for row in kept if row.architecture in {get_architecture(n).name for n in names}]
-    kept = [row for row in kept if dataset in (None, row.dataset) and norm in (None, row.norm)]
-    kept = [row for row in kept if bundled in (None, row.bundled)]
+        kept = [
+            checkpoint for checkpoint in kept if checkpoint.architecture in {get_architecture(n).name for n in names}
+        ]
+    kept = [
+        checkpoint for checkpoint in kept if dataset in (None, checkpoint.dataset) and norm in (None, checkpoint.norm)
+    ]
+    kept = [checkpoint for checkpoint in kept if bundled in (None, checkpoint.bundled)]
     if eps is not None:
         kept = _with_eps(kept, eps, norm)
-    return [row.name for row in kept]
+    return [checkpoint.name for checkpoint in kept]
 
 
 def _patterns(pattern: str | Iterable[str]) -> list[str]:
@@ -126,7 +128,7 @@ def _patterns(pattern: str | Iterable[str]) -> list[str]:
     return [p.lower().replace(".", "_") if set(p) & set("*?[") else canonical_name(p) for p in patterns]
 
 
-def _with_eps(rows: list[Checkpoint], eps: Any, norm: str | None) -> list[Checkpoint]:
+def _with_eps(checkpoints: list[Checkpoint], eps: Any, norm: str | None) -> list[Checkpoint]:
     bounds = tuple(eps) if isinstance(eps, (tuple, list)) else (eps, eps)
     low, high = (parse_eps(bound, norm) for bound in bounds)
 
@@ -134,7 +136,7 @@ def _with_eps(rows: list[Checkpoint], eps: Any, norm: str | None) -> list[Checkp
         return low - 1e-9 <= value <= high + 1e-9  # 4/255 typed as 0.01568627451 is still 4/255
 
     if norm is None and not any(is_fraction(bound) for bound in bounds):
-        also = [row for row in rows if row.norm == "linf" and row.eps and within(row.eps * 255) > within(row.eps)]
+        also = [c for c in checkpoints if c.eps and within(c.eps * NORMS[c.norm].unit) > within(c.eps)]
         if also:
             raise UsageError(
                 f"eps {eps} can be read two ways: as a radius, or as a count of 1/255 for {also[0].name}",
@@ -142,4 +144,4 @@ def _with_eps(rows: list[Checkpoint], eps: Any, norm: str | None) -> list[Checkp
                 actual=f"eps={eps} without a norm",
                 next="robust-zoo list --norm l2 --eps 3   or   robust-zoo list --norm linf --eps 4/255",
             )
-    return [row for row in rows if within(row.eps)]
+    return [checkpoint for checkpoint in checkpoints if within(checkpoint.eps)]

@@ -1,20 +1,15 @@
-"""The rows of `checkpoints.toml` as frozen values. No torch."""
+"""What the rows of `checkpoints.toml` are: frozen values, one class for each kind of table. No torch."""
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
 
-from robust_zoo.errors import Refused, UsageError
-from robust_zoo.threat import ThreatModel, is_fraction, parse_eps
+from robust_zoo.counts import Count
+from robust_zoo.threat import ThreatModel
 
 DATA = Path(__file__).parents[1] / "bundled"
-TOML = Path(__file__).with_name("checkpoints.toml")
 
 
 @dataclass(frozen=True)
@@ -26,6 +21,37 @@ class Architecture:
     torchvision: str
     keys: str
     approximate_mb: float
+
+
+@dataclass(frozen=True)
+class SourceDataset:
+    """A dataset that checkpoints are trained on.
+
+    Attributes:
+        title: As the field writes it.
+        hub_id: On the Hugging Face hub.
+        in_names: Its part of a checkpoint's name, "" for the one that goes without saying.
+        train_images: How many there are.
+        split: Of which accuracies are, in words: "validation", "test".
+        class_names: By label; empty where timm has them, under the name `timm_classes`.
+        usual_eps: Norm -> the radius that the field reports, for models that were trained for none.
+        curve_eps: Norm -> the radii of an accuracy curve.
+    """
+
+    name: str
+    title: str
+    hub_id: str
+    in_names: str
+    train_images: int
+    split: str
+    class_names: tuple[str, ...]
+    timm_classes: str
+    usual_eps: Mapping[str, float] = field(hash=False)
+    curve_eps: Mapping[str, tuple[float, ...]] = field(hash=False)
+
+    def usual_threat(self, norm: str) -> ThreatModel:
+        """What a model without a radius of its own is measured at."""
+        return ThreatModel(norm, self.usual_eps[norm])
 
 
 @dataclass(frozen=True)
@@ -46,13 +72,16 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Collection:
-    """What a family of checkpoints shares: where it is hosted, how it was made, how its images are prepared."""
+    """What a family of checkpoints shares: where it is hosted, how it was made, how its images are prepared.
+
+    paper: "arXiv:NUMBER" or "". citation: BibTeX or "". recipe: a name of [recipe.X], "" where none is known.
+    """
 
     name: str
     title: str
     paper: str
-    dataset: str
-    format: str
+    citation: str
+    dataset: SourceDataset
     repo: str
     revision: str
     mirrors: tuple[str, ...]
@@ -81,9 +110,13 @@ class Measurement:
     settings: str = ""
 
     @property
+    def count(self) -> Count:
+        return Count(self.correct, self.n)
+
+    @property
     def accuracy(self) -> float:
         """In percent."""
-        return 100 * self.correct / self.n
+        return self.count.accuracy
 
 
 @dataclass(frozen=True)
@@ -114,7 +147,8 @@ class Checkpoint:
 
     @property
     def dataset(self) -> str:
-        return self.collection.dataset
+        """The name of the dataset it was trained on."""
+        return self.collection.dataset.name
 
     @property
     def norm(self) -> str:
@@ -154,69 +188,6 @@ class Checkpoint:
         return self.size or int(self.network.approximate_mb * 1e6)
 
 
-@cache
-def _file() -> dict[str, Any]:
-    try:
-        return tomllib.loads(TOML.read_text(encoding="utf-8"))
-    except ValueError as error:  # not TOML, not UTF-8
-        raise _damaged(error) from None
-
-
-def load_recipes() -> Mapping[str, Mapping[str, Any]]:
-    """The named recipes as plain values (fields of training.recipes.Recipe, and a `note`)."""
-    return MappingProxyType(_file()["recipe"])
-
-
-@cache
-def load_rows() -> tuple[Mapping[str, Architecture], Mapping[str, Checkpoint]]:
-    """All architectures and all checkpoints by name, in the file's order; read once."""
-    return parse(_file())
-
-
-def parse(data: dict[str, Any]) -> tuple[Mapping[str, Architecture], Mapping[str, Checkpoint]]:
-    """The tables of a checkpoints.toml as rows. Raises Refused when they are not."""
-    try:
-        return _parse(data)
-    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
-        raise _damaged(error) from None
-
-
-def _parse(data: dict[str, Any]) -> tuple[Mapping[str, Architecture], Mapping[str, Checkpoint]]:
-    architectures = {name: Architecture(name, **row) for name, row in data["architecture"].items()}
-    collections = {name: _collection(name, row) for name, row in data["collection"].items()}
-    checkpoints = {row["name"]: _checkpoint(row, architectures, collections) for row in data["checkpoint"]}
-    return MappingProxyType(architectures), MappingProxyType(checkpoints)
-
-
-def _collection(name: str, row: dict[str, Any]) -> Collection:
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row["preprocessing"].items()}
-    fixed: dict[str, Any] = {"mirrors": tuple(row["mirrors"]), "preprocessing": Preprocessing(**values)}
-    return Collection(name, **row | fixed)
-
-
-def _checkpoint(
-    row: dict[str, Any], architectures: dict[str, Architecture], collections: dict[str, Collection]
-) -> Checkpoint:
-    values = dict(row)
-    norm, eps = values.pop("norm"), values.pop("eps")
-    if norm == "linf" and eps and not is_fraction(eps):
-        raise UsageError(f"{row['name']}: an Linf eps is written as a fraction", expected='"4/255"', actual=repr(eps))
-    return Checkpoint(
-        network=architectures[values.pop("architecture")],
-        collection=collections[values.pop("collection")],
-        threat=ThreatModel(norm, parse_eps(eps, None)),
-        measured=tuple(_measurement(m) for m in values.pop("measured", ())),
-        **values,
-    )
-
-
-def _measurement(row: dict[str, Any]) -> Measurement:
-    return Measurement(**row | ({"eps": parse_eps(row["eps"], None)} if "eps" in row else {}))
-
-
-def _damaged(error: Exception) -> Refused:
-    return Refused(
-        "the registry cannot be read", model=TOML.name, source=str(TOML), expected="rows as registry/rows has them",
-        actual=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
-        next="pip install --force-reinstall robust-zoo",
-    )  # fmt: skip
+def checkpoint_name(architecture: str, dataset: SourceDataset, threat: ThreatModel, variant: str = "") -> str:
+    """What a checkpoint is called: ("resnet18", CIFAR-10, L2 0.5) -> "resnet18_cifar10_l2_eps0_5"."""
+    return "_".join(filter(None, [architecture, dataset.in_names, threat.tag, variant]))

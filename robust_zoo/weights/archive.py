@@ -81,9 +81,13 @@ def write(out: Path, texts: Mapping[str, bytes], files: Mapping[str, tuple[Path,
 def opened(path: Path) -> Iterator[Archive]:
     if not path.is_file():
         raise UsageError(
-            f"no such file: {path}", model=path.name, source=str(path), expected="a file of robust-zoo bundle",
-            actual="nothing there", next="robust-zoo bundle PATTERN -o FILE   makes one, where there is internet",
-        )  # fmt: skip
+            f"no such file: {path}",
+            model=path.name,
+            source=str(path),
+            expected="a file of robust-zoo bundle",
+            actual="nothing there",
+            next="robust-zoo bundle PATTERN -o FILE   makes one, where there is internet",
+        )
     try:
         with tarfile.open(path, "r:") as tar:
             yield _checked(path, tar)
@@ -148,14 +152,21 @@ def _info(name: str, size: int) -> tarfile.TarInfo:
 def changed(path: Path, expected: str, actual: str) -> VerificationFailed:
     """The error for a file that is not what was verified a moment ago."""
     return VerificationFailed(
-        f"{path.name} changed while it was bundled", model=path.stem, source=str(path),
-        expected=f"sha256 {expected}", actual=f"sha256 {actual}", next="robust-zoo bundle   once more",
-    )  # fmt: skip
+        f"{path.name} changed while it was bundled",
+        model=path.stem,
+        source=str(path),
+        expected=f"sha256 {expected}",
+        actual=f"sha256 {actual}",
+        next="robust-zoo bundle   once more",
+    )
 
 
 def _no_bundle(path: Path, actual: str) -> Refused:
     return Refused(
-        f"{path.name} is not a bundle", model=path.name, source=str(path),
-        expected="a tar file that robust-zoo bundle wrote: its manifest, and exactly what that lists", actual=actual,
+        f"{path.name} is not a bundle",
+        model=path.name,
+        source=str(path),
+        expected="a tar file that robust-zoo bundle wrote: its manifest, and exactly what that lists",
+        actual=actual,
         next="robust-zoo bundle PATTERN -o FILE   makes one, where there is internet",
-    )  # fmt: skip
+    )

@@ -14,44 +14,50 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from robust_zoo import cards
 from robust_zoo.errors import UnknownCheckpoint, VerificationFailed, ZooError
 from robust_zoo.files import storage
+from robust_zoo.registry.load import TOML
 from robust_zoo.registry.lookup import get
-from robust_zoo.registry.rows import TOML, Checkpoint
+from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.weights import archive
 from robust_zoo.weights.archive import Archive, Progress
 from robust_zoo.weights.cache import Receipt, cache_root, read_receipt
-from robust_zoo.weights.ensure import Weights, cached, install
+from robust_zoo.weights.ensure import VerifiedFile, Weights, cached, convert_into
 from robust_zoo.weights.lock import lock
 from robust_zoo.weights.manifest import Entry
 from robust_zoo.weights.sources import Fetched
 
 
-def write(out: Path, found: Sequence[tuple[Checkpoint, Weights]], progress: Progress = lambda n: None) -> None:
+def pack(
+    out: Path,
+    found: Sequence[tuple[Checkpoint, VerifiedFile]],
+    card: Callable[[Checkpoint], str],
+    progress: Progress = lambda n: None,
+) -> None:
     """Bundles verified weights into `out`, all or nothing, and reads it back.
 
-    The same weights give the same bytes, whoever bundles them. progress: told the bytes as they are read back.
+    The same weights give the same bytes, whoever bundles them. card: makes one of a checkpoint, to read. progress: told
+    the bytes as they are read back.
 
     Raises StorageError, or VerificationFailed when a file changed since it was verified.
     """
     texts: dict[str, bytes] = {TOML.name: TOML.read_bytes()}
     files: dict[str, tuple[Path, Entry]] = {}
-    for row, weights in found:
-        receipt = read_receipt(weights.path.parents[1], row.name)
+    for checkpoint, weights in found:
+        receipt = read_receipt(weights.path.parents[1], checkpoint.name)
         if receipt is None or receipt.sha256 != weights.sha256:
             raise archive.changed(weights.path, weights.sha256, receipt.sha256 if receipt else "without a receipt")
-        texts[f"weights/{row.name}.json"] = json.dumps(asdict(receipt), indent=1, sort_keys=True).encode()
-        texts[f"cards/{row.name}.md"] = cards.card(row).encode()
-        files[_weights(row.name)] = (weights.path, Entry(weights.sha256, weights.path.stat().st_size))
+        texts[f"weights/{checkpoint.name}.json"] = json.dumps(asdict(receipt), indent=1, sort_keys=True).encode()
+        texts[f"cards/{checkpoint.name}.md"] = card(checkpoint).encode()
+        files[_weights(checkpoint.name)] = (weights.path, Entry(weights.sha256, weights.path.stat().st_size))
     archive.write(out, texts, files, progress)
 
 
-def read(
+def unpack(
     path: Path, *, cache_dir: str | Path | None = None, progress: Progress = lambda n: None
 ) -> Iterator[tuple[str, Weights | ZooError]]:
     """Takes a bundle's weights into the cache, one after the other: (name, what came of it).
@@ -85,43 +91,47 @@ def _weights(name: str) -> str:
 def _take(name: str, bundle: Archive, root: Path, progress: Progress) -> Weights:
     path, promised = bundle.path, bundle.entries[_weights(name)].sha256
     try:
-        row = get(name)
+        checkpoint = get(name)
     except UnknownCheckpoint as error:
         error.source, error.next = str(path), "pip install --upgrade robust-zoo   if the bundle is of a newer one"
         raise
-    receipt = _receipt(bundle.texts[f"weights/{name}.json"], path, row)
+    receipt = _receipt(bundle.texts[f"weights/{name}.json"], path, checkpoint)
     with lock(root, name):
-        if found := cached(row, (root,), allow_unverified=receipt.state == "unverified"):
+        if found := cached(checkpoint, (root,), allow_unverified=receipt.state == "unverified"):
             return found
-        copy = root / "downloads" / f"{row.file}.bundle.{os.getpid()}-{uuid.uuid4().hex[:8]}.part"
+        copy = root / "downloads" / f"{checkpoint.file}.bundle.{os.getpid()}-{uuid.uuid4().hex[:8]}.part"
         try:
             with storage(copy), copy.open("xb") as out:
                 digest = archive.copy(bundle.content(_weights(name)), out, progress)
             if digest != promised:
-                raise _differs(path, row, f"sha256 {promised}", f"sha256 {digest}")
+                raise _differs(path, checkpoint, f"sha256 {promised}", f"sha256 {digest}")
             state = "unverified" if receipt.state == "unverified" else "vouched"
             # Converted files convert to themselves: the contained reader checks names, shapes, values and provenance.
             fetched = Fetched(copy, receipt.source_sha256, state, f"{receipt.source} (in {path.name})", temporary=True)
-            return install(row, fetched, root, promised=promised)
+            return convert_into(checkpoint, fetched, root, promised=promised)
         finally:
             copy.unlink(missing_ok=True)
 
 
-def _receipt(text: bytes, path: Path, row: Checkpoint) -> Receipt:
+def _receipt(text: bytes, path: Path, checkpoint: Checkpoint) -> Receipt:
     try:
         values = json.loads(text)
         receipt = Receipt(**{field.name: values[field.name] for field in fields(Receipt)})
     except (ValueError, KeyError, TypeError) as error:
-        raise _differs(path, row, "a receipt", f"{type(error).__name__}: {error}") from None
-    if receipt.name != row.name:
-        raise _differs(path, row, f"a receipt of {row.name}", f"of {str(receipt.name)[:60]}")
-    if row.sha256 not in (None, receipt.source_sha256):
-        raise _differs(path, row, f"made of sha256 {row.sha256}", f"of {str(receipt.source_sha256)[:64]}")
+        raise _differs(path, checkpoint, "a receipt", f"{type(error).__name__}: {error}") from None
+    if receipt.name != checkpoint.name:
+        raise _differs(path, checkpoint, f"a receipt of {checkpoint.name}", f"of {str(receipt.name)[:60]}")
+    if checkpoint.sha256 not in (None, receipt.source_sha256):
+        raise _differs(path, checkpoint, f"made of sha256 {checkpoint.sha256}", f"of {str(receipt.source_sha256)[:64]}")
     return receipt
 
 
-def _differs(path: Path, row: Checkpoint, expected: str, actual: str) -> VerificationFailed:
+def _differs(path: Path, checkpoint: Checkpoint, expected: str, actual: str) -> VerificationFailed:
     return VerificationFailed(
-        f"{row.name}: the bundle does not hold what it promises", model=f"{row.name} ({row.file})", source=str(path),
-        expected=expected, actual=actual, next="copy the bundle again, or make it again: robust-zoo bundle",
-    )  # fmt: skip
+        f"{checkpoint.name}: the bundle does not hold what it promises",
+        model=f"{checkpoint.name} ({checkpoint.file})",
+        source=str(path),
+        expected=expected,
+        actual=actual,
+        next="copy the bundle again, or make it again: robust-zoo bundle",
+    )

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from robust_zoo.errors import StorageError, VerificationFailed
-from robust_zoo.files import sha256_of, storage, sync_directory, write_chunks
+from robust_zoo.files import read_hashed, storage, sync_directory, write_chunks
 from robust_zoo.registry.rows import Checkpoint
 
 
@@ -90,10 +90,10 @@ def read_receipt(root: Path, name: str) -> Receipt | None:
         return None
 
 
-def verified(checkpoint: Checkpoint, root: Path) -> Receipt | None:
-    """The receipt of a cached file whose bytes were just hashed; None when it is not cached. Changes nothing.
+def hashed(checkpoint: Checkpoint, root: Path) -> tuple[Receipt, bytearray] | None:
+    """The receipt of a cached file, and the bytes that were just hashed; None when it is not cached. Changes nothing.
 
-    Raises VerificationFailed when the file or its receipt is not what was promised, OSError when it can not be read.
+    Raises VerificationFailed when the file or its receipt is not what was promised, OSError when it cannot be read.
     """
     path = weights_path(root, checkpoint.name)
     if not path.is_file():
@@ -103,9 +103,10 @@ def verified(checkpoint: Checkpoint, root: Path) -> Receipt | None:
         raise corrupt(checkpoint, path, f"a receipt for {checkpoint.name}", "none that can be read")
     if checkpoint.sha256 and receipt.source_sha256 != checkpoint.sha256:
         raise corrupt(checkpoint, path, f"made of sha256 {checkpoint.sha256}", f"made of {receipt.source_sha256}")
-    if (actual := sha256_of(path)) != receipt.sha256:
-        raise corrupt(checkpoint, path, f"sha256 {receipt.sha256}", f"sha256 {actual} ({path.stat().st_size:,} bytes)")
-    return receipt
+    content, actual = read_hashed(path)
+    if actual != receipt.sha256:
+        raise corrupt(checkpoint, path, f"sha256 {receipt.sha256}", f"sha256 {actual} ({len(content):,} bytes)")
+    return receipt, content
 
 
 def corrupt(checkpoint: Checkpoint, path: Path, expected: str, actual: str) -> VerificationFailed:
@@ -128,7 +129,7 @@ def set_aside(root: Path, name: str) -> None:
         path.with_suffix(".json").unlink(missing_ok=True)
 
 
-def install(file: Path, receipt: Receipt, root: Path) -> Path:
+def store(file: Path, receipt: Receipt, root: Path) -> Path:
     """Gives a finished file, already on the cache's disk, its name; the receipt first, so a crash leaves no orphan.
 
     A receipt without its file counts as absent, and one that does not fit the file as damaged: no order of
@@ -143,7 +144,7 @@ def install(file: Path, receipt: Receipt, root: Path) -> Path:
     return target
 
 
-def entries(root: Path) -> list[str]:
+def cached_names(root: Path) -> list[str]:
     """Names of the checkpoints whose weights are in this cache."""
     return sorted(path.stem for path in (root / "weights").glob("[!.]*.safetensors"))
 

@@ -55,10 +55,16 @@ def convert(
     # A name of this call's own: what a killed child leaves behind can be swept without touching another call's.
     mine = target.with_name(f".{target.name[:150]}.{uuid.uuid4().hex[:12]}.tmp")
     request = {
-        "source": str(source.resolve()), "target": str(mine.absolute()), "timm": network.timm, "keys": network.keys,
-        "header": dict(header), "mean": mean and list(mean), "std": std and list(std), "num_classes": num_classes,
+        "source": str(source.resolve()),
+        "target": str(mine.absolute()),
+        "timm": network.timm,
+        "keys": network.keys,
+        "header": dict(header),
+        "mean": mean and list(mean),
+        "std": std and list(std),
+        "num_classes": num_classes,
         "seconds": _COMPUTING + source.stat().st_size // 10_000_000,
-    }  # fmt: skip
+    }
     about = {"model": f"{model or network.name} ({source.name})", "source": str(source)}
     try:
         answer = _run(request, time_limit, about)
@@ -82,14 +88,22 @@ def _run(request: Mapping[str, Any], time_limit: float, about: Mapping[str, str]
     path = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
     try:
         child = subprocess.run(
-            [sys.executable, "-P", "-m", "robust_zoo.weights.convert_worker"], env=os.environ | {"PYTHONPATH": path},
-            input=json.dumps(request), capture_output=True, encoding="utf-8", errors="replace", timeout=time_limit,
-        )  # fmt: skip
+            [sys.executable, "-P", "-m", "robust_zoo.weights.convert_worker"],
+            env=os.environ | {"PYTHONPATH": path},
+            input=json.dumps(request),
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=time_limit,
+        )
     except subprocess.TimeoutExpired:
         raise Refused(
             f"{Path(request['source']).name} could not be read in {time_limit:g} s",
-            **about, expected=f"at most {time_limit:g} s", actual="still reading", next=_ASK,
-        ) from None  # fmt: skip
+            **about,
+            expected=f"at most {time_limit:g} s",
+            actual="still reading",
+            next=_ASK,
+        ) from None
     try:
         return json.loads(child.stdout.splitlines()[-1])
     except (ValueError, IndexError):
@@ -97,9 +111,11 @@ def _run(request: Mapping[str, Any], time_limit: float, about: Mapping[str, str]
         last = (child.stderr.strip().splitlines() or ["no message"])[-1]
         raise Refused(
             f"{Path(request['source']).name} broke the process that read it ({end})",
-            **about, expected=f"one that loads in 2 x its size + 500 MB and {request['seconds']} s of a core",
-            actual=_printable(last), next=_ASK,
-        ) from None  # fmt: skip
+            **about,
+            expected=f"one that loads in 2 x its size + 500 MB and {request['seconds']} s of a core",
+            actual=_printable(last),
+            next=_ASK,
+        ) from None
 
 
 def _printable(text: str) -> str:

@@ -34,9 +34,12 @@ def _allowed_numpy() -> list[Any]:
     """Learning-rate schedules keep numpy scalars; their names under numpy 1 and 2 (checked on files of robustness)."""
     scalar = np.float64(0).__reduce__()[0]
     return [
-        (scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"),
-        np.dtype, type(np.dtype("float64")), type(np.dtype("int64")),
-    ]  # fmt: skip
+        (scalar, "numpy.core.multiarray.scalar"),
+        (scalar, "numpy._core.multiarray.scalar"),
+        np.dtype,
+        type(np.dtype("float64")),
+        type(np.dtype("int64")),
+    ]
 
 
 def main() -> None:
@@ -65,7 +68,7 @@ def main() -> None:
 def work(request: dict[str, Any]) -> dict[str, Any]:
     """Reads, checks and writes; see robust_zoo.weights.convert.convert for the fields."""
     source, target = Path(request["source"]), Path(request["target"])
-    content = read(source)
+    content = load_content(source)
     from robust_zoo.architectures.build import build
     from robust_zoo.weights import state_dict
 
@@ -107,7 +110,7 @@ def _limit(memory: int, seconds: int) -> None:
         resource.setrlimit(kind, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
 
 
-def read(source: Path) -> Any:
+def load_content(source: Path) -> Any:
     """The object in a checkpoint file, by its first bytes, never running code from it. Raises Refused."""
     with source.open("rb") as file:
         start = file.read(512)
@@ -132,7 +135,7 @@ def read(source: Path) -> Any:
 
 
 def _check_zip(source: Path) -> None:
-    """Sizes before contents: torch stores entries uncompressed, so they can not be larger than the file."""
+    """Sizes before contents: torch stores entries uncompressed, so they cannot be larger than the file."""
     try:
         with zipfile.ZipFile(source) as archive:
             entries = archive.infolist()

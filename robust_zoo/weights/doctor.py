@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robust_zoo.errors import Refused, UnknownCheckpoint, VerificationFailed
+from robust_zoo.files import sha256_of
+from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.lookup import get
-from robust_zoo.registry.rows import Checkpoint, load_rows
+from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.weights import cache
 from robust_zoo.weights.ensure import verified
 from robust_zoo.weights.safetensors_file import read_header
@@ -80,18 +82,23 @@ def named(path: Path) -> Checkpoint | None:
         return None
 
 
-def cached(root: Path) -> Iterator[Finding]:
+def in_cache(root: Path) -> Iterator[Finding]:
     """The weights in a cache of this package, each hashed."""
-    for name in cache.entries(root):
+    for name in cache.cached_names(root):
         path = cache.weights_path(root, name)
         try:
-            row = get(name)
-            receipt = verified(row, root)
-            if receipt:
-                yield Finding(path, name, "good", receipt.size, f"{receipt.state}, from {receipt.source}")
+            checkpoint = get(name)
+            if found := verified(checkpoint, root):
+                yield Finding(path, name, "good", len(found.content), f"{found.state}, from {found.source}")
         except UnknownCheckpoint:
-            yield Finding(path, name, "unknown hash", path.stat().st_size, "no checkpoint here has this name",
-                          "robust-zoo cache prune")  # fmt: skip
+            yield Finding(
+                path,
+                name,
+                "unknown hash",
+                path.stat().st_size,
+                "no checkpoint here has this name",
+                "robust-zoo cache prune",
+            )
         except VerificationFailed as error:
             detail = f"expected {error.expected}, found {error.actual}"
             yield Finding(path, name, "damaged", path.stat().st_size, detail, f"robust-zoo download {name}")
@@ -101,37 +108,45 @@ def cached(root: Path) -> Iterator[Finding]:
 
 def examine(path: Path) -> Finding | None:
     """What one file is; None when neither its name, its hash nor its header is of a checkpoint here."""
-    row = named(path)
+    checkpoint = named(path)
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
             start = file.read(512)
-        if row and (cause := _not_weights(path, start, size, row)):
-            return Finding(path, row.name, *cause, _again(path, row))
-        sha256 = cache.sha256_of(path)
+        if checkpoint and (cause := _not_weights(path, start, size, checkpoint)):
+            return Finding(path, checkpoint.name, *cause, _again(path, checkpoint))
+        sha256 = sha256_of(path)
     except OSError as error:
-        return Finding(path, row.name if row else "", "unreadable", 0, str(error), f"ls -l {shlex.quote(str(path))}")
-    owner = next((r for r in load_rows()[1].values() if r.sha256 == sha256), None)
-    if owner is None and row is None:
+        return Finding(
+            path, checkpoint.name if checkpoint else "", "unreadable", 0, str(error), f"ls -l {shlex.quote(str(path))}"
+        )
+    owner = next((r for r in load_registry().checkpoints.values() if r.sha256 == sha256), None)
+    if owner is None and checkpoint is None:
         return None
     if owner is None:
-        return _unproven(path, row, size, sha256) if row else None
-    if row and row is not owner:
+        return _unproven(path, checkpoint, size, sha256) if checkpoint else None
+    if checkpoint and checkpoint is not owner:
         right = path.with_name(owner.file)
-        return Finding(path, row.name, "wrong", size, f"named {row.name}, but the file of {owner.name}, by its sha256",
-                       f"mv -n {shlex.quote(str(path))} {shlex.quote(str(right))}")  # fmt: skip
+        return Finding(
+            path,
+            checkpoint.name,
+            "wrong",
+            size,
+            f"named {checkpoint.name}, but the file of {owner.name}, by its sha256",
+            f"mv -n {shlex.quote(str(path))} {shlex.quote(str(right))}",
+        )
     return Finding(path, owner.name, "good", size, f"pinned by its sha256{_twice(path)}", _use(path, owner))
 
 
-def _not_weights(path: Path, start: bytes, size: int, row: Checkpoint) -> tuple[str, int, str] | None:
+def _not_weights(path: Path, start: bytes, size: int, checkpoint: Checkpoint) -> tuple[str, int, str] | None:
     """(status, size, detail) of a file that can be told to be no whole checkpoint without hashing it."""
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n")
     if text.startswith(b"<"):
         return "html", size, "a web page (a login or error page?) saved as weights"
     if text.startswith(b"version https://git-lfs"):
         return "pointer", size, "a Git LFS pointer: the file itself was never fetched"
-    if row.size and size < row.size and path.suffix == Path(row.file).suffix:
-        return "truncated", size, f"{size:,} of {row.size:,} bytes"
+    if checkpoint.size and size < checkpoint.size and path.suffix == Path(checkpoint.file).suffix:
+        return "truncated", size, f"{size:,} of {checkpoint.size:,} bytes"
     if not start.startswith((b"PK\x03\x04", b"\x80")) and start[8:9] != b"{":  # \x80: torch before its zip format
         return "damaged", size, f"neither a checkpoint nor safetensors: starts with {start[:8]!r}"
     if start.startswith(b"PK\x03\x04") and not zipfile.is_zipfile(path):
@@ -144,17 +159,19 @@ def _not_weights(path: Path, start: bytes, size: int, row: Checkpoint) -> tuple[
     return None
 
 
-def _unproven(path: Path, row: Checkpoint, size: int, sha256: str) -> Finding:
-    """A whole file under a checkpoint's name with a hash that no row has."""
-    if path.suffix == ".safetensors" and not row.bundled:
+def _unproven(path: Path, checkpoint: Checkpoint, size: int, sha256: str) -> Finding:
+    """A whole file under a checkpoint's name with a hash that no checkpoint has."""
+    if path.suffix == ".safetensors" and not checkpoint.bundled:
         detail = f"sha256 {sha256}: a converted file without its receipt; nothing proves where it is from"
-        return Finding(path, row.name, "unknown hash", size, detail, f"robust-zoo download {row.name}")
-    if row.sha256:
-        return Finding(path, row.name, "wrong", size, f"sha256 {sha256}, not {row.sha256}", _again(path, row))
+        return Finding(path, checkpoint.name, "unknown hash", size, detail, f"robust-zoo download {checkpoint.name}")
+    if checkpoint.sha256:
+        return Finding(
+            path, checkpoint.name, "wrong", size, f"sha256 {sha256}, not {checkpoint.sha256}", _again(path, checkpoint)
+        )
     if zipfile.is_zipfile(path) and (broken := _damaged(path)):
-        return Finding(path, row.name, "damaged", size, broken, _again(path, row))
+        return Finding(path, checkpoint.name, "damaged", size, broken, _again(path, checkpoint))
     detail = f"sha256 {sha256}; the registry has none to compare, the hub may{_twice(path)}"
-    return Finding(path, row.name, "unknown hash", size, detail, _use(path, row))
+    return Finding(path, checkpoint.name, "unknown hash", size, detail, _use(path, checkpoint))
 
 
 def _damaged(path: Path) -> str:
@@ -177,16 +194,20 @@ def _twice(path: Path) -> str:
     return "; holds every weight twice and the optimizer: converted, it is a third" if double else ""
 
 
-def _use(path: Path, row: Checkpoint) -> str:
+def _use(path: Path, checkpoint: Checkpoint) -> str:
     """The command that takes a file where it lies, instead of downloading it."""
-    if row.bundled:  # the package has its own
+    if checkpoint.bundled:  # the package has its own
         return ""
     directory = shlex.quote(str(path.parent))
-    rename = "" if path.name == row.file else f"ln -s {shlex.quote(path.name)} {directory}/{shlex.quote(row.file)} && "
-    return f"{rename}ROBUST_ZOO_PATH={directory} robust-zoo download {row.name}"
+    rename = (
+        ""
+        if path.name == checkpoint.file
+        else f"ln -s {shlex.quote(path.name)} {directory}/{shlex.quote(checkpoint.file)} && "
+    )
+    return f"{rename}ROBUST_ZOO_PATH={directory} robust-zoo download {checkpoint.name}"
 
 
-def _again(path: Path, row: Checkpoint) -> str:
+def _again(path: Path, checkpoint: Checkpoint) -> str:
     """The command that replaces a broken file; a link of a hub's cache goes with what it points to."""
     files = [path, path.resolve()] if path.is_symlink() else [path]
-    return f"rm {' '.join(shlex.quote(str(file)) for file in files)} && robust-zoo download {row.name}"
+    return f"rm {' '.join(shlex.quote(str(file)) for file in files)} && robust-zoo download {checkpoint.name}"

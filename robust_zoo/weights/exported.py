@@ -1,4 +1,4 @@
-"""A model that robust-zoo train made, as a row: its file says all that a row holds. No torch."""
+"""A model that robust-zoo train made, as a checkpoint: its file says all that a row holds. No torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from robust_zoo.errors import UnknownCheckpoint, UsageError
 from robust_zoo.files import sha256_of
-from robust_zoo.registry.lookup import get_architecture
+from robust_zoo.registry.lookup import get_architecture, get_dataset
 from robust_zoo.registry.rows import Architecture, Checkpoint, Collection, Measurement, Preprocessing
 from robust_zoo.threat import ThreatModel
 from robust_zoo.weights.safetensors_file import read_header
@@ -19,11 +19,11 @@ def network_of(architecture: str) -> Architecture:
     try:
         return get_architecture(architecture)
     except UnknownCheckpoint:
-        return Architecture(architecture, architecture, "", "identity", 0.0)
+        return Architecture(architecture, architecture, "", "same", 0.0)
 
 
 def exported(path: Path) -> Checkpoint:
-    """The row of a file that `robust-zoo train` or `robust-zoo export` wrote; it can be evaluated and transferred.
+    """The checkpoint of a file that `robust-zoo train` wrote; it can be evaluated and transferred.
 
     Raises UsageError for other files, Refused for damaged ones, OSError for what cannot be read.
     """
@@ -33,19 +33,38 @@ def exported(path: Path) -> Checkpoint:
         preprocessing = Preprocessing(**values | {k: tuple(v) for k, v in values.items() if isinstance(v, list)})
         measured = tuple(Measurement(weights_sha256=sha256, **m) for m in json.loads(header["metrics"]))
         home = Collection(
-            name="custom", title=header["training"], paper="", dataset=header["dataset"], format="safetensors", repo="",
-            revision="", mirrors=(), recipe="custom", licence=header["licence"], origin=str(path), reported_by="",
+            name="custom",
+            title=header["training"],
+            paper="",
+            citation="",
+            dataset=get_dataset(header["dataset"]),
+            repo="",
+            revision="",
+            mirrors=(),
+            recipe="custom",
+            licence=header["licence"],
+            origin=str(path),
+            reported_by="",
             preprocessing=preprocessing,
-        )  # fmt: skip
+        )
         return Checkpoint(
-            name=header["name"], collection=home, network=network_of(header["architecture"]),
-            threat=ThreatModel(header["norm"], float(header["eps"])), file=str(path.absolute()),
-            clean_accuracy=measured[0].accuracy, sha256=sha256, size=path.stat().st_size, bundled=True,
-            training=header["training"], measured=measured,
-        )  # fmt: skip
+            name=header["name"],
+            collection=home,
+            network=network_of(header["architecture"]),
+            threat=ThreatModel(header["norm"], float(header["eps"])),
+            file=str(path.absolute()),
+            clean_accuracy=measured[0].accuracy,
+            sha256=sha256,
+            size=path.stat().st_size,
+            bundled=True,
+            training=header["training"],
+            measured=measured,
+        )
     except (KeyError, ValueError, TypeError, IndexError) as error:
         raise UsageError(
-            f"{path.name} does not say how it was made", source=str(path),
-            expected="a file that robust-zoo train wrote", actual=f"{type(error).__name__}: {error}",
+            f"{path.name} does not say how it was made",
+            source=str(path),
+            expected="a file that robust-zoo train wrote",
+            actual=f"{type(error).__name__}: {error}",
             next=f'robust_zoo.create_model(ARCHITECTURE, checkpoint_path="{path}")   loads files of others',
-        ) from None  # fmt: skip
+        ) from None

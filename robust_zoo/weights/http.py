@@ -21,10 +21,10 @@ _MAX_HOPS = 5
 
 
 class SourceFailed(Exception):
-    """This source can not serve the file; the text is the cause, for the list of sources tried."""
+    """This source cannot serve the file; the text is the cause, for the list of sources tried."""
 
 
-def get(session: requests.Session, url: str, headers: Mapping[str, str], have: int) -> requests.Response:
+def request(session: requests.Session, url: str, headers: Mapping[str, str], have: int) -> requests.Response:
     """Follows up to five redirects, never from https to http, never with credentials to another origin."""
     wanted = {**headers, "Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     for _ in range(_MAX_HOPS + 1):
@@ -67,9 +67,12 @@ def _timeout() -> tuple[float, float]:
         read = 0.0
     if not 0 < read < float("inf"):
         raise UsageError(
-            f"ROBUST_ZOO_TIMEOUT={given} is no time", source="the environment", expected="seconds, e.g. 30",
-            actual=repr(given), next="unset ROBUST_ZOO_TIMEOUT",
-        )  # fmt: skip
+            f"ROBUST_ZOO_TIMEOUT={given} is no time",
+            source="the environment",
+            expected="seconds, e.g. 30",
+            actual=repr(given),
+            next="unset ROBUST_ZOO_TIMEOUT",
+        )
     return min(CONNECT_TIMEOUT, read), read
 
 
@@ -78,9 +81,14 @@ def _patient(session: requests.Session, url: str, headers: Mapping[str, str], me
     for attempt in range(3):
         # trust_env stays on, so proxies work; requests would take a password from ~/.netrc, so credentials are explicit
         response = session.request(
-            method, url, stream=True, allow_redirects=False, auth=_keep_headers,
-            headers=dict(headers), timeout=_timeout(),
-        )  # fmt: skip
+            method,
+            url,
+            stream=True,
+            allow_redirects=False,
+            auth=_keep_headers,
+            headers=dict(headers),
+            timeout=_timeout(),
+        )
         if response.status_code in (408, 429) and attempt == 0:
             wait = _retry_after(response)
             if wait is None:

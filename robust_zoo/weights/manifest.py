@@ -13,7 +13,8 @@ from pathlib import Path
 
 from robust_zoo.errors import Refused, UsageError, VerificationFailed
 from robust_zoo.files import sha256_of
-from robust_zoo.registry.rows import DATA, TOML, load_rows
+from robust_zoo.registry.load import TOML, load_registry
+from robust_zoo.registry.rows import DATA
 from robust_zoo.weights.safetensors_file import once
 
 PATH = Path(__file__).with_name("manifest.json")
@@ -35,9 +36,9 @@ def installed() -> dict[str, Entry]:
     """What the package vouches for, computed now: its rows, its data, and `source/FILE` for each pinned checkpoint."""
     found = {TOML.name: TOML} | {f"bundled/{path.name}": path for path in DATA.iterdir() if path.is_file()}
     entries = {name: Entry(sha256_of(path), path.stat().st_size) for name, path in found.items()}
-    for row in load_rows()[1].values():
-        if row.sha256 and not row.bundled:
-            entries[f"source/{row.file}"] = Entry(row.sha256, row.size)
+    for checkpoint in load_registry().checkpoints.values():
+        if checkpoint.sha256 and not checkpoint.bundled:
+            entries[f"source/{checkpoint.file}"] = Entry(checkpoint.sha256, checkpoint.size)
     return entries
 
 
@@ -87,23 +88,29 @@ def check_signature(
     """
     if bool(public_key) == bool(identity and issuer):
         raise UsageError(
-            "whose signature?", expected="a public key, or an identity and its issuer",
+            "whose signature?",
+            expected="a public key, or an identity and its issuer",
             actual="both" if public_key else "neither",
             next="robust-zoo verify --signature FILE --public-key KEY.pem",
-        )  # fmt: skip
+        )
     try:
         from model_signing import verifying
     except ImportError as error:
         raise UsageError(
-            "signatures need the signing extra", expected="model-signing and pyopenssl", actual=str(error),
+            "signatures need the signing extra",
+            expected="model-signing and pyopenssl",
+            actual=str(error),
             next="pip install 'robust-zoo[signing]'",
-        ) from None  # fmt: skip
+        ) from None
     for path in (signature, *filter(None, [public_key])):
         if not path.is_file():
             raise UsageError(
-                f"no such file: {path}", source=str(path), expected="a signature and a public key",
-                actual="nothing there", next="fetch both from the release",
-            )  # fmt: skip
+                f"no such file: {path}",
+                source=str(path),
+                expected="a signature and a public key",
+                actual="nothing there",
+                next="fetch both from the release",
+            )
     config = verifying.Config()
     if public_key:
         config.use_elliptic_key_verifier(public_key=public_key)
@@ -127,9 +134,13 @@ def _cause(error: Exception) -> str:
 
 def _failed(message: str, manifest: Path, expected: str, actual: str) -> VerificationFailed:
     return VerificationFailed(
-        message, model=manifest.name, source=str(manifest), expected=expected, actual=actual,
+        message,
+        model=manifest.name,
+        source=str(manifest),
+        expected=expected,
+        actual=actual,
         next="pip install --force-reinstall robust-zoo, and fetch the signature from its release",
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

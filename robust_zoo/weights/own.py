@@ -7,40 +7,54 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from robust_zoo.errors import Refused, UsageError
-from robust_zoo.files import sha256_of, storage
+from robust_zoo.errors import Refused, damaged, missing_file
+from robust_zoo.files import read_hashed, sha256_of, storage
 from robust_zoo.registry.rows import Architecture
 from robust_zoo.weights.cache import cache_root
 from robust_zoo.weights.convert import convert
-from robust_zoo.weights.safetensors_file import read_header
+from robust_zoo.weights.safetensors_file import header_of, read_header
 
 
-def load(path: Path, network: Architecture, cache_dir: str | Path | None = None) -> tuple[Path, dict[str, Any]]:
-    """The file's tensors as safetensors (converted once, kept in the cache), and what it says of itself.
+def load(path: Path, network: Architecture, cache_dir: str | Path | None = None) -> tuple[bytearray, dict[str, Any]]:
+    """The file's tensors as the content of a safetensors file (converted once, cached), and what it says of itself.
 
     path: a `.ckpt` of the robustness library, a torchvision or timm state dict, or safetensors.
-    Returns the converted file, and the entries of pretrained_cfg that the file fixes: num_classes, and mean and std
-    when it carries a normaliser.
+    Returns the converted file's bytes, and the entries of pretrained_cfg that the file fixes: num_classes, and mean and
+    std when it carries a normaliser.
 
     Raises Refused, VerificationFailed, UsageError or StorageError.
     """
     path = path.expanduser()
     if not path.is_file():
-        raise UsageError(
-            f"no such file: {path}", model=network.name, source=str(path), expected="a checkpoint file",
-            actual="nothing there", next="give checkpoint_path= a .ckpt, .pth, .pt or .safetensors file",
-        )  # fmt: skip
+        expected, next = "a checkpoint file", "give checkpoint_path= a .ckpt, .pth, .pt or .safetensors file"
+        raise missing_file(path, expected, next, model=network.name)
     source_sha256 = sha256_of(path)
     target = cache_root(cache_dir) / "private" / f"{source_sha256}-{network.name}.safetensors"
-    proof = target.with_suffix(".sha256")
-    if not (target.is_file() and proof.is_file() and proof.read_text() == sha256_of(target)):
+    content = _kept(target)
+    if content is None:
         with storage(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             answer = convert(path, target, network, provenance(path, source_sha256, network))
-            proof.write_text(answer["sha256"])
-    header = read_header(target)
+            _proof(target).write_text(answer["sha256"])
+        content = _kept(target)
+    if content is None:
+        raise damaged("the converted file is", target, "the bytes that were converted a moment ago", "others")
+    header = header_of(content, target)
     statistics: dict[str, Any] = {key: tuple(json.loads(header[key])) for key in ("mean", "std") if key in header}
-    return target, {"num_classes": int(header["num_classes"]), **statistics}
+    return content, {"num_classes": int(header["num_classes"]), **statistics}
+
+
+def _kept(target: Path) -> bytearray | None:
+    """The bytes of an earlier conversion, if they are the ones that were written."""
+    proof = _proof(target)
+    if not (target.is_file() and proof.is_file()):
+        return None
+    content, sha256 = read_hashed(target)
+    return content if proof.read_text() == sha256 else None
+
+
+def _proof(target: Path) -> Path:
+    return target.with_suffix(".sha256")
 
 
 def provenance(path: Path, source_sha256: str, network: Architecture) -> Mapping[str, str]:
@@ -48,7 +62,7 @@ def provenance(path: Path, source_sha256: str, network: Architecture) -> Mapping
     return {"architecture": network.name, "source_file": path.name, "source_sha256": source_sha256}
 
 
-def entries(root: Path) -> list[tuple[str, str, Path]]:
+def own_files(root: Path) -> list[tuple[str, str, Path]]:
     """(the file's own name, its architecture, the converted file) of each that `load` keeps in this cache."""
     found = []
     for path in sorted((root / "private").glob("[!.]*.safetensors")):

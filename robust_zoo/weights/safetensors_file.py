@@ -5,13 +5,14 @@ The library's own writer keeps metadata in a hash map, so two runs give two file
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import struct
 from collections.abc import Mapping
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from robust_zoo.errors import Refused
 from robust_zoo.files import write_chunks
@@ -64,15 +65,47 @@ def read_table(path: Path) -> dict[str, dict]:
 
     Raises Refused when the header is malformed, too long, or does not cover the file exactly.
     """
-    size = path.stat().st_size
     with path.open("rb") as file:
-        start = file.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        if not 2 <= length <= min(_MAX_HEADER, size - 8):
-            raise _malformed(path, f"a header of 2 to {_MAX_HEADER:,} bytes", f"{length:,} bytes in a file of {size:,}")
-        text = file.read(length)
+        return _table(file, path.stat().st_size, path)[0]
+
+
+def header_of(content: bytearray, path: Path) -> dict[str, str]:
+    """As read_header, of a file's content; path: for messages."""
+    return _table(io.BytesIO(content[: _MAX_HEADER + 8]), len(content), path)[0].get("__metadata__", {})
+
+
+def tensors_of(content: bytearray, path: Path) -> dict[str, Tensor]:
+    """The tensors of a file's content, which they share: nothing is copied, and what changes one changes the other.
+
+    Raises Refused as read_table does.
+    """
+    import torch
+
+    table, begin = _table(io.BytesIO(content[: _MAX_HEADER + 8]), len(content), path)
+    types = {short: getattr(torch, name.removeprefix("torch.")) for name, short in _NAMES.items()}
+    found = {}
+    for name, entry in table.items():
+        if name == "__metadata__":
+            continue
+        count, offset = math.prod(entry["shape"]), begin + entry["data_offsets"][0]
+        if not count:
+            flat = torch.empty(0, dtype=types[entry["dtype"]])
+        elif offset % _SIZES[entry["dtype"]]:  # a file of others, whose tensors do not lie as the processor wants them
+            flat = torch.frombuffer(content[offset : begin + entry["data_offsets"][1]], dtype=types[entry["dtype"]])
+        else:
+            flat = torch.frombuffer(content, dtype=types[entry["dtype"]], count=count, offset=offset)
+        found[name] = flat.view(entry["shape"])
+    return found
+
+
+def _table(file: IO[bytes], size: int, path: Path) -> tuple[dict[str, dict], int]:
+    """The header, and where the tensors begin. size: of the whole file."""
+    start = file.read(8)
+    length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+    if not 2 <= length <= min(_MAX_HEADER, size - 8):
+        raise _malformed(path, f"a header of 2 to {_MAX_HEADER:,} bytes", f"{length:,} bytes in a file of {size:,}")
     try:
-        table = json.loads(text, object_pairs_hook=once)
+        table = json.loads(file.read(length), object_pairs_hook=once)
         spans = sorted(_span(name, entry) for name, entry in table.items() if name != "__metadata__")
         contiguous = all(a[1] == b[0] for a, b in pairwise(spans))
         covers = spans[0][0] == 0 and spans[-1][1] == size - 8 - length if spans else size == 8 + length
@@ -83,7 +116,7 @@ def read_table(path: Path) -> dict[str, dict]:
         raise _malformed(
             path, f"tensors that fill the {size - 8 - length:,} bytes after the header", f"spans {spans[-3:]}"
         )
-    return table
+    return table, 8 + length
 
 
 def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

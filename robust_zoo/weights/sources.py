@@ -60,7 +60,7 @@ def mirrors() -> tuple[str, ...]:
     return tuple(base for base in re.split(r"[\s,]+", os.environ.get("ROBUST_ZOO_MIRRORS", "")) if base)
 
 
-def plan(
+def sources_for(
     checkpoint: Checkpoint, *, directories: Sequence[Path], extra_mirrors: Sequence[str], offline: bool
 ) -> tuple[Source, ...]:
     """The sources of a checkpoint, in the order in which they are tried."""
@@ -132,7 +132,7 @@ def fetch(
     Raises VerificationFailed (1) when a source served other bytes and none the right ones, Unavailable (3) with the
     list of sources and causes, StorageError (5).
     """
-    planned = plan(checkpoint, directories=local_directories(), extra_mirrors=mirrors(), offline=offline)
+    planned = sources_for(checkpoint, directories=local_directories(), extra_mirrors=mirrors(), offline=offline)
     sources = sorted(planned, key=_goes_last)
     failures: list[tuple[Source, str]] = []
     wrong: list[tuple[Source, str]] = []
@@ -171,7 +171,7 @@ def fetch(
             if isinstance(error, Stalled) and sources.count(source) < CUTS:
                 sources.append(source)  # its turn comes again, after the others'
         except OSError as error:  # of a local file; a disk that refuses a download is a StorageError
-            failures.append((source, f"can not be read: {error.strerror or error}"))
+            failures.append((source, f"cannot be read: {error.strerror or error}"))
         except WrongBytes as error:
             wrong.append((source, f"sha256 {error.sha256} ({error.size:,} bytes)"))
     raise _failure(checkpoint, sha256, state, wrong, failures, offline=offline)

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from robust_zoo.errors import StorageError, cannot_write
 from robust_zoo.files import sha256_of
-from robust_zoo.weights.http import SourceFailed, get
+from robust_zoo.weights.http import SourceFailed, request
 
 if TYPE_CHECKING:
     import requests
@@ -100,7 +100,7 @@ def _transfer(url: str, part: Path, expected: Expected, headers: Mapping[str, st
         return sha256_of(part), have
     with requests.Session() as session:
         session.hooks["response"] = [partial(_compare_declared, expected)]
-        response = get(session, url, headers, have)
+        response = request(session, url, headers, have)
         with response:
             total = _total(response, have, expected)
             if response.status_code != 206:

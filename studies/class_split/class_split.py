@@ -1,10 +1,10 @@
 """The class-split study: does robustness at the source help when no image and no class of the target was seen?
 
-    python -m robust_zoo.training.transfer.granularity cifar10.npz RUNS ledger/granularity
+    python studies/class_split/class_split.py cifar10.npz RUNS
 
 Backbones are trained on five CIFAR-10 classes at five L2 radii, then transferred to the other five and to handwritten
-digits, by a linear probe and by fine-tuning, from few labels. What is done is not done again. Ends with the tables of
-README.md beside this file, and draws their figure.
+digits, by a linear probe and by fine-tuning, from few labels. What is done is not done again. Ends with all cells in
+cells.jsonl beside this file, the table of README.md there, and its figure.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ from robust_zoo.training.plotting import figure
 from robust_zoo.training.transfer import cells
 from robust_zoo.training.transfer.protocols.finetune import Finetune
 from robust_zoo.training.transfer.protocols.linear import Linear
+from robust_zoo.training.transfer.protocols.table import Workspace
 from robust_zoo.training.transfer.sample_suite import digits
-from robust_zoo.training.transfer.sweep import Machine, Plan, transfer
+from robust_zoo.training.transfer.sweep import TransferPlan, transfer
 from robust_zoo.training.transfer.task import Target
 from robust_zoo.weights.exported import exported
 
+HERE = Path(__file__).parent
 BASE = "resnet18_x0_25_cifar10_l2_eps0_5"  # whose recipe is followed, but for radius and epochs
 EPOCHS = 6
 RADII = (0.0, 0.1, 0.25, 0.5, 1.0)
@@ -64,7 +66,7 @@ def other_half(data: Path) -> Target:
 
 def backbones(data: Path, runs: Path) -> list[Checkpoint]:
     """One for each radius, trained by `robust-zoo train` where it is not there yet."""
-    rows = []
+    checkpoints = []
     for eps in RADII:
         run = runs / ThreatModel("l2", eps).tag
         if not list(run.glob("*.safetensors")):
@@ -76,15 +78,18 @@ def backbones(data: Path, runs: Path) -> list[Checkpoint]:
             command = ["train", BASE, "--data", source, "--out", run, "--recipe", run / "recipe.toml"]
             if code := robust_zoo([str(word) for word in command], standalone_mode=False):
                 sys.exit(code)
-        rows.append(exported(next(run.glob("*.safetensors"))))
-    return rows
+        checkpoints.append(exported(next(run.glob("*.safetensors"))))
+    return checkpoints
 
 
-def plans(dataset: str) -> list[Plan]:
+def plans(dataset: str) -> list[TransferPlan]:
     found = []
     for labels in LABELS[dataset]:
         tuned = Finetune(lrs=(0.005, 0.02), weight_decays=(5e-4,), epochs=20, batch_size=32, train_size=labels)
-        found += [Plan("linear", Linear(train_size=labels), seeds=SEEDS), Plan("finetune", tuned, seeds=SEEDS)]
+        found += [
+            TransferPlan("linear", Linear(train_size=labels), seeds=SEEDS),
+            TransferPlan("finetune", tuned, seeds=SEEDS),
+        ]
     return found
 
 
@@ -136,17 +141,17 @@ def draw(entries: Sequence[dict[str, Any]], out: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="an .npz with x_train, y_train, x_test, y_test")
-    parser.add_argument("runs", type=Path, help="of the backbones, and the cache of features")
-    parser.add_argument("out", type=Path, help="the cells")
+    parser.add_argument("runs", type=Path, help="of the backbones, their cells, and the cache of features")
     parser.add_argument("--jobs", type=int, default=1, help="processes that share the transfers")
     arguments = parser.parse_args()
-    machine = Machine(arguments.out, arguments.runs / "features", jobs=arguments.jobs)
-    rows = backbones(arguments.data, arguments.runs)
+    workspace = Workspace(arguments.runs / "cells", arguments.runs / "features", jobs=arguments.jobs)
+    checkpoints = backbones(arguments.data, arguments.runs)
     for dataset, opener in (("cifar10-other-half", partial(other_half, arguments.data)), ("digits", digits)):
         for plan in plans(dataset):
-            transfer(rows, (opener,), plan, machine)
-    entries = cells.entries(arguments.out)
-    draw(entries, Path(__file__).with_name("granularity.png"))
+            transfer(checkpoints, (opener,), plan, workspace)
+    entries = cells.read_cells(workspace.out)
+    cells.write_lines(HERE / "cells.jsonl", entries)
+    draw(entries, HERE / "class_split.png")
     print(table(entries), end="")
 
 

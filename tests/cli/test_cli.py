@@ -25,13 +25,13 @@ from robust_zoo import __version__
 from robust_zoo.cli import _VERBS, main
 from robust_zoo.cli.describe import gravest
 from robust_zoo.errors import ZooError
-from robust_zoo.registry import rows
+from robust_zoo.registry import load, rows
 from robust_zoo.registry.lookup import get, list_models
 from robust_zoo.weights import cache
 from robust_zoo.weights.safetensors_file import write_safetensors
-from robust_zoo.weights.sources import mirrors, plan
+from robust_zoo.weights.sources import mirrors, sources_for
 
-TOML = tomllib.loads((Path(rows.__file__).parent / "checkpoints.toml").read_text(encoding="utf-8"))
+TOML = tomllib.loads((Path(load.__file__).parent / "checkpoints.toml").read_text(encoding="utf-8"))
 TABLE = {row["name"]: row for row in TOML["checkpoint"]}
 BUNDLED = [name for name, row in TABLE.items() if row.get("bundled")]
 ROBUST = "resnet18_x0_25_cifar10_l2_eps0_5"
@@ -245,7 +245,7 @@ def test_info(name, own_machine, monkeypatch):
         assert found[key] == collection[key]
     assert [m["correct"] for m in found["measured"]] == [m["correct"] for m in row.get("measured", [])]
     directories, extra = cache.local_directories(), mirrors()
-    planned = plan(get(name), directories=directories, extra_mirrors=extra, offline=False)
+    planned = sources_for(get(name), directories=directories, extra_mirrors=extra, offline=False)
     assert found["sources"] == [source.location for source in planned]
     assert (found["cached"] is None) == (name != ROBUST)
     text = run("info", name).stdout

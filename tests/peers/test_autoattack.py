@@ -17,6 +17,7 @@ from robust_zoo import create_model, pixel_model
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks.apgd import apgd
 from robust_zoo.training.attacks.fab import fab_targeted, project
+from robust_zoo.training.attacks.norms import rules
 from robust_zoo.training.attacks.square import square
 from robust_zoo.training.attacks.suites import suite
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
@@ -125,7 +126,7 @@ def test_the_projections_of_fab(norm: str) -> None:
     points, w = torch.rand(200, 48).double(), torch.randn(200, 48).double()
     b = (w * torch.rand(200, 48)).sum(1)
     theirs = getattr(fab_projections, f"projection_{norm}")(points, w.clone(), b.clone())
-    assert torch.allclose(project(points, w, b, norm), theirs, atol=1e-9)
+    assert torch.allclose(project(points, w, b, rules(norm)), theirs, atol=1e-9)
 
 
 @pytest.mark.parametrize("threat", THREATS, ids=str)
@@ -144,6 +145,6 @@ def test_whole_autoattack(threat: ThreatModel, monkeypatch: pytest.MonkeyPatch, 
     withstood = int((network(adv_images).argmax(1) == labels).sum())
     stages = [*suite("autoattack")[:3], type(suite("square")[0])("square", square, {"queries": 300})]
     data = Images((images * 255).round().to(torch.uint8), labels)
-    job = engine.Job(network, threat, stages, batch_size=64)
+    job = engine.Evaluation(network, threat, stages, batch_size=64)
     chunk = engine.run_chunk(job, data, tmp_path / "chunk.npz", lambda done, robust: None)
-    assert abs(int((chunk.fell == engine.WITHSTOOD).sum()) - withstood) <= 1
+    assert abs(int((chunk.broken_by == engine.ROBUST).sum()) - withstood) <= 1

@@ -47,10 +47,21 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """timm's tests of the installed version, from its source distribution."""
     folder = tmp_path_factory.mktemp("timm")
     subprocess.run(
-        [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", "-d", str(folder),
-         f"timm=={timm.__version__}"],
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "-q",
+            "--no-deps",
+            "--no-binary",
+            ":all:",
+            "-d",
+            str(folder),
+            f"timm=={timm.__version__}",
+        ],
         check=True,
-    )  # fmt: skip
+    )
     with tarfile.open(next(folder.glob("*.tar.gz"))) as archive:
         archive.extractall(folder, filter="data")
     return next(folder.glob("timm-*/tests"))

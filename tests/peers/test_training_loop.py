@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from robust_zoo import create_model
 from robust_zoo.pixels import PixelModel, pixel_model
 from robust_zoo.threat import ThreatModel
-from robust_zoo.training import objectives
-from robust_zoo.training.attacks import pgd as pgd_module
+from robust_zoo.training import step as step_module
+from robust_zoo.training.attacks import norms
 from robust_zoo.training.attacks.pgd import pgd
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
 from robust_zoo.training.recipes import Recipe
@@ -66,7 +66,7 @@ def same_constant(monkeypatch: pytest.MonkeyPatch) -> None:
 
     So an image's attack does not depend here on how many others stand beside it. Without this the two part by 1e-10.
     """
-    monkeypatch.setattr(pgd_module, "_TINY", BATCH * 1e-10)
+    monkeypatch.setattr(norms, "_TINY", BATCH * 1e-10)
 
 
 def _ours(model: nn.Module, recipe: Recipe, batches: list[tuple[Tensor, Tensor]]) -> Seen:
@@ -131,7 +131,7 @@ def test_three_updates_are_those_of_robustness(
         differs = (last[0][0] - theirs[0][0]).abs().flatten(1).amax(1) > 1e-3
         print(f"the last iterate is not the best of {int(differs.sum())} images")
         assert differs.sum() >= 2, "the comparison means something only where best is not last"
-        monkeypatch.setattr(objectives, "pgd", partial(pgd, keep_best=True))
+        monkeypatch.setattr(step_module, "pgd", partial(pgd, keep_best=True))
     _assert_equal(_ours(model, recipe, _batches()), theirs, model.model, their_model.model)
     moved = max((a - b).abs().max().item() for a, b in zip(model.parameters(), start.parameters(), strict=True))
     assert moved > 1e-3, "updates must be large against the tolerance"

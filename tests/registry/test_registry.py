@@ -105,10 +105,7 @@ def test_closest_is_close():
             {"pattern": "resnet50_*", "norm": "l2", "eps": (0.5, 5)},
             ["resnet50_l2_eps0_5", "resnet50_l2_eps1", "resnet50_l2_eps3", "resnet50_l2_eps5"],
         ),
-        (
-            {"norm": "linf", "eps": "4/255"},
-            ["resnet18_linf_eps4", "resnet50_linf_eps4", "wide_resnet50_2_linf_eps4"],
-        ),
+        ({"norm": "linf", "eps": "4/255"}, ["resnet18_linf_eps4", "resnet50_linf_eps4", "wide_resnet50_2_linf_eps4"]),
         ({"norm": "linf", "eps": 0.01568627451, "architecture": "resnet18"}, ["resnet18_linf_eps4"]),
         ({"pattern": "shuffle*"}, ["shufflenet_l2_eps0", "shufflenet_l2_eps3"]),
         ({"pattern": ["vgg*eps3", "densenet_l2_eps3.0"]}, ["densenet_l2_eps3", "vgg16_bn_l2_eps3"]),

@@ -8,8 +8,8 @@ import pytest
 from row_oracles import UPSTREAM, differences
 
 from robust_zoo.errors import Refused
+from robust_zoo.registry.load import TOML, load_registry, parse
 from robust_zoo.registry.lookup import get, list_models
-from robust_zoo.registry.rows import TOML, load_rows, parse
 
 TEXT = TOML.read_text(encoding="utf-8")
 HEAD, *BLOCKS = TEXT.split("[[checkpoint]]\n")
@@ -58,9 +58,13 @@ def test_one_changed_character_in_any_field_is_noticed(name):
 
 def test_rows_that_are_none_are_refused(monkeypatch):
     for change in (
-        {"checkpoint": [{}]}, {"checkpoint": [{"name": 5}]}, {"checkpoint": 5}, {"architecture": {"x": {}}},
-        {"collection": {"x": {"preprocessing": {}}}}, {"checkpoint": [{"name": "x", "norm": "l7", "eps": 1}]},
-    ):  # fmt: skip
+        {"checkpoint": [{}]},
+        {"checkpoint": [{"name": 5}]},
+        {"checkpoint": 5},
+        {"architecture": {"x": {}}},
+        {"collection": {"x": {"preprocessing": {}}}},
+        {"checkpoint": [{"name": "x", "norm": "l7", "eps": 1}]},
+    ):
         with pytest.raises(Refused, match="registry"):
             parse(tomllib.loads(TEXT) | change)
 
@@ -69,16 +73,14 @@ def test_a_damaged_registry_is_five_fields_not_a_traceback(tmp_path, monkeypatch
     from click.testing import CliRunner
 
     from robust_zoo.cli import main
-    from robust_zoo.registry import rows
+    from robust_zoo.registry import load
 
     (tmp_path / "checkpoints.toml").write_text(TEXT[:5000] + '"', encoding="utf-8")
-    monkeypatch.setattr(rows, "TOML", tmp_path / "checkpoints.toml")
-    for cached in (rows._file, load_rows):
-        cached.cache_clear()
+    monkeypatch.setattr(load, "TOML", tmp_path / "checkpoints.toml")
+    load_registry.cache_clear()
     try:
         result = CliRunner().invoke(main, ["list"])
         assert result.exit_code == 6 and "pip install --force-reinstall" in result.stderr
     finally:
         monkeypatch.undo()
-        for cached in (rows._file, load_rows):
-            cached.cache_clear()
+        load_registry.cache_clear()

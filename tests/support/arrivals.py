@@ -5,6 +5,7 @@ import random
 from dataclasses import replace
 
 from robust_zoo.registry.lookup import get
+from robust_zoo.weights import cache
 from robust_zoo.weights.sources import fetch
 
 CONTENT = random.Random(0).randbytes(1_500_000)
@@ -24,3 +25,9 @@ def arrives(row, directory, **kwargs):
 
 def nothing_stored(root):
     return not list(root.glob("weights/*"))
+
+
+def receipt_in(row, root):
+    """The receipt of a cached file whose bytes were just hashed, None when it is not cached."""
+    found = cache.hashed(row, root)
+    return found and found[0]

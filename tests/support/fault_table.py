@@ -56,7 +56,7 @@ ROWS = {
     "kill": Row("kill -9, power cut, at any moment", "resumes: at most 1.1 x the bytes over 20 kills; what is half "
                                                      "written is never believed; leftovers are swept", "0"),
     "disk": Row("a full disk", "room is checked before; what arrived is kept to resume", "5"),
-    "read-only": Row("a cache that can not be written", "sound weights in it are used; else names the path "
+    "read-only": Row("a cache that cannot be written", "sound weights in it are used; else names the path "
                                                         "and the variable to set", "5"),
     "no home": Row("no HOME, empty variables", "empty is unset; a private temporary directory, and it says so", "0"),
     "cache": Row("a cached file that was damaged later", "hashed before every use; online it heals, offline it is "

@@ -40,7 +40,7 @@ class _Raw(bytes):
     """Opcodes that leave one object, for what no pickler writes."""
 
 
-class _Pickler(pickle._Pickler):  # type: ignore[name-defined]  # the one in C can not be extended so
+class _Pickler(pickle._Pickler):  # type: ignore[name-defined]  # the one in C cannot be extended so
     def save(self, obj: Any, save_persistent_id: bool = True) -> None:
         if isinstance(obj, _Raw):
             self.write(obj)

@@ -139,10 +139,15 @@ class _Handler(BaseHTTPRequestHandler):
             return self.reply(404, b"", {"X-Error-Code": "RevisionNotFound"})
         if parts[2:3] == ["tree"]:
             answer: object = [
-                {"type": "file", "path": name, "size": len(content), "oid": "0" * 40, "lfs": {
-                    "oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}}
+                {
+                    "type": "file",
+                    "path": name,
+                    "size": len(content),
+                    "oid": "0" * 40,
+                    "lfs": {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134},
+                }
                 for name, content in hub.files.items()
-            ]  # fmt: skip
+            ]
         else:
             siblings = [{"rfilename": name} for name in hub.files]
             answer = {"id": "/".join(parts[:2]), "sha": hub.revision, "siblings": siblings}

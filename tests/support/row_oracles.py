@@ -25,7 +25,7 @@ SIZES = {"resnet50_linf_eps4": 204_818_947}  # bytes, where a host tells them; t
 def evidence() -> frozenset[Measurement]:
     """What was measured, of all models."""
     found = set()
-    for entry in ledger.entries(ROOT / "results"):
+    for entry in ledger.read_ledger(ROOT / "results"):
         fields = report.measurement(entry)
         found.add(Measurement(**fields | ({"eps": parse_eps(fields["eps"], None)} if "eps" in fields else {})))
     return frozenset(found)

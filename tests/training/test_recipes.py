@@ -9,18 +9,18 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from robust_zoo.cards import card
+from robust_zoo.cli.card import card_of as card
 from robust_zoo.errors import UsageError
+from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.lookup import get, list_models
-from robust_zoo.registry.rows import DATA, load_recipes
+from robust_zoo.registry.rows import DATA
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.cost import cost
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
 from robust_zoo.training.export import as_trained, export, measure
-from robust_zoo.training.objectives import Objective
 from robust_zoo.training.recipes import Recipe, from_dict, load_overrides, recipe_for
-from robust_zoo.training.run import build
-from robust_zoo.training.step import ALONE, make_step, optimizer_for
+from robust_zoo.training.run import untrained
+from robust_zoo.training.step import ALONE, TrainingLoss, make_step, optimizer_for
 
 NAME = "resnet18_x0_25_cifar10_l2_eps0_5"
 BASE = recipe_for(get(NAME))
@@ -32,10 +32,23 @@ def test_upstreams_recipe_is_the_one_handed_down():
     """upstream.md section 4; robustness' own defaults (200 epochs, batch 256, 7 steps) are not it."""
     recipe = recipe_for(get("resnet50_l2_eps3"))
     assert recipe == Recipe(
-        architecture="resnet50", dataset="imagenet", threat=ThreatModel("l2", 3.0), epochs=90, batch_size=512, lr=0.1,
-        schedule="step", augment="robustness", step_epochs=30, momentum=0.9, nesterov=False, weight_decay=1e-4,
-        attack_steps=3, attack_step_size=2 / 3, random_start=False, seed=0,
-    )  # fmt: skip
+        architecture="resnet50",
+        dataset="imagenet",
+        threat=ThreatModel("l2", 3.0),
+        epochs=90,
+        batch_size=512,
+        lr=0.1,
+        schedule="step",
+        augment="robustness",
+        step_epochs=30,
+        momentum=0.9,
+        nesterov=False,
+        weight_decay=1e-4,
+        attack_steps=3,
+        attack_step_size=2 / 3,
+        random_start=False,
+        seed=0,
+    )
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -59,7 +72,7 @@ def test_every_row_of_the_largest_networks_trains_for_two_steps(architecture):
 def train_for_two_steps(names):
     torch.manual_seed(0)
     images, labels = torch.rand(2, 3, 64, 64), torch.tensor([1, 2])
-    model = build(get(names[0]), recipe_for(get(names[0])), ALONE, "fp32")[0].train()
+    model = untrained(get(names[0]), recipe_for(get(names[0])), ALONE, "fp32")[0].train()
     for name in names:
         row, recipe = get(name), recipe_for(get(name))
         assert (recipe.architecture, recipe.dataset, recipe.threat) == (row.architecture, row.dataset, row.threat)
@@ -96,7 +109,7 @@ def compare_with_card(row, recipe):
 
 
 def test_every_named_recipe_is_used():
-    assert set(load_recipes()) == {get(name).recipe for name in list_models()}
+    assert set(load_registry().recipes) == {get(name).recipe for name in list_models()}
 
 
 def test_a_bundled_file_carries_the_recipe_that_made_it():
@@ -168,9 +181,9 @@ def test_cost_is_the_published_one(name, macs):
 
 def test_export_carries_its_provenance_and_the_row_reads_back(tmp_path):
     row, data = get(NAME), cifar10_sample(2)
-    model, _ = build(row, BASE, ALONE, "fp32")
+    model, _ = untrained(row, BASE, ALONE, "fp32")
     measured = measure(model, row, data)
-    path = export(model.model, as_trained(row, BASE), BASE, data, measured, tmp_path, how="a test")
+    path = export(model.model, as_trained(row, BASE), BASE, data, measured, tmp_path, how="a test", hours=0.0)
     with safe_open(path, framework="numpy") as file:
         header = file.metadata()
     assert from_dict(json.loads(header["recipe"])) == BASE == load_overrides(path, replace(BASE, epochs=99))
@@ -187,8 +200,11 @@ def test_what_is_trained_here_does_not_pass_for_what_others_published():
     row = get("resnet50_l2_eps3")
     again = as_trained(row, recipe_for(row))
     assert (again.name, again.collection.name, again.reported_by, again.collection.repo) == (
-        "resnet50_l2_eps3", "robust_zoo_imagenet", "", "",
-    )  # fmt: skip
+        "resnet50_l2_eps3",
+        "robust_zoo_imagenet",
+        "",
+        "",
+    )
     changed = as_trained(get(NAME), replace(BASE, architecture="resnet10_x0_5", threat=ThreatModel("linf", 4 / 255)))
     assert (changed.name, changed.network.timm) == ("resnet10_x0_5_cifar10_linf_eps4", "resnet10_x0_5")
     assert changed.collection == get(NAME).collection  # its recipe, at another radius
@@ -198,7 +214,7 @@ def test_what_is_trained_here_does_not_pass_for_what_others_published():
 
 def test_objective_of_eps_zero_is_standard_training():
     recipe = replace(BASE, threat=ThreatModel("l2", 0.0), objective="trades")
-    model, _ = build(get(NAME), recipe, ALONE, "fp32")
+    model, _ = untrained(get(NAME), recipe, ALONE, "fp32")
     images, labels = torch.rand(4, 3, 32, 32), torch.arange(4)
-    loss, _ = Objective(model, recipe)(images, images, labels)
+    loss, _ = TrainingLoss(model, recipe)(images, images, labels)
     assert loss.item() == pytest.approx(torch.nn.functional.cross_entropy(model(images), labels).item())

@@ -12,12 +12,11 @@ from robust_zoo.architectures.build import build
 from robust_zoo.pixels import PixelModel
 from robust_zoo.registry.lookup import get, get_architecture, list_models
 from robust_zoo.threat import ThreatModel
-from robust_zoo.training.attacks.folding import attack_copy
+from robust_zoo.training.attacks.folding import folded_model
 from robust_zoo.training.attacks.pgd import pgd
-from robust_zoo.training.objectives import Objective, attack
 from robust_zoo.training.recipes import recipe_for
 from robust_zoo.training.signals import Stopped
-from robust_zoo.training.step import make_step, optimizer_for
+from robust_zoo.training.step import TrainingLoss, attack, make_step, optimizer_for
 
 RECIPE = replace(recipe_for(get("resnet18_x0_25_cifar10_l2_eps0_5")), batch_size=8)
 ARCHITECTURES = sorted({get(name).architecture for name in list_models()})
@@ -48,7 +47,7 @@ LARGE = [pytest.param(name, marks=pytest.mark.peers) for name in ("vgg16_bn", "w
 @pytest.mark.parametrize("architecture", [a for a in ARCHITECTURES if a not in {p.values[0] for p in LARGE}] + LARGE)
 def test_folding_keeps_the_function_and_its_gradient(architecture):
     model, (images, labels) = model_with_statistics(architecture), batch(2)
-    folded = attack_copy(model, images)
+    folded = folded_model(model, images)
     assert model.training and all(m.training for m in model.modules())
     norms = sum(isinstance(m, nn.BatchNorm2d) for m in model.modules())
     assert len(folded.pairs) == norms or (architecture == "densenet" and 2 * len(folded.pairs) > 0.9 * norms)
@@ -64,7 +63,7 @@ def test_folding_keeps_the_function_and_its_gradient(architecture):
 
 def test_a_refreshed_copy_follows_the_model_and_shares_its_storage():
     model, (images, labels) = model_with_statistics("resnet18_x0_25"), batch()
-    folded = attack_copy(model, images)
+    folded = folded_model(model, images)
     shared = {p.data_ptr() for p in model.parameters()} & {p.data_ptr() for p in folded.model.parameters()}
     assert len(shared) == 2  # the head's weight and bias; convolutions are folded, BatchNorms are gone
     assert not any(p.requires_grad for p in folded.model.parameters())
@@ -93,7 +92,7 @@ class ReadTwice(nn.Module):
 def test_what_can_not_be_folded_is_left_alone_and_said():
     model = ReadTwice()
     with pytest.warns(UserWarning, match="not folded"):
-        folded = attack_copy(model, batch(dtype=torch.float32)[0])
+        folded = folded_model(model, batch(dtype=torch.float32)[0])
     assert not folded.pairs
     images = batch(dtype=torch.float32)[0]
     assert torch.equal(folded.model(images), model.eval()(images))
@@ -149,7 +148,7 @@ def test_trades_is_its_formula_and_its_attack_raises_the_divergence():
     model, (images, labels) = Smooth(), batch()
     adv_images = attack(model, images, labels, recipe)
     assert (adv_images - images).abs().max() <= 0.03 + 1e-9
-    loss, logits = Objective(model, recipe)(images, adv_images, labels)
+    loss, logits = TrainingLoss(model, recipe)(images, adv_images, labels)
     p, q = model(images).softmax(1), model(adv_images).softmax(1)
     divergence = (p * (p.log() - q.log())).sum(1).mean()
     smooth = torch.full_like(p, 0.1 / 10).scatter_add(1, labels[:, None], torch.full((8, 1), 0.9).double())

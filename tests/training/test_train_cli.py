@@ -29,7 +29,7 @@ from robust_zoo.training.attacks.accuracy import pgd_accuracy
 from robust_zoo.training.data.dataset import load_npz
 from robust_zoo.training.recipes import recipe_for
 from robust_zoo.training.run import Machine, untrained
-from robust_zoo.training.slurm import Job, submit
+from robust_zoo.training.slurm import TrainingJob, submit
 from robust_zoo.training.step import ALONE
 from robust_zoo.weights.exported import exported
 
@@ -213,7 +213,7 @@ def test_a_job_is_submitted_and_runs_where_it_lands(tmp_path, monkeypatch):
     data = write_data(tmp_path / "data.npz")
     (tmp_path / "r.toml").write_text(RECIPE.replace("epochs = 3", "epochs = 30"))
     machine = Machine(device="cpu", precision="fp32", log_steps=1, progress=False)
-    job = Job(NAME, str(data), tmp_path / "run", tmp_path / "r.toml", machine)
+    job = TrainingJob(NAME, str(data), tmp_path / "run", tmp_path / "r.toml", machine)
     submitted = submit(job, {"timeout_min": 60}, cluster="local")
     until(lambda: (tmp_path / "run" / "log.jsonl").exists() and losses(tmp_path / "run"))
     os.kill(status(tmp_path / "run")["pid"], signal.SIGUSR2)  # what Slurm sends ahead of a preemption

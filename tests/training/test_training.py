@@ -10,16 +10,16 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from robust_zoo.counts import Count
 from robust_zoo.errors import UsageError, VerificationFailed
 from robust_zoo.registry.lookup import get
 from robust_zoo.threat import ThreatModel
-from robust_zoo.training.attacks.accuracy import Accuracy, pgd_accuracy
+from robust_zoo.training.attacks.accuracy import pgd_accuracy
 from robust_zoo.training.data import cifar10_sample
 from robust_zoo.training.data.dataset import Images, epoch_order, load_npz, seed_of, spread
 from robust_zoo.training.log import read_log
 from robust_zoo.training.loop import Settings, train
 from robust_zoo.training.recipes import recipe_for
-from robust_zoo.training.schedules import learning_rate
 from robust_zoo.training.signals import Interrupt
 from robust_zoo.training.step import ALONE
 
@@ -160,10 +160,10 @@ def test_spread_takes_every_class_of_a_sorted_dataset():
 
 def test_schedules():
     step, cycle = recipe_for(get("resnet50_l2_eps3")), SHORT
-    assert [learning_rate(step, e) for e in (0, 29.99, 30, 60, 89)] == pytest.approx([0.1, 0.1, 0.01, 0.001, 0.001])
-    assert [learning_rate(cycle, e) for e in (0, 1.5, 3, 7.5, 12)] == pytest.approx([0, 0.125, 0.25, 0.125, 0])
+    assert [step.learning_rate(e) for e in (0, 29.99, 30, 60, 89)] == pytest.approx([0.1, 0.1, 0.01, 0.001, 0.001])
+    assert [cycle.learning_rate(e) for e in (0, 1.5, 3, 7.5, 12)] == pytest.approx([0, 0.125, 0.25, 0.125, 0])
     cosine = replace(cycle, schedule="cosine")
-    assert [learning_rate(cosine, e) for e in (0, 4, 6, 12)] == pytest.approx([0.25, 0.1875, 0.125, 0], abs=1e-9)
+    assert [cosine.learning_rate(e) for e in (0, 4, 6, 12)] == pytest.approx([0.25, 0.1875, 0.125, 0], abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_schedules():
 )
 def test_wilson_interval(correct, n, low, high):
     """Values computed with scipy.stats.binomtest(...).proportion_ci(method="wilson")."""
-    assert Accuracy(correct, n).interval == pytest.approx((low, high), abs=0.01)
+    assert Count(correct, n).interval == pytest.approx((low, high), abs=0.01)
 
 
 def test_npz_errors_name_the_file_and_what_is_missing(tmp_path):

@@ -13,15 +13,20 @@ import torch
 from fault_table import command, fault, refused
 
 from robust_zoo import create_model
+from robust_zoo.cli.card import card_of
 from robust_zoo.errors import Refused, UnknownCheckpoint, VerificationFailed
 from robust_zoo.registry.lookup import get
 from robust_zoo.weights import bundle, manifest
-from robust_zoo.weights.bundle import read, write
+from robust_zoo.weights.bundle import unpack
 from robust_zoo.weights.cache import read_receipt, weights_path
 from robust_zoo.weights.ensure import Weights, ensure
 
 ROW = get("shufflenet_l2_eps0")  # the smallest, and without a sha256 of its own
 PINNED = get("resnet18_l2_eps0")
+
+
+def write(out, found):
+    bundle.pack(out, found, card_of)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +63,7 @@ def pack(path, entries, *, listed=None):
 
 def test_weights_arrive_bit_by_bit_without_a_socket(site, own_machine, monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("a socket was opened"))
-    [(name, got)] = read(site / "site.tar")
+    [(name, got)] = unpack(site / "site.tar")
     assert (name, got.state) == (ROW.name, "vouched")
     assert got.path.read_bytes() == weights_path(site / "cache", ROW.name).read_bytes()
     there, here = read_receipt(site / "cache", ROW.name), read_receipt(own_machine, ROW.name)
@@ -82,8 +87,10 @@ def test_a_bundle_is_read_by_any_tar_and_holds_card_and_rows(site):
     assert next(iter(files)) == "manifest.json"
     listed = json.loads(files.pop("manifest.json"))["files"]
     assert {n: hashlib.sha256(c).hexdigest() for n, c in files.items()} == {n: e["sha256"] for n, e in listed.items()}
-    assert set(files) == {"checkpoints.toml", *(f"{n}" for n in (
-        f"weights/{ROW.name}.json", f"weights/{ROW.name}.safetensors", f"cards/{ROW.name}.md"))}  # fmt: skip
+    assert set(files) == {
+        "checkpoints.toml",
+        *(f"{n}" for n in (f"weights/{ROW.name}.json", f"weights/{ROW.name}.safetensors", f"cards/{ROW.name}.md")),
+    }
     assert ROW.name.encode() in files[f"cards/{ROW.name}.md"]
 
 
@@ -100,10 +107,10 @@ def test_the_command_line_packs_and_takes(site, own_machine, tmp_path):
 
 def test_sound_weights_in_the_cache_stay_and_broken_ones_are_replaced(site, own_machine):
     pinned = ensure_like(site, own_machine, state="hub-declared")
-    [(_, got)] = read(site / "site.tar")
+    [(_, got)] = unpack(site / "site.tar")
     assert got.state == "hub-declared" and read_receipt(own_machine, ROW.name).state == "hub-declared"
     pinned.write_bytes(b"broken")
-    [(_, got)] = read(site / "site.tar")
+    [(_, got)] = unpack(site / "site.tar")
     assert got.state == "vouched" and got.path.stat().st_size > 1e6
 
 
@@ -124,7 +131,7 @@ def test_what_was_unverified_stays_so(site, tmp_path, own_machine):
     assert not (tmp_path / "x.tar").exists()
     weights = ensure(ROW, cache_dir=tmp_path / "doubtful", offline=True, allow_unverified=True)
     write(tmp_path / "x.tar", [(ROW, weights)])
-    [(_, got)] = read(tmp_path / "x.tar")
+    [(_, got)] = unpack(tmp_path / "x.tar")
     assert got.state == "unverified"
 
 
@@ -192,7 +199,7 @@ def test_the_manifest_and_the_archive_must_agree(tmp_path):
     text = [("checkpoints.toml", b"x")]
     for listed in ({}, {"checkpoints.toml": b"xy"}, {"checkpoints.toml": b"x", "cards/x.md": b"y"}):
         with pytest.raises(Refused, match="not a bundle"):
-            list(read(pack(tmp_path / "x.tar", text, listed=listed)))
+            list(unpack(pack(tmp_path / "x.tar", text, listed=listed)))
 
 
 @pytest.mark.parametrize(
@@ -217,7 +224,7 @@ def changed(site, path, **replaced):
 
 
 def only(path):
-    [(name, outcome)] = read(path)
+    [(name, outcome)] = unpack(path)
     return name, outcome
 
 
@@ -267,7 +274,7 @@ def test_a_pinned_row_takes_only_what_was_made_of_its_bytes(site, tmp_path):
 def test_a_bundle_of_a_newer_registry_gives_what_is_known(site, tmp_path, own_machine):
     texts = [(info.name, content) for info, content in members(site / "site.tar")[1:]]
     unknown = [("weights/resnet999_l2_eps3.json", b"{}"), ("weights/resnet999_l2_eps3.safetensors", b"x")]
-    outcomes = dict(read(pack(tmp_path / "x.tar", [*unknown, *texts])))
+    outcomes = dict(unpack(pack(tmp_path / "x.tar", [*unknown, *texts])))
     assert isinstance(outcomes["resnet999_l2_eps3"], UnknownCheckpoint)
     assert isinstance(outcomes[ROW.name], Weights)
     assert command("download", "--from-bundle", tmp_path / "x.tar").returncode == 4
@@ -294,7 +301,7 @@ def test_cut_and_mutated_bundles_never_give_other_bytes(site, tmp_path, own_mach
             del data[draw.randrange(len(good) - 10_240) :]
         (tmp_path / "x.tar").write_bytes(data)
         try:
-            outcomes = [outcome for _, outcome in read(tmp_path / "x.tar")]
+            outcomes = [outcome for _, outcome in unpack(tmp_path / "x.tar")]
         except Refused:
             refusals += 1
         else:

@@ -12,8 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from arrivals import receipt_in
 
 from robust_zoo.errors import StorageError, VerificationFailed
+from robust_zoo.files import sha256_of
 from robust_zoo.registry.lookup import get
 from robust_zoo.weights import cache, lock
 from robust_zoo.weights.cache import Receipt
@@ -33,7 +35,7 @@ def put(root: Path, content: bytes) -> Path:
     root.mkdir(parents=True, exist_ok=True)
     file = root / "finished.tmp"
     file.write_bytes(content)
-    return cache.install(file, receipt(content), root)
+    return cache.store(file, receipt(content), root)
 
 
 def snapshot(root: Path) -> dict[Path, bytes]:
@@ -41,10 +43,10 @@ def snapshot(root: Path) -> dict[Path, bytes]:
 
 
 def test_what_is_installed_is_found(tmp_path):
-    assert cache.verified(ROW, tmp_path) is None
+    assert receipt_in(ROW, tmp_path) is None
     path = put(tmp_path, OLD)
     before = snapshot(tmp_path)
-    assert cache.verified(ROW, tmp_path) == cache.read_receipt(tmp_path, ROW.name) == receipt(OLD)
+    assert receipt_in(ROW, tmp_path) == cache.read_receipt(tmp_path, ROW.name) == receipt(OLD)
     assert path.read_bytes() == OLD and snapshot(tmp_path) == before  # nothing else was left, nothing changed
     assert set(before) == {path, path.with_suffix(".json")}
 
@@ -54,7 +56,7 @@ def test_a_receipt_that_is_none_makes_the_file_worthless(tmp_path, content):
     put(tmp_path, OLD).with_suffix(".json").write_bytes(content)
     assert cache.read_receipt(tmp_path, ROW.name) is None
     with pytest.raises(VerificationFailed, match="receipt") as error:
-        cache.verified(ROW, tmp_path)
+        receipt_in(ROW, tmp_path)
     assert all(error.value.fields.values()) and error.value.exit_code == 1
 
 
@@ -65,7 +67,7 @@ def test_a_receipt_of_something_else_is_refused(tmp_path, field):
     value = getattr(receipt(OLD), field)
     proof.write_text(proof.read_text().replace(f'"{field}": "{value}"', f'"{field}": "{value[::-1]}x"'))
     with pytest.raises(VerificationFailed):
-        cache.verified(ROW, tmp_path)
+        receipt_in(ROW, tmp_path)
 
 
 class Killed(BaseException):
@@ -89,14 +91,14 @@ def test_a_crash_at_any_step_of_a_store_is_never_half_believed(tmp_path, monkeyp
             for owner, name in steps:
                 patch.setattr(owner, name, _fatal(getattr(owner, name), count, fatal))
             try:
-                cache.install(file, receipt(NEW), root)
+                cache.store(file, receipt(NEW), root)
                 finished = True
             except Killed:
                 finished = False
         try:
-            found = cache.verified(ROW, root)
+            found = receipt_in(ROW, root)
             outcomes.append(found and found.sha256)
-            assert found is None or cache.sha256_of(cache.weights_path(root, ROW.name)) == found.sha256
+            assert found is None or sha256_of(cache.weights_path(root, ROW.name)) == found.sha256
         except VerificationFailed:
             outcomes.append("bad")
         if finished:
@@ -124,7 +126,7 @@ def test_links_are_replaced_not_followed(tmp_path):
     target.with_suffix(".json").symlink_to(victim)
     put(tmp_path, NEW)
     assert victim.read_bytes() == b"precious" and not target.is_symlink()
-    assert cache.verified(ROW, tmp_path) == receipt(NEW)
+    assert receipt_in(ROW, tmp_path) == receipt(NEW)
 
 
 def test_a_link_in_place_of_a_lock_is_refused(tmp_path):
@@ -142,7 +144,7 @@ def test_what_a_link_points_to_must_have_the_right_hash(tmp_path):
     path.unlink()
     path.symlink_to("/etc/hostname")
     with pytest.raises(VerificationFailed, match="damaged"):
-        cache.verified(ROW, tmp_path)
+        receipt_in(ROW, tmp_path)
 
 
 def test_damaged_copies_are_set_aside_once(tmp_path):
@@ -150,7 +152,7 @@ def test_damaged_copies_are_set_aside_once(tmp_path):
         path = put(tmp_path, content)
         cache.set_aside(tmp_path, ROW.name)
     assert snapshot(tmp_path) == {path.with_suffix(".corrupt"): NEW}
-    assert cache.verified(ROW, tmp_path) is None
+    assert receipt_in(ROW, tmp_path) is None
 
 
 @contextmanager
@@ -174,7 +176,7 @@ def read_only():
 
 def test_a_read_only_cache_is_used_and_refuses_politely():
     with read_only() as root:
-        found = cache.verified(ROW, root)
+        found = receipt_in(ROW, root)
         with pytest.raises(StorageError) as no_lock, lock.lock(root, ROW.name):
             pass
         with pytest.raises(StorageError) as no_move:
@@ -189,7 +191,7 @@ def test_a_file_that_can_not_be_read_is_not_called_damaged(tmp_path):
     path.unlink()
     path.symlink_to("/proc/self/mem")  # reading it fails, for root too
     with pytest.raises(OSError, match="Input/output error"):
-        cache.verified(ROW, tmp_path)
+        receipt_in(ROW, tmp_path)
 
 
 # --- Roots ---------------------------------------------------------------------------------------------------
@@ -347,8 +349,8 @@ def test_leftovers_are_what_no_one_needs(tmp_path):
     for name in rubbish:
         name.write_bytes(b"x")
     assert cache.leftovers(tmp_path, {ROW.name, "lone"}) == sorted(rubbish)
-    assert cache.entries(tmp_path) == [ROW.name, "unknown"]
+    assert cache.cached_names(tmp_path) == [ROW.name, "unknown"]
 
 
 def test_an_absent_cache_is_an_empty_one(tmp_path):
-    assert cache.entries(tmp_path / "none") == [] and cache.leftovers(tmp_path / "none", set()) == []
+    assert cache.cached_names(tmp_path / "none") == [] and cache.leftovers(tmp_path / "none", set()) == []

@@ -226,7 +226,7 @@ def test_a_damaged_zip_gives_the_same_bits_or_nothing(tmp_path):
             content[chance.randrange(len(content))] = chance.randrange(256)
         path.write_bytes(content)
         try:
-            found = state_dict.unwrap(convert_worker.read(path)).state
+            found = state_dict.unwrap(convert_worker.load_content(path)).state
         except Refused as error:
             assert error.expected and error.actual
         else:

@@ -14,7 +14,7 @@ from arrivals import CONTENT, FILE, PART, PINNED, SHA256, UNPINNED, arrives
 from robust_zoo.errors import StorageError, Unavailable, UsageError
 from robust_zoo.registry.lookup import get
 from robust_zoo.weights import sources, transport
-from robust_zoo.weights.sources import Source, fetch, is_offline, plan
+from robust_zoo.weights.sources import Source, fetch, is_offline, sources_for
 
 pytestmark = pytest.mark.usefixtures("impatient")
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("impatient")
 def test_plan_is_ordered_and_pure(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://hub.invalid")
     row = get("resnet50_linf_eps4")
-    sources = plan(row, directories=[tmp_path], extra_mirrors=["https://a/b/", "https://c"], offline=False)
+    sources = sources_for(row, directories=[tmp_path], extra_mirrors=["https://a/b/", "https://c"], offline=False)
     url = f"http://hub.invalid/{row.collection.repo}/resolve/{row.collection.revision}/resnet50_linf_eps4.0.ckpt"
     assert sources == (
         Source("local", str(tmp_path / row.file)),
@@ -30,7 +30,9 @@ def test_plan_is_ordered_and_pure(tmp_path, monkeypatch):
         Source("mirror", "https://a/b/resnet50_linf_eps4.0.ckpt"),
         Source("mirror", "https://c/resnet50_linf_eps4.0.ckpt"),
     )
-    assert [s.kind for s in plan(row, directories=[tmp_path], extra_mirrors=["https://c"], offline=True)] == ["local"]
+    assert [s.kind for s in sources_for(row, directories=[tmp_path], extra_mirrors=["https://c"], offline=True)] == [
+        "local"
+    ]
 
 
 @pytest.mark.parametrize("value", [None, "", "https://huggingface.co/"])
@@ -42,7 +44,7 @@ def test_no_endpoint_is_the_public_one_whatever_was_set_at_import(monkeypatch, v
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", earlier + "/{repo_id}/resolve/{revision}/{filename}")
     if value is not None:
         monkeypatch.setenv("HF_ENDPOINT", value)
-    (source,) = plan(PINNED, directories=(), extra_mirrors=(), offline=False)
+    (source,) = sources_for(PINNED, directories=(), extra_mirrors=(), offline=False)
     assert source.location.startswith("https://huggingface.co/madrylab/")
 
 
@@ -155,7 +157,7 @@ def test_local_directories_come_first_and_are_verified(hub, tmp_path, monkeypatc
 def test_a_local_file_that_can_not_be_read_is_passed_over(hub, tmp_path, monkeypatch):
     (tmp_path / FILE).symlink_to("/proc/self/mem")  # a file, whose reading fails for root too
     monkeypatch.setenv("ROBUST_ZOO_PATH", str(tmp_path))
-    with pytest.raises(Unavailable, match="can not be read: Input/output error"):
+    with pytest.raises(Unavailable, match="cannot be read: Input/output error"):
         fetch(PINNED, tmp_path / "downloads", offline=True)
     hub.files[FILE] = CONTENT
     arrives(PINNED, tmp_path / "downloads")

@@ -60,7 +60,7 @@ def test_no_code_runs(tmp_path, planted, name):
     path = tmp_path / "evil.ckpt"
     path.write_bytes(files[name])
     with pytest.raises(Refused) as error:
-        convert_worker.read(path)
+        convert_worker.load_content(path)
     assert not canary(name).exists()
     assert error.value.exit_code == 6 and error.value.expected
     assert "would import" in error.value.actual or name == "tar"  # which is not even looked into
@@ -70,7 +70,7 @@ def test_no_code_runs(tmp_path, planted, name):
 def test_dangerous_names_of_trusted_packages_are_told(tmp_path, call):
     (tmp_path / "evil.ckpt").write_bytes(saved({"model": Payload(call, "somewhere")}))
     with pytest.raises(Refused) as error:
-        convert_worker.read(tmp_path / "evil.ckpt")
+        convert_worker.load_content(tmp_path / "evil.ckpt")
     assert f"would import {call.__module__}.{call.__name__}" in error.value.actual
 
 

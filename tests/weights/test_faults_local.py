@@ -17,12 +17,13 @@ from dataclasses import replace
 import checkpoints
 import hostile
 import pytest
-from arrivals import CONTENT, FILE, PART, PINNED, REAL, SHA256, UNPINNED, arrives, nothing_stored
+from arrivals import CONTENT, FILE, PART, PINNED, REAL, SHA256, UNPINNED, arrives, nothing_stored, receipt_in
 from fault_table import command, fault, refused
 from hub import Hub
 
 from robust_zoo import create_model
 from robust_zoo.errors import NewHeadWarning, StorageError
+from robust_zoo.files import sha256_of
 from robust_zoo.registry.lookup import get, list_models
 from robust_zoo.weights import cache, lock
 from robust_zoo.weights.sources import fetch
@@ -59,7 +60,7 @@ def test_four_processes_at_once(hub, sound, own_machine, locks):
     ]
     hashes = {child.communicate()[0].strip() for child in children}
     assert [child.returncode for child in children] == [0] * 4
-    assert hashes == {cache.sha256_of(cache.weights_path(own_machine, REAL.name))}
+    assert hashes == {sha256_of(cache.weights_path(own_machine, REAL.name))}
     assert hub.sent(REAL.file) == len(sound) or locks == "lying"
     assert not [p for p in own_machine.rglob("*") if p.suffix in (".tmp", ".part")]
 
@@ -134,7 +135,7 @@ for owner, name in ((os, "write"), (os, "fsync"), (os, "rename"), (os, "replace"
 def test_a_kill_between_any_two_steps_of_a_store(stored, sound, own_machine):
     """SIGKILL before the nth write, fsync, rename: what is there afterwards is right or absent, and healed at once."""
     path, whole = stored, stored.read_bytes()
-    storing = f"{DYING}\nfrom robust_zoo.weights.cache import install, read_receipt\n"
+    storing = f"{DYING}\nfrom robust_zoo.weights.cache import store, read_receipt\n"
     storing += f"root = Path({str(own_machine)!r})\n"
     storing += f"receipt = read_receipt(Path({str(own_machine.parent)!r}) / 'kept', {REAL.name!r})\n"
     storing += "install(root / 'finished.tmp', receipt, root)"
@@ -150,7 +151,7 @@ def test_a_kill_between_any_two_steps_of_a_store(stored, sound, own_machine):
         found = path.read_bytes() if path.exists() else None
         assert found in (None, whole)
         if found:
-            assert cache.verified(REAL, own_machine).source_sha256 == hashlib.sha256(sound).hexdigest()
+            assert receipt_in(REAL, own_machine).source_sha256 == hashlib.sha256(sound).hexdigest()
         if code == 0:
             break
         assert code == -signal.SIGKILL

@@ -12,6 +12,7 @@ import hostile
 import pytest
 import safetensors
 import torch
+from arrivals import receipt_in
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,8 +20,8 @@ from verbs import commands
 
 from robust_zoo.cli import main
 from robust_zoo.errors import Refused, UnknownCheckpoint, UsageError, VerificationFailed
+from robust_zoo.registry.load import TOML, parse
 from robust_zoo.registry.lookup import canonical_name, get, list_models
-from robust_zoo.registry.rows import TOML, parse
 from robust_zoo.threat import parse_eps
 from robust_zoo.training.recipes import load_overrides, recipe_for
 from robust_zoo.weights import bundle, cache, manifest
@@ -69,8 +70,8 @@ def test_100_000_mutated_safetensors_headers(tmp_path):
     sha256 = write_safetensors(path, tensors, {"name": ROW.name, "source_file": ROW.file})
     receipt = replace(RECEIPT, sha256=sha256, size=path.stat().st_size)
     sound = path.read_bytes()
-    cache.install(path, receipt, tmp_path)
-    assert cache.verified(ROW, tmp_path)
+    cache.store(path, receipt, tmp_path)
+    assert receipt_in(ROW, tmp_path)
     end = 8 + int.from_bytes(sound[:8], "little")
     dice, passed = random.Random(0), 0
     for _ in range(100_000):
@@ -90,7 +91,7 @@ def test_100_000_mutated_safetensors_headers(tmp_path):
             theirs = {name: (t["dtype"], t["shape"]) for name, t in safetensors.deserialize(content)}
             assert {name: (t["dtype"], t["shape"]) for name, t in table.items()} == theirs, content
         with pytest.raises(VerificationFailed):
-            cache.verified(ROW, tmp_path)
+            receipt_in(ROW, tmp_path)
     assert 1000 < passed < 50_000
 
 
@@ -118,7 +119,7 @@ def test_20_000_mutated_manifests(tmp_path, monkeypatch):
         read += 1
         path.write_bytes(hostile.tarred({"manifest.json": content, **files}))
         try:
-            outcomes = [outcome for _, outcome in bundle.read(path, cache_dir=tmp_path / "cache")]
+            outcomes = [outcome for _, outcome in bundle.unpack(path, cache_dir=tmp_path / "cache")]
         except Refused:
             continue
         assert entries == manifest.parse(sound, "here") or all(isinstance(o, VerificationFailed) for o in outcomes)

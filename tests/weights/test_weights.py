@@ -11,6 +11,7 @@ from dataclasses import replace
 import checkpoints
 import pytest
 import torch
+from arrivals import receipt_in
 
 import robust_zoo
 from robust_zoo.errors import Refused, StorageError, Unavailable, VerificationFailed
@@ -50,7 +51,7 @@ def cached(converted, own_machine):
     receipt = replace(cache.read_receipt(own_machine, ROW.name), state="hub-declared")
     path = cache.weights_path(own_machine, ROW.name)
     kept = path.rename(path.with_suffix(".moving"))
-    cache.install(kept, receipt, own_machine)
+    cache.store(kept, receipt, own_machine)
     return own_machine
 
 
@@ -189,7 +190,7 @@ def test_receipts_of_others_and_lost_receipts_are_refused(cached):
 def test_a_row_that_was_pinned_since_is_checked_against_the_pin(cached):
     pinned = replace(ROW, sha256="0" * 64)
     with pytest.raises(VerificationFailed, match="made of"):
-        cache.verified(pinned, cached)
+        receipt_in(pinned, cached)
 
 
 def test_unverified_weights_are_used_only_when_asked_for(converted, own_machine):
@@ -216,7 +217,7 @@ def test_a_link_at_the_target_is_replaced_not_followed(converted, own_machine, t
     target.symlink_to(victim)
     file = tmp_path / "new.tmp"
     file.write_bytes(cache.weights_path(converted, ROW.name).read_bytes())
-    cache.install(file, cache.read_receipt(converted, ROW.name), own_machine)
+    cache.store(file, cache.read_receipt(converted, ROW.name), own_machine)
     assert victim.read_text() == "precious" and not target.is_symlink()
 
 
@@ -247,7 +248,7 @@ def test_leftovers_and_entries(cached):
     for name in (".a.123.tmp", "shufflenet_l2_eps3.corrupt", "unknown_model.safetensors", "alone.json"):
         (folder / name).write_bytes(b"x")
     (cached / "downloads" / "x.part").write_bytes(b"x")
-    assert cache.entries(cached) == [ROW.name, "unknown_model"]
+    assert cache.cached_names(cached) == [ROW.name, "unknown_model"]
     found = {p.name for p in cache.leftovers(cached, set(robust_zoo.list_models()))}
     assert found >= {".a.123.tmp", "shufflenet_l2_eps3.corrupt", "unknown_model.safetensors", "alone.json", "x.part"}
     assert f"{ROW.name}.safetensors" not in found and f"{ROW.name}.json" not in found

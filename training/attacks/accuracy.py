@@ -1,39 +1,15 @@
-"""Clean and PGD accuracy, as counts with their 95 % Wilson interval."""
+"""Clean and PGD accuracy of a model on a dataset, as counts."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 from tqdm import tqdm
 
-from robust_zoo.counts import wilson_interval
+from robust_zoo.counts import Count
 from robust_zoo.threat import ThreatModel
-from robust_zoo.training.attacks.pgd import eval_mode, pgd_until_wrong
+from robust_zoo.training.attacks.pgd import Poll, eval_mode, pgd_until_wrong
 from robust_zoo.training.data.dataset import Dataset
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """`correct` of `n` images; percentages are derived, never stored."""
-
-    correct: int
-    n: int
-
-    @property
-    def percent(self) -> float:
-        return 100 * self.correct / self.n
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """95 % Wilson score interval, in percent."""
-        return wilson_interval(self.correct, self.n)
-
-    def __str__(self) -> str:
-        low, high = self.interval
-        return f"{self.percent:.2f} % ({self.correct} of {self.n}, 95 % interval {low:.1f}-{high:.1f})"
 
 
 def pgd_accuracy(
@@ -46,12 +22,12 @@ def pgd_accuracy(
     seed: int = 0,
     batch_size: int = 250,
     progress: str = "",
-    poll: Callable[..., None] | None = None,
-) -> Accuracy:
+    poll: Poll = None,
+) -> Count:
     """Accuracy of a pixel-space model under PGD; eps 0 or steps 0 is clean accuracy.
 
     model: [0, 1] images -> logits, evaluated in eval mode on its own device; every module keeps its mode.
-    steps: of 2.5 eps / steps (Madry et al. 2018); an image counts as fallen at its first misclassified iterate.
+    steps: of 2.5 eps / steps (Madry et al. 2018); an image counts as broken at its first misclassified iterate.
     restarts: 0 is one run from the images, else so many from random starts.
     progress: a label for a progress bar on stderr, none when empty. poll: called between attack steps; may raise.
     """
@@ -70,4 +46,4 @@ def pgd_accuracy(
                 correct += int((model(adv_images).argmax(1) == labels).sum())
             if poll:
                 poll()
-    return Accuracy(correct, len(data))
+    return Count(correct, len(data))

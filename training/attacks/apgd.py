@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robust_zoo.threat import ThreatModel
-
-Poll = Callable[..., None] | None
+from robust_zoo.training.attacks.norms import as_images, rules
+from robust_zoo.training.attacks.pgd import Poll
 
 _TINY = 1e-12  # the reference's guard against division by zero
 _MOMENTUM = 0.75
@@ -72,22 +72,6 @@ class _Points:
             setattr(self, field.name, getattr(self, field.name)[which])
 
 
-def sizes(x: Tensor, norm: str) -> Tensor:
-    """Norm of each image's perturbation, (B, 1, 1, 1)."""
-    flat = x.flatten(1)
-    size = flat.abs().amax(1) if norm == "linf" else flat.square().sum(1).sqrt()
-    return size.view(-1, *[1] * (x.ndim - 1))
-
-
-def _into_ball(x: Tensor, images: Tensor, threat: ThreatModel) -> Tensor:
-    """The ball, then the box."""
-    if threat.norm == "linf":
-        return x.clamp(images - threat.eps, images + threat.eps).clamp(0, 1)
-    delta = x - images
-    size = sizes(delta, "l2")
-    return (images + delta / (size + _TINY) * size.clamp_max(threat.eps)).clamp(0, 1)
-
-
 def apgd(
     model: nn.Module,
     images: Tensor,
@@ -129,9 +113,17 @@ def apgd(
 
 @torch.no_grad()
 def _run(
-    model: nn.Module, images: Tensor, labels: Tensor, targets: Tensor, threat: ThreatModel, loss: str,
-    generator: torch.Generator, steps: int, stop: bool, poll: Poll,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    targets: Tensor,
+    threat: ThreatModel,
+    loss: str,
+    generator: torch.Generator,
+    steps: int,
+    stop: bool,
+    poll: Poll,
+) -> tuple[Tensor, Tensor]:
     """One run from one random start: the misclassified iterates (B, ...), and where there is one (B,)."""
 
     def evaluate(p: _Points) -> tuple[Tensor, Tensor]:
@@ -160,7 +152,7 @@ def _run(
         value, wrong = evaluate(p)
         p.rises = p.rises + (value > p.loss)
         better = value > p.loss_best
-        rows = better.view(-1, *[1] * (images.ndim - 1))
+        rows = as_images(better, images)
         p.best, p.grad_best = torch.where(rows, p.adv, p.best), torch.where(rows, p.grad, p.grad_best)
         p.loss, p.loss_best = value, torch.where(better, value, p.loss_best)
         since += 1
@@ -172,26 +164,35 @@ def _run(
 
 def _start(images: Tensor, labels: Tensor, targets: Tensor, threat: ThreatModel, generator: torch.Generator) -> _Points:
     """A random point on the ball's surface; drawn on the CPU, so that every device sees the same."""
-    if threat.norm == "linf":
-        noise = (2 * torch.rand(images.shape, generator=generator) - 1).to(images)
-    else:
-        noise = torch.randn(images.shape, generator=generator).to(images)
-    adv = (images + threat.eps * (noise / (sizes(noise, threat.norm) + _TINY))).clamp(0, 1)
+    norm = rules(threat.norm)
+    noise = norm.apgd_noise(images.shape, generator).to(images)
+    adv = (images + threat.eps * (noise / (norm.size(noise) + _TINY))).clamp(0, 1)
     nothing = torch.zeros(len(images), dtype=images.dtype, device=images.device)
     return _Points(
-        index=torch.arange(len(images), device=images.device), images=images, labels=labels, targets=targets,
-        adv=adv, adv_before=adv, grad=adv, loss=nothing, best=adv, grad_best=adv, loss_best=nothing,
-        loss_best_at_check=nothing, rises=nothing.long(), halved=torch.ones_like(nothing, dtype=torch.bool),
-        step=torch.full_like(nothing, 2 * threat.eps).view(-1, *[1] * (images.ndim - 1)),
-    )  # fmt: skip
+        index=torch.arange(len(images), device=images.device),
+        images=images,
+        labels=labels,
+        targets=targets,
+        adv=adv,
+        adv_before=adv,
+        grad=adv,
+        loss=nothing,
+        best=adv,
+        grad_best=adv,
+        loss_best=nothing,
+        loss_best_at_check=nothing,
+        rises=nothing.long(),
+        halved=torch.ones_like(nothing, dtype=torch.bool),
+        step=as_images(torch.full_like(nothing, 2 * threat.eps), images),
+    )
 
 
 def _ascend(p: _Points, threat: ThreatModel, momentum: float) -> None:
-    direction = p.grad.sign() if threat.norm == "linf" else p.grad / (sizes(p.grad, "l2") + _TINY)
+    norm, eps = rules(threat.norm), threat.eps
     moved = p.adv - p.adv_before
     p.adv_before = p.adv
-    ahead = _into_ball(p.adv + p.step * direction, p.images, threat)
-    p.adv = _into_ball(p.adv + (ahead - p.adv) * momentum + moved * (1 - momentum), p.images, threat)
+    ahead = norm.apgd_into_ball(p.adv + p.step * norm.apgd_direction(p.grad), p.images, eps)
+    p.adv = norm.apgd_into_ball(p.adv + (ahead - p.adv) * momentum + moved * (1 - momentum), p.images, eps)
 
 
 def _check(p: _Points, window: int) -> None:
@@ -199,6 +200,6 @@ def _check(p: _Points, window: int) -> None:
     stalled = ~p.halved & (p.loss_best_at_check >= p.loss_best)
     p.halved = (p.rises <= window * _RHO) | stalled
     p.loss_best_at_check, p.rises = p.loss_best, torch.zeros_like(p.rises)
-    rows = p.halved.view(-1, *[1] * (p.adv.ndim - 1))
+    rows = as_images(p.halved, p.adv)
     p.step = torch.where(rows, p.step / 2, p.step)
     p.adv, p.grad = torch.where(rows, p.best, p.adv), torch.where(rows, p.grad_best, p.grad)

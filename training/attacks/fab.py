@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from robust_zoo.threat import ThreatModel
-from robust_zoo.training.attacks.apgd import Poll, sizes
+from robust_zoo.training.attacks.norms import Rules, rules
+from robust_zoo.training.attacks.pgd import Poll
 
 _ALPHA_MAX = 0.1  # the most weight that the way from the image itself gets (eq. 9)
 _OVERSHOOT = 1.05  # eta: how far beyond the boundary
@@ -44,21 +45,27 @@ def fab_targeted(
 
 
 def _run(
-    model: nn.Module, images: Tensor, labels: Tensor, targets: Tensor, threat: ThreatModel, steps: int, stop: bool,
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    targets: Tensor,
+    threat: ThreatModel,
+    steps: int,
+    stop: bool,
     poll: Poll,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+) -> tuple[Tensor, Tensor]:
     """Nearest misclassified points (B, ...) and their distances (B,), infinite where there is none."""
     found, nearest = images.clone(), torch.full((len(images),), torch.inf, dtype=images.dtype, device=images.device)
     index = torch.arange(len(images), device=images.device)
-    x, shape = images.clone(), images.shape[1:]
+    x, shape, norm = images.clone(), images.shape[1:], rules(threat.norm)
     wrong, gap, grad = _linearise(model, x, labels, targets)
     for i in range(steps):
         # The hyperplane of equal logits, seen from the iterate and from the image.
         w = grad.flatten(1)
         b = (grad * x).flatten(1).sum(1) - gap
         both = torch.cat([x.flatten(1), images[index].flatten(1)])
-        ways = project(both, torch.cat([w, w]), torch.cat([b, b]), threat.norm)
-        length = sizes(ways, threat.norm).clamp_min(1e-8).view(2, -1, *[1] * len(shape))
+        ways = project(both, torch.cat([w, w]), torch.cat([b, b]), norm)
+        length = norm.size(ways).clamp_min(1e-8).view(2, -1, *[1] * len(shape))
         here, there = ways.view(2, -1, *shape)
         alpha = (length[0] / length.sum(0)).clamp(0, _ALPHA_MAX)
         x = ((x + _OVERSHOOT * here) * (1 - alpha) + (images[index] + _OVERSHOOT * there) * alpha).clamp(0, 1)
@@ -67,7 +74,7 @@ def _run(
             poll()
         if wrong.any():
             hit = index[wrong]
-            distance = sizes(x[wrong] - images[hit], threat.norm).flatten()
+            distance = norm.size(x[wrong] - images[hit]).flatten()
             closer = distance < nearest[hit]
             found[hit[closer]], nearest[hit[closer]] = x[wrong][closer], distance[closer]
             x[wrong] = images[hit] + (x[wrong] - images[hit]) * _BACK
@@ -90,7 +97,7 @@ def _linearise(model: nn.Module, x: Tensor, labels: Tensor, targets: Tensor) -> 
     return logits.detach().argmax(1) != labels, gap.detach().squeeze(1), grad
 
 
-def project(points: Tensor, w: Tensor, b: Tensor, norm: str) -> Tensor:
+def project(points: Tensor, w: Tensor, b: Tensor, norm: Rules) -> Tensor:
     """The smallest steps, in `norm`, from `points` onto the hyperplanes w.x = b within the box [0, 1].
 
     points, w: (B, D); b: (B,). Where a hyperplane misses the box, the step that comes nearest to it.
@@ -103,7 +110,7 @@ def project(points: Tensor, w: Tensor, b: Tensor, norm: str) -> Tensor:
     w = torch.where(gain[:, None] < 0, -w, w)
     gain = gain.abs()
     weight = w.abs()
-    speed = (weight > 0).to(w.dtype) if norm == "linf" else weight
+    speed = norm.fab_speed(weight)
     room = torch.where(w > 0, points, 1 - points) * (weight > 0)
     ends, order = torch.where(weight > 0, room / speed, torch.inf).sort(1)
     done = (weight * room).gather(1, order).cumsum(1)  # gained by the coordinates that have arrived

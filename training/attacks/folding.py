@@ -41,7 +41,7 @@ class _Pair:
 
 
 @dataclass(frozen=True)
-class AttackCopy:
+class FoldedModel:
     """`model` is the copy, always in eval mode; `refresh()` after each update of the original."""
 
     model: nn.Module
@@ -53,7 +53,7 @@ class AttackCopy:
             pair.fold()
 
 
-def attack_copy(model: nn.Module, example: Tensor, *, dtype: torch.dtype | None = None) -> AttackCopy:
+def folded_model(model: nn.Module, example: Tensor, *, dtype: torch.dtype | None = None) -> FoldedModel:
     """The folded copy of a pixel-space model, checked to give the model's own eval-mode logits on `example`.
 
     example: (B, C, H, W) in [0, 1] on the model's device; a few images are enough.
@@ -73,7 +73,7 @@ def attack_copy(model: nn.Module, example: Tensor, *, dtype: torch.dtype | None 
         warnings.warn(
             f"BatchNorm is not folded: logits would differ by {(found - expected).abs().max():.2g}", stacklevel=2
         )
-        return AttackCopy(_alias(model).eval(), ())
+        return FoldedModel(_alias(model).eval(), ())
     if dtype is not None:
         for pair in folded.pairs:
             pair.folded.to(dtype)
@@ -121,7 +121,7 @@ def _find_pairs(model: nn.Module, example: Tensor) -> list[tuple[str, str]]:
     return [(conv, norm) for conv, norm in pairs if calls[conv] == calls[norm] == 1]
 
 
-def _fold(model: nn.Module, copied: nn.Module, names: list[tuple[str, str]]) -> AttackCopy:
+def _fold(model: nn.Module, copied: nn.Module, names: list[tuple[str, str]]) -> FoldedModel:
     """Gives each named convolution of the copy weights of its own, and puts nothing (or timm's activation) after it."""
     pairs = []
     for conv_name, norm_name in names:
@@ -134,4 +134,4 @@ def _fold(model: nn.Module, copied: nn.Module, names: list[tuple[str, str]]) -> 
         # timm's BatchNormAct2d carries the activation that follows it
         setattr(copied.get_submodule(parent), child, getattr(copied.get_submodule(norm_name), "act", nn.Identity()))
         pairs.append(_Pair(conv, norm, folded))
-    return AttackCopy(copied.eval(), tuple(pairs))
+    return FoldedModel(copied.eval(), tuple(pairs))

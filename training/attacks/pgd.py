@@ -1,4 +1,4 @@
-"""Projected gradient descent (Madry et al. 2018) in pixel space: one loop, three small rules a norm.
+"""Projected gradient descent (Madry et al. 2018) in pixel space: one loop for every norm.
 
 The model is a plain function from [0, 1] images to logits; wrap a normalising backbone with
 `robust_zoo.pixel_model` first. There is no clamp inside the graph (see robust_zoo.pixels).
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -16,13 +15,14 @@ from torch import Tensor, nn
 
 from robust_zoo.errors import UsageError
 from robust_zoo.threat import ThreatModel
+from robust_zoo.training.attacks.norms import as_images, rules
 
 # (logits (B, K), labels (B,)) -> one loss an image (B,)
 Loss = Callable[[Tensor, Tensor], Tensor]
+# called after each step of what takes long; may raise to end it
+Poll = Callable[..., None] | None
 # (step, logits (B, K) of that step's gradient pass); what it raises ends the attack
 Watch = Callable[[int, Tensor], None]
-
-_TINY = 1e-10  # keeps 0/0 out of a zero gradient's direction; the value robustness uses
 
 
 def _margin(logits: Tensor, labels: Tensor) -> Tensor:
@@ -34,34 +34,6 @@ def _margin(logits: Tensor, labels: Tensor) -> Tensor:
 LOSSES: dict[str, Loss] = {
     "ce": lambda logits, labels: F.cross_entropy(logits, labels, reduction="none"),
     "margin": _margin,
-}
-
-
-@dataclass(frozen=True)
-class Norm:
-    """The three rules PGD needs; each takes and returns (B, ...) tensors and treats images separately."""
-
-    start: Callable[[Tensor, float], Tensor]  # like, eps -> a random perturbation, uniform in the ball
-    direction: Callable[[Tensor], Tensor]  # gradient -> steepest ascent step of size 1
-    project: Callable[[Tensor, float], Tensor]  # perturbation, eps -> nearest one in the ball
-
-
-def _l2_start(like: Tensor, eps: float) -> Tensor:
-    radius = torch.rand(len(like), dtype=like.dtype, device=like.device) ** (1 / like[0].numel())
-    return eps * radius.view(-1, *[1] * (like.ndim - 1)) * _unit(torch.randn_like(like))
-
-
-def _unit(x: Tensor) -> Tensor:
-    return x / (x.flatten(1).norm(dim=1).view(-1, *[1] * (x.ndim - 1)) + _TINY)
-
-
-RULES = {
-    "l2": Norm(start=_l2_start, direction=_unit, project=lambda delta, eps: delta.renorm(2, 0, eps)),
-    "linf": Norm(
-        start=lambda like, eps: eps * (2 * torch.rand_like(like) - 1),
-        direction=torch.sign,
-        project=lambda delta, eps: delta.clamp(-eps, eps),
-    ),
 }
 
 
@@ -113,7 +85,7 @@ def pgd(
     _check(images, labels, restarts, random_start, loss)
     if threat.eps == 0 or steps == 0:
         return images.detach().clone()
-    rule, eps, images = RULES[threat.norm], threat.eps, images.detach()
+    norm, eps, images = rules(threat.norm), threat.eps, images.detach()
     of_logits, sign = LOSSES[loss] if isinstance(loss, str) else loss, -1.0 if targeted else 1.0
 
     def losses(adv: Tensor, step: int) -> Tensor:
@@ -126,7 +98,7 @@ def pgd(
     with eval_mode(model):
         for _ in range(restarts):
             adv = images if start is None else start
-            adv = (images + rule.project(adv - images + (rule.start(images, eps) if random_start else 0), eps)).clamp(
+            adv = (images + norm.project(adv - images + (norm.start(images, eps) if random_start else 0), eps)).clamp(
                 0, 1
             )
             for step in range(steps):
@@ -137,7 +109,7 @@ def pgd(
                     adv = adv.detach()
                     if keep_best:
                         best, best_loss = _better(best, best_loss, adv, loss_now)
-                    delta = rule.project(adv + step_size * rule.direction(grad) - images, eps)
+                    delta = norm.project(adv + step_size * norm.direction(grad) - images, eps)
                     adv = (images + delta).clamp(0, 1)
             if not keep_best and restarts == 1:
                 return adv
@@ -156,7 +128,7 @@ def pgd_until_wrong(
     restarts: int = 0,
     relative_step: float = 2.5,
     seed: int = 0,
-    poll: Callable[..., None] | None = None,
+    poll: Poll = None,
 ) -> Tensor:
     """PGD on the cross-entropy whose images leave at their first misclassified iterate: for counting, not for training.
 
@@ -166,7 +138,7 @@ def pgd_until_wrong(
 
     Returns the misclassified iterates, and the images themselves where there is none.
     """
-    rule, generator = RULES[threat.norm], torch.Generator().manual_seed(seed)
+    norm, generator = rules(threat.norm), torch.Generator().manual_seed(seed)
     adv_images, left = images.clone(), torch.arange(len(images), device=images.device)
     step_size = relative_step * threat.eps / steps
     for _ in range(max(restarts, 1)):
@@ -174,7 +146,7 @@ def pgd_until_wrong(
         if restarts:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
-                adv = (adv + rule.start(adv.cpu(), threat.eps).to(adv)).clamp(0, 1)
+                adv = (adv + norm.start(adv.cpu(), threat.eps).to(adv)).clamp(0, 1)
         for step in range(steps + 1):
             last = step == steps
             with torch.set_grad_enabled(not last):
@@ -187,8 +159,8 @@ def pgd_until_wrong(
                 if not last and fine.any():
                     grad = torch.autograd.grad(loss, pixels, materialize_grads=True, allow_unused=True)[0][fine]
                     origin = images[left][fine]
-                    ahead = pixels.detach()[fine] + step_size * rule.direction(grad)
-                    adv = (origin + rule.project(ahead - origin, threat.eps)).clamp(0, 1)
+                    ahead = pixels.detach()[fine] + step_size * norm.direction(grad)
+                    adv = (origin + norm.project(ahead - origin, threat.eps)).clamp(0, 1)
                 left = left[fine]
             if poll:
                 poll()
@@ -200,7 +172,7 @@ def pgd_until_wrong(
 def _better(best: Tensor, best_loss: Tensor, adv: Tensor, loss: Tensor) -> tuple[Tensor, Tensor]:
     """Image by image whichever has the higher loss."""
     higher = loss > best_loss
-    return torch.where(higher.view(-1, *[1] * (adv.ndim - 1)), adv, best), torch.where(higher, loss, best_loss)
+    return torch.where(as_images(higher, adv), adv, best), torch.where(higher, loss, best_loss)
 
 
 def _check(images: Tensor, labels: Tensor, restarts: int, random_start: bool, loss: str | Loss) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from robust_zoo.errors import UsageError
+from robust_zoo.errors import UsageError, closest
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks.apgd import apgd
 from robust_zoo.training.attacks.fab import fab_targeted
@@ -44,11 +43,24 @@ _STANDARD = (
     Stage("fab-t", _without_seed(fab_targeted), {"targets": 9, "steps": 100}),
     Stage("square", square, {"queries": 5000}),
 )
+
+
+@dataclass(frozen=True)
+class _About:
+    about: str
+
+
 SUITES: dict[str, tuple[Stage, ...]] = {
     "none": (),
     "fgsm": (Stage("fgsm", pgd_until_wrong, {"steps": 1, "relative_step": 1.0}),),
     **{stage.name: (stage,) for stage in _STANDARD},
     "autoattack": _STANDARD,  # Croce & Hein 2020, the standard version
+}
+# For help texts: a name of each kind -> what it is.
+EXAMPLES = {
+    **dict.fromkeys(SUITES, ""),
+    "pgd-20": _About("any number of steps"),
+    "pgd-20x5": _About("five random restarts"),
 }
 _PGD = re.compile(r"pgd-([1-9]\d{0,4})(?:x([1-9]\d{0,2}))?")
 
@@ -67,7 +79,7 @@ def suite(name: str) -> tuple[Stage, ...]:
             f"unknown attack {name!r}",
             expected=f"one of {', '.join(names)} (any number of steps; pgd-20x5: five random restarts)",
             actual=repr(name),
-            next=f"--attack {difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]}",
+            next=f"--attack {closest(name, names)[0]}",
         )
     return SUITES[name]
 

@@ -9,14 +9,20 @@ import torch
 from PIL import Image
 
 from robust_zoo.errors import VerificationFailed
+from robust_zoo.registry.lookup import get_dataset
 from robust_zoo.registry.rows import DATA
 from robust_zoo.training.data.dataset import Images
 
-CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CLASSES = 10
 PER_CLASS = 100
 _SIZE = 32
 _SHEET = DATA / "cifar10_sample.png"  # row r: the first 100 test images of class r, in test-set order
 _SHEET_SHA256 = "b607bcf95f1c169b99cba5f3e15c1cb88c06614ee492f45d9b4dbc2661e53158"
+
+
+def cifar10_classes() -> tuple[str, ...]:
+    """The names of the sample's classes, by label."""
+    return get_dataset("cifar10").class_names
 
 
 def cifar10_sample(per_class: int = PER_CLASS) -> Images:
@@ -35,14 +41,14 @@ def cifar10_sample(per_class: int = PER_CLASS) -> Images:
             next="pip install --force-reinstall robust-zoo",
         )
     sheet = np.asarray(Image.open(_SHEET).convert("RGB"))
-    tiles = sheet.reshape(len(CIFAR10_CLASSES), _SIZE, PER_CLASS, _SIZE, 3).transpose(0, 2, 4, 1, 3)[:, :per_class]
-    labels = torch.arange(len(CIFAR10_CLASSES)).repeat_interleave(per_class)
+    tiles = sheet.reshape(CLASSES, _SIZE, PER_CLASS, _SIZE, 3).transpose(0, 2, 4, 1, 3)[:, :per_class]
+    labels = torch.arange(CLASSES).repeat_interleave(per_class)
     return Images(torch.from_numpy(np.ascontiguousarray(tiles)).flatten(0, 1), labels)
 
 
 def sheet_from(data: Images) -> Image.Image:
     """The sheet of a CIFAR-10 test split: how the bundled file was made, and can be made again."""
-    rows = [data.images[data.labels == c][:PER_CLASS] for c in range(len(CIFAR10_CLASSES))]
+    rows = [data.images[data.labels == c][:PER_CLASS] for c in range(CLASSES)]
     tiles = torch.stack(rows).numpy()  # (10, 100, 3, 32, 32)
-    height, width = len(CIFAR10_CLASSES) * _SIZE, PER_CLASS * _SIZE
+    height, width = CLASSES * _SIZE, PER_CLASS * _SIZE
     return Image.fromarray(tiles.transpose(0, 3, 1, 4, 2).reshape(height, width, 3))

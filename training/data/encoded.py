@@ -15,7 +15,7 @@ _IMAGES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
 @dataclass(frozen=True)
-class Source:
+class EncodedImages:
     """Labelled encoded images. names, sizes (bytes) and labels, (N,) int64, by index; read(index) -> the file's bytes.
     Picklable, for loader processes.
 
@@ -53,6 +53,9 @@ def is_image(name: str) -> bool:
 
 def not_a_dataset(where: Path, expected: str, actual: str) -> UsageError:
     return UsageError(
-        "not a dataset of images", source=str(where), expected=expected, actual=actual,
+        "not a dataset of images",
+        source=str(where),
+        expected=expected,
+        actual=actual,
         next="robust-zoo train --help   describes the layouts",
-    )  # fmt: skip
+    )

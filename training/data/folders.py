@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 
 from robust_zoo.errors import UsageError, not_installed
-from robust_zoo.training.data.encoded import Source, in_order, is_image, not_a_dataset
+from robust_zoo.training.data.encoded import EncodedImages, in_order, is_image, not_a_dataset
 from robust_zoo.training.data.tar import open_tars
 
 _LABEL = ("label",)
@@ -31,7 +31,7 @@ def _from_rows(rows: Any, index: int) -> bytes:
     return image["bytes"] or Path(image["path"]).read_bytes()
 
 
-def open_source(data: str | Path, split: Literal["train", "val"]) -> Source:
+def open_source(data: str | Path, split: Literal["train", "val"]) -> EncodedImages:
     """The "train" or "val" images under `data`.
 
     data: a directory with `train` and `val` (or `validation`) folders of class folders, or of tar files, or with
@@ -52,18 +52,21 @@ def open_source(data: str | Path, split: Literal["train", "val"]) -> Source:
             return open_tars(tars)
     found = sorted(p.name for p in root.iterdir())[:5] if root.is_dir() else []
     raise UsageError(
-        f"no {split} images", source=str(root), expected=f"a folder or .tar files named {' or '.join(_SPLITS[split])}",
-        actual=", ".join(found) or "nothing there", next="robust-zoo train --help   describes the layouts",
-    )  # fmt: skip
+        f"no {split} images",
+        source=str(root),
+        expected=f"a folder or .tar files named {' or '.join(_SPLITS[split])}",
+        actual=", ".join(found) or "nothing there",
+        next="robust-zoo train --help   describes the layouts",
+    )
 
 
-def open_folder(root: Path) -> Source:
+def open_folder(root: Path) -> EncodedImages:
     """The images of one directory: tar files, else class folders."""
     tars = sorted(root.glob("[!.]*.tar"))
     return open_tars(tars) if tars else _folders(root)
 
 
-def _folders(root: Path) -> Source:
+def _folders(root: Path) -> EncodedImages:
     """Class folders, images at any depth below them."""
     names: list[str] = []
     sizes: list[int] = []
@@ -81,7 +84,7 @@ def _folders(root: Path) -> Source:
         raise not_a_dataset(root, "readable files", str(error)) from None
     if not classes:
         raise not_a_dataset(root, "class folders", "none")
-    return Source(names, sizes, torch.tensor(labels), tuple(classes), partial(from_folder, root, names))
+    return EncodedImages(names, sizes, torch.tensor(labels), tuple(classes), partial(from_folder, root, names))
 
 
 def _images(folder: Path, name: str) -> Iterator[tuple[str, int]]:
@@ -94,7 +97,7 @@ def _images(folder: Path, name: str) -> Iterator[tuple[str, int]]:
                 yield f"{name}/{entry.name}", entry.stat().st_size
 
 
-def open_rows(name: str, wanted: str, columns: tuple[str, ...] = _LABEL) -> Source:
+def open_rows(name: str, wanted: str, columns: tuple[str, ...] = _LABEL) -> EncodedImages:
     """The `wanted` split of a dataset on the hub or one that `datasets` saved in the directory `name`.
 
     columns: of the labels, the first that is there. With columns of the caller's choice the classes are the sorted
@@ -125,18 +128,22 @@ def open_rows(name: str, wanted: str, columns: tuple[str, ...] = _LABEL) -> Sour
         sizes = pc.fill_null(pc.binary_length(pc.struct_field(images, "bytes")), 0).to_pylist()
     except (OSError, ValueError, KeyError, datasets.exceptions.DatasetsError) as error:
         raise UsageError(
-            f"cannot read {wanted} of the dataset {name}", source=f"hfds/{name}",
-            expected=f"a dataset with a {wanted} split and the columns image and label", actual=str(error).strip(),
-        ) from None  # fmt: skip
+            f"cannot read {wanted} of the dataset {name}",
+            source=f"hfds/{name}",
+            expected=f"a dataset with a {wanted} split and the columns image and label",
+            actual=str(error).strip(),
+        ) from None
     names = [Path(path).name if path else str(number) for number, path in enumerate(paths)]
-    return Source(names, sizes, labels, classes, partial(_from_rows, rows))
+    return EncodedImages(names, sizes, labels, classes, partial(_from_rows, rows))
 
 
-def check_classes(train: Source, val: Source) -> None:
+def check_classes(train: EncodedImages, val: EncodedImages) -> None:
     """Raises UsageError when the class folders of the splits differ: the same number would mean different classes."""
     if train.classes and val.classes and train.classes != val.classes:
         raise UsageError(
-            "the splits have different classes", source=val.names[0], expected=f"the {len(train.classes)} of train",
+            "the splits have different classes",
+            source=val.names[0],
+            expected=f"the {len(train.classes)} of train",
             actual=f"{len(val.classes)}; in one only: {', '.join(sorted({*train.classes} ^ {*val.classes})[:5])}",
             next="robust-zoo train --help   describes the layouts",
-        )  # fmt: skip
+        )

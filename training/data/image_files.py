@@ -23,7 +23,7 @@ from torchvision.transforms.v2 import functional as F
 
 from robust_zoo.errors import VerificationFailed, ZooError
 from robust_zoo.training.data.dataset import Batches
-from robust_zoo.training.data.encoded import Source
+from robust_zoo.training.data.encoded import EncodedImages
 
 _JITTER = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation)  # by 0.9 to 1.1, in any order
 # AlexNet's colour noise as robustness has it (data_augmentation.py, Lighting): components of ImageNet's RGB values
@@ -32,21 +32,21 @@ _EIGENVALUES = torch.tensor([0.2175, 0.0188, 0.0045])
 _EIGENVECTORS = torch.tensor([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
 
 
-def lighting(luck: np.random.Generator) -> Tensor:
+def lighting(rng: np.random.Generator) -> Tensor:
     """A random shift of an image's colour: (3,), to be added to [0, 1] values (Krizhevsky et al. 2012, section 4.1)."""
-    return _EIGENVECTORS @ (torch.from_numpy(luck.normal(0, _NOISE, 3)).float() * _EIGENVALUES)
+    return _EIGENVECTORS @ (torch.from_numpy(rng.normal(0, _NOISE, 3)).float() * _EIGENVALUES)
 
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Images of a `Source`. size: the crop; resize: the shorter side before it, at test time.
+    """Images of a `EncodedImages`. size: the crop; resize: the shorter side before it, at test time.
 
     augment: "robustness" (random resized crop, flip, jitter of brightness, contrast and saturation, colour noise) or
     "crop_flip" (the first two). workers: loader processes, as many as there are cores at most. shrink: the shorter
     side that images are first brought to, 0 for none (Salman et al. 2020 take away ImageNet's finer grain so).
     """
 
-    source: Source
+    source: EncodedImages
     size: int = 224
     resize: int = 256
     augment: str = "robustness"
@@ -68,14 +68,16 @@ class ImageFiles:
 
     @property
     def sha256(self) -> str:
-        """Of the list of images, in order; see Source."""
+        """Of the list of images, in order; see EncodedImages."""
         if self.indices is None:
             return self.source.sha256
         rows = self.rows
         chosen = replace(
-            self.source, names=[self.source.names[i] for i in rows], sizes=[self.source.sizes[i] for i in rows],
+            self.source,
+            names=[self.source.names[i] for i in rows],
+            sizes=[self.source.sizes[i] for i in rows],
             labels=self.labels,
-        )  # fmt: skip
+        )
         return chosen.sha256
 
     @cached_property
@@ -98,7 +100,7 @@ class ImageFiles:
     def train_batches(self, indices: Sequence[Tensor], *, seed: int, epoch: int, device: torch.device) -> Batches:
         """Batches of the given images, augmented, in [0, 1] on `device`.
 
-        Raises VerificationFailed naming the file that can not be decoded.
+        Raises VerificationFailed naming the file that cannot be decoded.
         """
         chosen = indices if self.indices is None else [self.indices[index] for index in indices]
         for images, shifts, labels in self._load(chosen, Augment(self, seed, epoch), device):
@@ -156,26 +158,26 @@ class Augment:
 
     def __call__(self, index: int) -> tuple[Tensor, Tensor]:
         image = self.files.decode(index)
-        luck = np.random.default_rng((self.seed, self.epoch, index))
-        window = crop_window(image.shape[1], image.shape[2], luck)
+        rng = np.random.default_rng((self.seed, self.epoch, index))
+        window = crop_window(image.shape[1], image.shape[2], rng)
         image = F.resized_crop(image, *window, [self.files.size] * 2, antialias=True)
-        image = image.flip(-1) if luck.random() < 0.5 else image
+        image = image.flip(-1) if rng.random() < 0.5 else image
         if self.files.augment != "robustness":
             return image, torch.zeros(3)
-        for number in luck.permutation(len(_JITTER)):
-            image = _JITTER[number](image, luck.uniform(0.9, 1.1))
-        return image, lighting(luck)
+        for number in rng.permutation(len(_JITTER)):
+            image = _JITTER[number](image, rng.uniform(0.9, 1.1))
+        return image, lighting(rng)
 
 
-def crop_window(height: int, width: int, luck: np.random.Generator) -> tuple[int, int, int, int]:
+def crop_window(height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
     """(top, left, height, width) of 8 % to all of an image at a ratio of 3/4 to 4/3, as torchvision's
     RandomResizedCrop (Szegedy et al. 2015, section 6); the largest central window when ten tries do not fit."""
     for _ in range(10):
-        area = height * width * luck.uniform(0.08, 1)
-        ratio = math.exp(luck.uniform(math.log(3 / 4), math.log(4 / 3)))
+        area = height * width * rng.uniform(0.08, 1)
+        ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
         h, w = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
         if 0 < h <= height and 0 < w <= width:
-            return int(luck.integers(height - h + 1)), int(luck.integers(width - w + 1)), h, w
+            return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
     h, w = min(height, round(width * 4 / 3)), min(width, round(height * 4 / 3))
     return (height - h) // 2, (width - w) // 2, h, w
 

@@ -12,7 +12,7 @@ import torch
 
 from robust_zoo.errors import UsageError, VerificationFailed
 from robust_zoo.registry.rows import Checkpoint
-from robust_zoo.training.data.encoded import Source
+from robust_zoo.training.data.encoded import EncodedImages
 from robust_zoo.training.data.folders import open_folder, open_source
 from robust_zoo.training.data.image_files import ImageFiles
 
@@ -22,7 +22,7 @@ _LIST_SHA256 = "d4121626d07722a0126c35b1563042e46a546f1a05ce705f2cdc635896d58574
 _WORKERS = 4
 
 
-def validation(data: str, row: Checkpoint, count: int | None = 50_000) -> ImageFiles:
+def validation(data: str, checkpoint: Checkpoint, count: int | None = 50_000) -> ImageFiles:
     """The validation images: `data` holds a val folder, shards, or is hfds/NAME; or is itself the folder of classes.
 
     Raises UsageError unless there are `count` of them, and for a folder that is no class of ImageNet.
@@ -33,34 +33,36 @@ def validation(data: str, row: Checkpoint, count: int | None = 50_000) -> ImageF
         if not Path(data).is_dir():
             raise
         source = open_folder(Path(data))  # of classes, without a val around them
-    return _files(_relabelled(source, data), row, data, count)
+    return _files(_relabelled(source, data), checkpoint, data, count)
 
 
-def robustbench(data: str, row: Checkpoint, count: int | None = 5_000) -> ImageFiles:
+def robustbench(data: str, checkpoint: Checkpoint, count: int | None = 5_000) -> ImageFiles:
     """RobustBench's images, by name and in its order, out of the validation set.
 
     Raises UsageError naming images that are not there.
     """
-    whole = validation(data, row, None)
+    whole = validation(data, checkpoint, None)
     place = {Path(name).name: i for i, name in enumerate(whole.source.names)}
     wanted = robustbench_names()[:count]
     missing = [name for name in wanted if name not in place]
     if missing:
         raise UsageError(
-            f"{len(missing):,} of RobustBench's images are not there", source=data,
-            expected=f"{len(wanted):,} images of the ImageNet validation set by their names", actual=f"no {missing[0]}",
-        )  # fmt: skip
+            f"{len(missing):,} of RobustBench's images are not there",
+            source=data,
+            expected=f"{len(wanted):,} images of the ImageNet validation set by their names",
+            actual=f"no {missing[0]}",
+        )
     return whole.subset(torch.tensor([place[name] for name in wanted]))
 
 
-def imagenet_v2(data: str, row: Checkpoint, count: int | None = 10_000) -> ImageFiles:
+def imagenet_v2(data: str, checkpoint: Checkpoint, count: int | None = 10_000) -> ImageFiles:
     """One of the three sets of ImageNetV2 (Recht et al. 2019): `data` is the folder of 0 ... 999, or of wnids."""
-    return _files(_relabelled(open_folder(Path(data)), data), row, data, count)
+    return _files(_relabelled(open_folder(Path(data)), data), checkpoint, data, count)
 
 
-def folder(data: str, row: Checkpoint) -> ImageFiles:
+def folder(data: str, checkpoint: Checkpoint) -> ImageFiles:
     """Any class folders called by wnid, by class number, or by an English name of the class."""
-    return _files(_relabelled(open_folder(Path(data)), data), row, data, None)
+    return _files(_relabelled(open_folder(Path(data)), data), checkpoint, data, None)
 
 
 def robustbench_names() -> list[str]:
@@ -69,13 +71,16 @@ def robustbench_names() -> list[str]:
     found = hashlib.sha256(content).hexdigest()
     if found != _LIST_SHA256:
         raise VerificationFailed(
-            "the bundled list of images is damaged", source=_LIST.name, expected=_LIST_SHA256, actual=found,
+            "the bundled list of images is damaged",
+            source=_LIST.name,
+            expected=_LIST_SHA256,
+            actual=found,
             next="pip install --force-reinstall robust-zoo",
-        )  # fmt: skip
+        )
     return [Path(line).name for line in content.decode().split()]
 
 
-def _relabelled(source: Source, data: str) -> Source:
+def _relabelled(source: EncodedImages, data: str) -> EncodedImages:
     """ImageNet's own class numbers, so that a missing folder shifts nothing. Numbered datasets are believed."""
     if not source.classes:
         return source
@@ -83,10 +88,11 @@ def _relabelled(source: Source, data: str) -> Source:
     unknown = [name for name in source.classes if _key(name) not in numbers]
     if unknown:
         raise UsageError(
-            f"{unknown[0]!r} is no class of ImageNet", source=data,
+            f"{unknown[0]!r} is no class of ImageNet",
+            source=data,
             expected="folders called by wnid (n01440764), class number (0 to 999) or name (tench)",
             actual=f"{len(unknown)} of {len(source.classes)} folders are called otherwise",
-        )  # fmt: skip
+        )
     new = torch.tensor([numbers[_key(name)] for name in source.classes])
     return replace(source, labels=new[source.labels])
 
@@ -111,12 +117,15 @@ def _key(name: str) -> str:
     return " ".join(name.lower().replace("_", " ").split())
 
 
-def _files(source: Source, row: Checkpoint, data: str, count: int | None) -> ImageFiles:
+def _files(source: EncodedImages, checkpoint: Checkpoint, data: str, count: int | None) -> ImageFiles:
     if count is not None and len(source) != count:
         raise UsageError(
-            f"{len(source):,} images are not this dataset", source=data, expected=f"{count:,} images",
-            actual=f"{len(source):,}", next="--dataset folder takes any image folder of ImageNet's classes",
-        )  # fmt: skip
-    p = row.preprocessing
+            f"{len(source):,} images are not this dataset",
+            source=data,
+            expected=f"{count:,} images",
+            actual=f"{len(source):,}",
+            next="--dataset folder takes any image folder of ImageNet's classes",
+        )
+    p = checkpoint.preprocessing
     size = p.input_size[-1]
     return ImageFiles(source, size=size, resize=round(size / p.crop_pct), workers=_WORKERS)

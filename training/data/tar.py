@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from robust_zoo.training.data.encoded import Source, in_order, is_image, not_a_dataset
+from robust_zoo.training.data.encoded import EncodedImages, in_order, is_image, not_a_dataset
 
 
 def _from_tars(files: Sequence[Path], spans: Sequence[tuple[int, int, int]], index: int) -> bytes:
@@ -21,7 +21,7 @@ def _from_tars(files: Sequence[Path], spans: Sequence[tuple[int, int, int]], ind
         return file.read(size)
 
 
-def open_tars(files: list[Path]) -> Source:
+def open_tars(files: list[Path]) -> EncodedImages:
     """All shards as one source, sorted by name. Raises UsageError for a damaged shard or an image without a label."""
     entries: list[tuple[str, tuple[int, int, int], str | int]] = []
     for number, file in enumerate(files):
@@ -42,7 +42,7 @@ def open_tars(files: list[Path]) -> Source:
     classes = in_order(set(labels)) if kinds == {str} else []
     number_of = {name: i for i, name in enumerate(classes)}
     found = torch.tensor([number_of.get(label, label) for label in labels])
-    return Source(names, [span[2] for span in spans], found, tuple(classes), partial(_from_tars, files, spans))
+    return EncodedImages(names, [span[2] for span in spans], found, tuple(classes), partial(_from_tars, files, spans))
 
 
 def _members(number: int, file: Path) -> Iterator[tuple[str, tuple[int, int, int], str | int]]:

@@ -16,9 +16,10 @@ from robust_zoo.factory import create_model
 from robust_zoo.pixels import pixel_model
 from robust_zoo.registry.lookup import get
 from robust_zoo.registry.rows import Checkpoint, Preprocessing
-from robust_zoo.threat import ThreatModel
+from robust_zoo.threat import NORMS, ThreatModel
+from robust_zoo.training.attacks.norms import rules
 from robust_zoo.training.attacks.suites import suite
-from robust_zoo.training.data.cifar10_sample import CIFAR10_CLASSES
+from robust_zoo.training.data.class_names import class_names
 
 _TILE, _GAP, _LINE = 224, 6, 18  # pixels of the sheet
 
@@ -34,10 +35,10 @@ class Attacked:
     after: tuple[str, float]
 
     @property
-    def size(self) -> tuple[float, float]:
-        """L2 and Linf norm of the change."""
-        delta = (self.adv_image - self.image).flatten()
-        return delta.norm().item(), delta.abs().max().item()
+    def sizes(self) -> dict[str, float]:
+        """The change's size in every norm."""
+        delta = (self.adv_image - self.image)[None]
+        return {norm: rules(norm).size(delta).item() for norm in NORMS}
 
 
 def attack_images(
@@ -50,23 +51,26 @@ def attack_images(
 
     Raises UsageError for files that are no images, and for a checkpoint without a radius of its own.
     """
-    row = get(name)
-    if threat is None and not row.eps:
+    checkpoint = get(name)
+    if threat is None and not checkpoint.eps:
         raise UsageError(
-            f"{row.name} was trained for no radius", model=row.name, expected="--norm and --eps", actual="eps 0",
-            next=f"robust-zoo attack {row.name} IMAGE --norm linf --eps 4/255",
-        )  # fmt: skip
-    images = torch.stack([load(file, row.preprocessing) for file in files])
-    model = pixel_model(create_model(row.name)).eval()
+            f"{checkpoint.name} was trained for no radius",
+            model=checkpoint.name,
+            expected="--norm and --eps",
+            actual="eps 0",
+            next=f"robust-zoo attack {checkpoint.name} IMAGE --norm linf --eps 4/255",
+        )
+    images = torch.stack([load(file, checkpoint.preprocessing) for file in files])
+    model = pixel_model(create_model(checkpoint.name)).eval()
     with torch.no_grad():
         labels = model(images).argmax(1)
     adv_images = images
     for stage in suite(attack):
-        found = stage(model, images, labels, threat or row.threat, seed=0, poll=None)
+        found = stage(model, images, labels, threat or checkpoint.threat, seed=0, poll=None)
         moved = (found != images).flatten(1).any(1) & (adv_images == images).flatten(1).all(1)
         adv_images = torch.where(moved.view(-1, 1, 1, 1), found, adv_images)
     adv_images = (adv_images * 255).round() / 255
-    said = zip(_says(model, images, row), _says(model, adv_images, row), strict=True)
+    said = zip(_says(model, images, checkpoint), _says(model, adv_images, checkpoint), strict=True)
     shown = [
         Attacked(file, image, adv_image, before, after)
         for file, image, adv_image, (before, after) in zip(files, images, adv_images, said, strict=True)
@@ -95,19 +99,11 @@ def load(file: Path, p: Preprocessing) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
-def _says(model: nn.Module, images: Tensor, row: Checkpoint) -> list[tuple[str, float]]:
+def _says(model: nn.Module, images: Tensor, checkpoint: Checkpoint) -> list[tuple[str, float]]:
     with torch.no_grad():
         chances, labels = model(images).softmax(1).max(1)
-    return [(class_name(row.dataset, int(k)), 100 * float(p)) for k, p in zip(labels, chances, strict=True)]
-
-
-def class_name(dataset: str, number: int) -> str:
-    """In English, the first of ImageNet's names for it."""
-    if dataset == "cifar10":
-        return CIFAR10_CLASSES[number]
-    from timm.data import ImageNetInfo
-
-    return ImageNetInfo().index_to_description(number).split(",")[0]
+    names = class_names(checkpoint.collection.dataset)
+    return [(names[int(k)], 100 * float(p)) for k, p in zip(labels, chances, strict=True)]
 
 
 def _picture(pixels: Tensor) -> Image.Image:
@@ -115,7 +111,7 @@ def _picture(pixels: Tensor) -> Image.Image:
 
 
 def sheet(shown: Sequence[Attacked]) -> Image.Image:
-    """A row an image: as it is, adversarial, and the change magnified to the full range around grey."""
+    """A checkpoint an image: as it is, adversarial, and the change magnified to the full range around grey."""
     height = _TILE + _LINE + _GAP
     canvas = Image.new("RGB", (3 * (_TILE + _GAP) + _GAP, len(shown) * height + _GAP), "white")
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(12)

@@ -18,7 +18,7 @@ from robust_zoo.training.data.dataset import Dataset, Images, load_npz
 
 
 @dataclass(frozen=True)
-class Source:
+class EvaluationSet:
     """A dataset by name. classes: the dataset that a checkpoint must be of. where: what --data is to hold."""
 
     classes: str
@@ -27,7 +27,7 @@ class Source:
     open: Callable[[str, Checkpoint], Dataset]
 
 
-def _cifar101(data: str, row: Checkpoint) -> Images:
+def _cifar101(data: str, checkpoint: Checkpoint) -> Images:
     """CIFAR-10.1 v6 (Recht et al. 2018): 2,000 images in two .npy files."""
     folder = Path(data)
     files = [folder / f"cifar10.1_v6_{part}.npy" for part in ("data", "labels")]
@@ -39,49 +39,61 @@ def _cifar101(data: str, row: Checkpoint) -> Images:
         ) from None
     if images.shape != (2000, 32, 32, 3) or images.dtype != np.uint8 or labels.shape != (2000,):
         raise UsageError(
-            "not CIFAR-10.1 v6", source=data, expected="2,000 images (2000, 32, 32, 3) uint8 and 2,000 labels",
+            "not CIFAR-10.1 v6",
+            source=data,
+            expected="2,000 images (2000, 32, 32, 3) uint8 and 2,000 labels",
             actual=f"{images.dtype} {images.shape}, labels {labels.shape}",
-        )  # fmt: skip
+        )
     return Images(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(labels).long())
 
 
-def _sample(data: str, row: Checkpoint) -> Images:
+def _sample(data: str, checkpoint: Checkpoint) -> Images:
     return cifar10_sample()
 
 
-def _cifar10(data: str, row: Checkpoint) -> Images:
+def _cifar10(data: str, checkpoint: Checkpoint) -> Images:
     return load_npz(Path(data), "test")
 
 
 DATASETS = {
-    "sample": Source("cifar10", "cifar10 bundled sample", "nothing: it comes with the package", _sample),
-    "cifar10": Source("cifar10", "cifar10 test", "an .npz with x_test and y_test", _cifar10),
-    "cifar10.1": Source("cifar10", "cifar10.1 v6", "cifar10.1_v6_data.npy and cifar10.1_v6_labels.npy", _cifar101),
-    "imagenet": Source("imagenet", "imagenet validation", "the 50,000 validation images", imagenet.validation),
-    "robustbench": Source("imagenet", "imagenet robustbench", "the 50,000 validation images", imagenet.robustbench),
-    "imagenetv2": Source("imagenet", "imagenetv2", "one of its three folders of 0 ... 999", imagenet.imagenet_v2),
-    "folder": Source("imagenet", "imagenet folder", "folders called by wnid, number or name", imagenet.folder),
+    "sample": EvaluationSet("cifar10", "cifar10 bundled sample", "nothing: it comes with the package", _sample),
+    "cifar10": EvaluationSet("cifar10", "cifar10 test", "an .npz with x_test and y_test", _cifar10),
+    "cifar10.1": EvaluationSet(
+        "cifar10", "cifar10.1 v6", "cifar10.1_v6_data.npy and cifar10.1_v6_labels.npy", _cifar101
+    ),
+    "imagenet": EvaluationSet("imagenet", "imagenet validation", "the 50,000 validation images", imagenet.validation),
+    "robustbench": EvaluationSet(
+        "imagenet", "imagenet robustbench", "the 50,000 validation images", imagenet.robustbench
+    ),
+    "imagenetv2": EvaluationSet(
+        "imagenet", "imagenetv2", "one of its three folders of 0 ... 999", imagenet.imagenet_v2
+    ),
+    "folder": EvaluationSet("imagenet", "imagenet folder", "folders called by wnid, number or name", imagenet.folder),
 }
 
 
-def open_dataset(name: str, data: str, row: Checkpoint) -> tuple[str, Dataset]:
+def open_dataset(name: str, data: str, checkpoint: Checkpoint) -> tuple[str, Dataset]:
     """The title that figures on a dataset carry, and its images.
 
     Raises UsageError for an unknown name, a missing --data, and a checkpoint of other classes.
     """
     if name not in DATASETS:
         raise UsageError(
-            f"unknown dataset {name!r}", expected=f"one of {', '.join(DATASETS)}", actual=repr(name),
+            f"unknown dataset {name!r}",
+            expected=f"one of {', '.join(DATASETS)}",
+            actual=repr(name),
             next=f"--dataset {difflib.get_close_matches(name, DATASETS, n=1, cutoff=0.0)[0]}",
-        )  # fmt: skip
+        )
     source = DATASETS[name]
-    if row.dataset != source.classes:
-        fitting = ", ".join(key for key, value in DATASETS.items() if value.classes == row.dataset)
+    if checkpoint.dataset != source.classes:
+        fitting = ", ".join(key for key, value in DATASETS.items() if value.classes == checkpoint.dataset)
         raise UsageError(
-            f"{row.name} does not know the classes of {name}", model=row.name,
-            expected=f"--dataset {fitting or 'of ' + row.dataset}", actual=f"--dataset {name}",
+            f"{checkpoint.name} does not know the classes of {name}",
+            model=checkpoint.name,
+            expected=f"--dataset {fitting or 'of ' + checkpoint.dataset}",
+            actual=f"--dataset {name}",
             next=f"robust-zoo list --dataset {source.classes}",
-        )  # fmt: skip
+        )
     if not data and name != "sample":
         raise UsageError(f"--dataset {name} needs --data", expected=source.where, actual="no --data")
-    return source.title, source.open(data, row)
+    return source.title, source.open(data, checkpoint)

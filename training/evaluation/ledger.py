@@ -1,4 +1,4 @@
-"""The ledger: one JSON a figure, keyed by the sha256 of weights, of the list of images and of the attack's settings."""
+"""The ledger: one JSON per figure, keyed by the sha256 of weights, the list of images and the attack's settings."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from robust_zoo.counts import wilson_interval
+from robust_zoo.counts import Count
 from robust_zoo.errors import VerificationFailed
-from robust_zoo.files import replace_file
+from robust_zoo.files import GO_ON, replace_file
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks.suites import settings, suite
 from robust_zoo.training.evaluation import engine
 from robust_zoo.training.version import code_version
 
-# What differs between two runs of the same cell.
+_PARTS = "parts"  # the folder of chunks on their way
+# What differs between two runs of the same entry.
 TIMES = ("seconds", "finished")
 
 
 @dataclass(frozen=True)
-class Cell:
+class EntryKey:
     """What a figure is of. model: its name; dataset: in words, e.g. "cifar10 test"."""
 
     model: str
@@ -52,92 +53,104 @@ class Cell:
         return _sha256(self.settings)
 
     @property
-    def stem(self) -> str:
-        """The name of the cell's files."""
+    def stem(self) -> Path:
+        """Its files in a ledger, without their endings: a folder for the model, a name in words and twelve digits."""
         key = _sha256([self.weights_sha256, self.data_sha256, self.settings_sha256])
         under = f"{self.attack}_{self.threat.tag}" if suite(self.attack) else "clean"
-        return f"{self.model}__{self.dataset.replace(' ', '-').replace(',', '')}__{under}__{key[:12]}"
+        return Path(self.model) / f"{self.dataset.replace(' ', '-').replace(',', '')}__{under}__{key[:12]}"
 
 
 def _sha256(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def fill(
-    ledger: Path,
-    cell: Cell,
-    job: engine.Job,
+def complete(
+    ledger_dir: Path,
+    key: EntryKey,
+    evaluation: engine.Evaluation,
     data: Any,
     *,
     shard: tuple[int, int] = (0, 1),
     flags: Callable[[], list[str] | None] = lambda: None,
     progress: Callable[[int, int], None] = lambda done, robust: None,
 ) -> dict[str, Any] | None:
-    """Evaluates what is missing of a cell and writes it; an existing cell is read, nothing is computed.
+    """Evaluates what is missing of an entry and writes it; an existing entry is read, nothing is computed.
 
     shard: (i, k) does every k-th chunk from the i-th; whoever finds all of them done joins them, so that any number of
     processes and hosts that share the directory give the same file. Killed anywhere, the same call goes on.
     flags: names the checks that speak against the figure, when it is joined; None: nothing was checked.
-    progress: called with (images done, images that withstood so far) of this shard.
+    progress: called with (images done, images robust so far) of this shard.
 
     Returns the entry, or None while other shards are at work.
     """
-    done = ledger / f"{cell.stem}.json"
-    if done.exists():
-        return read(done)
-    parts = ledger / "parts" / cell.stem
+    done = ledger_dir / f"{key.stem}.json"
+    flat = ledger_dir / f"{'__'.join(key.stem.parts)}.json"  # where entries lay until 0.1
+    for file in (done, flat):
+        if file.exists():
+            return read_entry(file)
+    parts = ledger_dir / _PARTS / key.stem
     parts.mkdir(parents=True, exist_ok=True)
     pieces = list(engine.chunks(len(data)))
     counted, robust = 0, 0
     for number in range(shard[0], len(pieces), shard[1]):
 
-        def report(seen: int, withstood: int, counted: int = counted, robust: int = robust) -> None:
-            progress(counted + seen, robust + withstood)
+        def report(seen: int, left: int, counted: int = counted, robust: int = robust) -> None:
+            progress(counted + seen, robust + left)
 
-        chunk = engine.run_chunk(job, data.subset(pieces[number]), parts / f"{number:05d}.npz", report)
-        counted, robust = counted + len(chunk.fell), robust + int((chunk.fell == engine.WITHSTOOD).sum())
+        chunk = engine.run_chunk(evaluation, data.subset(pieces[number]), parts / f"{number:05d}.npz", report)
+        counted, robust = counted + len(chunk.broken_by), robust + int((chunk.broken_by == engine.ROBUST).sum())
     files = [parts / f"{number:05d}.npz" for number in range(len(pieces))]
     try:
-        found = [engine.read(file) for file in files]
+        found = [engine.read_chunk(file) for file in files]
     except FileNotFoundError:
-        return read(done) if done.exists() else None
-    if any(chunk.stage < len(job.stages) for chunk in found):
+        return read_entry(done) if done.exists() else None
+    if any(chunk.stage < len(evaluation.stages) for chunk in found):
         return None
-    entry = _join(cell, job, found, flags())
+    entry = _join(key, evaluation, found, flags())
     buffer = io.BytesIO()
-    labels, fell = (np.concatenate([getattr(c, name) for c in found]) for name in ("labels", "fell"))
-    np.savez_compressed(buffer, labels=labels, fell=fell)
-    replace_file(ledger / f"{cell.stem}.npz", buffer.getvalue())
-    replace_file(done, json.dumps(entry, indent=1, sort_keys=True).encode() + b"\n")
+    labels, broken_by = (np.concatenate([getattr(c, name) for c in found]) for name in ("labels", "broken_by"))
+    np.savez_compressed(buffer, labels=labels, broken_by=broken_by)
+    done.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(done.with_suffix(".npz"), buffer.getvalue(), GO_ON)
+    replace_file(done, json.dumps(entry, indent=1, sort_keys=True).encode() + b"\n", GO_ON)
     shutil.rmtree(parts, ignore_errors=True)
     return entry
 
 
-def _join(cell: Cell, job: engine.Job, chunks: Sequence[engine.Chunk], flags: list[str] | None) -> dict[str, Any]:
-    fell = np.concatenate([chunk.fell for chunk in chunks])
-    n, clean, robust = len(fell), int((fell != engine.WRONG).sum()), int((fell == engine.WITHSTOOD).sum())
-    about = {name: value for name, value in asdict(cell).items() if name != "threat"}
-    threat = {"norm": cell.threat.norm, "eps": cell.threat.eps} if job.stages else {"norm": None, "eps": None}
-    return about | threat | {
-        "n": n,
-        "clean_correct": clean,
-        "robust_correct": robust,
-        "clean_accuracy": 100 * clean / n,
-        "robust_accuracy": 100 * robust / n,
-        "clean_interval_95": wilson_interval(clean, n),
-        "robust_interval_95": wilson_interval(robust, n),
-        "fell_to": {stage.name: int((fell == i).sum()) for i, stage in enumerate(job.stages)},
-        "settings": cell.settings,
-        "settings_sha256": cell.settings_sha256,
-        "flags": flags,
-        "code": code_version(),
-        "device": str(job.device) if job.device.type == "cpu" else torch.cuda.get_device_name(job.device),
-        "seconds": round(sum(chunk.seconds for chunk in chunks), 1),
-        "finished": time.strftime("%FT%TZ", time.gmtime()),
-    }  # fmt: skip
+def _join(
+    key: EntryKey, evaluation: engine.Evaluation, chunks: Sequence[engine.Chunk], flags: list[str] | None
+) -> dict[str, Any]:
+    broken_by = np.concatenate([chunk.broken_by for chunk in chunks])
+    device = evaluation.device
+    about = {name: value for name, value in asdict(key).items() if name != "threat"}
+    about |= {"norm": key.threat.norm, "eps": key.threat.eps} if evaluation.stages else {"norm": None, "eps": None}
+    return (
+        about
+        | _figures(broken_by)
+        | {
+            "broken_by": {stage.name: int((broken_by == i).sum()) for i, stage in enumerate(evaluation.stages)},
+            "settings": key.settings,
+            "settings_sha256": key.settings_sha256,
+            "flags": flags,
+            "code": code_version(),
+            "device": str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
+            "seconds": round(sum(chunk.seconds for chunk in chunks), 1),
+            "finished": time.strftime("%FT%TZ", time.gmtime()),
+        }
+    )
 
 
-def read(file: Path) -> dict[str, Any]:
+def _figures(broken_by: np.ndarray) -> dict[str, Any]:
+    """What every image's fate, (n,), adds up to."""
+    figures: dict[str, Any] = {"n": len(broken_by)}
+    for kind, correct in (("clean", broken_by != engine.WRONG), ("robust", broken_by == engine.ROBUST)):
+        count = Count(int(correct.sum()), len(broken_by))
+        figures[f"{kind}_correct"], figures[f"{kind}_accuracy"] = count.correct, count.accuracy
+        figures[f"{kind}_interval_95"] = list(count.interval)
+    return figures
+
+
+def read_entry(file: Path) -> dict[str, Any]:
     """An entry, with its per-image results checked against its counts.
 
     Raises VerificationFailed when the two do not agree, or the entry's numbers do not with each other.
@@ -145,13 +158,9 @@ def read(file: Path) -> dict[str, Any]:
     try:
         entry = json.loads(file.read_text(encoding="utf-8"))
         with np.load(file.with_suffix(".npz")) as samples:
-            fell = samples["fell"]
-        counted: dict[str, float] = {
-            "n": len(fell),
-            "clean_correct": int((fell != engine.WRONG).sum()),
-            "robust_correct": int((fell == engine.WITHSTOOD).sum()),
-        }
-        counted |= {f"{kind}_accuracy": 100 * counted[f"{kind}_correct"] / len(fell) for kind in ("clean", "robust")}
+            counted = _figures(samples["broken_by" if "broken_by" in samples else "fell"])  # as it was called until 0.1
+        if "fell_to" in entry:
+            entry["broken_by"] = entry.pop("fell_to")
         said = {name: entry[name] for name in counted}
         sound = _sha256(entry["settings"]) == entry["settings_sha256"]
     except (OSError, ValueError, KeyError) as error:
@@ -163,12 +172,16 @@ def read(file: Path) -> dict[str, Any]:
 
 def _drifted(file: Path, expected: str, actual: str) -> VerificationFailed:
     return VerificationFailed(
-        f"{file.name} is not a sound ledger entry", source=str(file), expected=expected, actual=actual,
+        f"{file.name} is not a sound ledger entry",
+        source=str(file),
+        expected=expected,
+        actual=actual,
         next="delete it and evaluate again: robust-zoo evaluate --help",
-    )  # fmt: skip
+    )
 
 
-def entries(ledger: Path) -> list[dict[str, Any]]:
+def read_ledger(ledger_dir: Path) -> list[dict[str, Any]]:
     """All entries, sorted by model, data, norm, attack and eps; every one is checked."""
-    found = [read(file) for file in sorted(ledger.glob("*.json"))]
+    files = sorted({*ledger_dir.glob("*.json"), *ledger_dir.glob("*/*.json")})
+    found = [read_entry(file) for file in files]
     return sorted(found, key=lambda e: (e["model"], e["dataset"], e["norm"] or "", e["attack"], e["eps"] or 0))

@@ -17,9 +17,10 @@ from robust_zoo.pixels import pixel_model
 from robust_zoo.registry.lookup import get
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
-from robust_zoo.training.attacks.folding import attack_copy
+from robust_zoo.training.attacks.folding import folded_model
 from robust_zoo.training.attacks.suites import suite
 from robust_zoo.training.data.dataset import Dataset, spread
+from robust_zoo.training.distributed import device_of
 from robust_zoo.training.evaluation import checks, engine, ledger
 from robust_zoo.training.evaluation.datasets import open_dataset
 from robust_zoo.weights.ensure import ensure
@@ -28,7 +29,7 @@ _CHECKED = 64  # images the checks look at
 
 
 @dataclass(frozen=True)
-class Plan:
+class EvaluationPlan:
     """What to evaluate on which images.
 
     threats: empty means what each model was trained for. n: images evenly spread through the dataset, all when None.
@@ -44,59 +45,79 @@ class Plan:
 
 
 def evaluate(
-    names: Sequence[str | Checkpoint], data: str, dataset: str, book: Path, plan: Plan = Plan(), *, device: str = "cpu"
+    names: Sequence[str | Checkpoint],
+    data: str,
+    dataset: str,
+    ledger_dir: Path,
+    plan: EvaluationPlan = EvaluationPlan(),
+    *,
+    device: str = "auto",
 ) -> list[dict[str, Any]]:
-    """Fills the ledger `book` with a cell for each model and threat model; returns the complete ones.
+    """Fills the ledger `ledger_dir` with a key for each model and threat model; returns the complete ones.
 
     data, dataset: see evaluation.datasets. Cells that exist are read; a killed evaluation goes on where it was.
 
     Raises UsageError before anything is computed for unknown attacks, datasets and checkpoints of other classes.
     """
     suite(plan.attack)
-    rows = [get(name) for name in names]
-    book.mkdir(parents=True, exist_ok=True)
+    checkpoints = [get(name) for name in names]
+    ledger_dir.mkdir(parents=True, exist_ok=True)
     found = []
-    for row in rows:
-        called, images = open_dataset(dataset, data, row)
+    for checkpoint in checkpoints:
+        called, images = open_dataset(dataset, data, checkpoint)
         if plan.n is not None and plan.n < len(images):
             called, images = f"{called}, {plan.n} evenly spread", spread(images, plan.n)
-        found += _of_model(row, images, called, book, plan, torch.device(device))
+        found += _of_model(checkpoint, images, called, ledger_dir, plan, device_of(device))
     return found
 
 
-def _threats(row: Checkpoint, plan: Plan) -> Sequence[ThreatModel]:
+def _threats(checkpoint: Checkpoint, plan: EvaluationPlan) -> Sequence[ThreatModel]:
     if not suite(plan.attack):
-        return [row.threat]  # clean accuracy knows none
-    if plan.threats or row.eps:
-        return plan.threats or [row.threat]
+        return [checkpoint.threat]  # clean accuracy knows none
+    if plan.threats or checkpoint.eps:
+        return plan.threats or [checkpoint.threat]
     raise UsageError(
-        f"{row.name} was trained for no radius", model=row.name, expected="--norm and --eps", actual="eps 0",
-        next=f"robust-zoo evaluate {row.name} --norm linf --eps 4/255",
-    )  # fmt: skip
+        f"{checkpoint.name} was trained for no radius",
+        model=checkpoint.name,
+        expected="--norm and --eps",
+        actual="eps 0",
+        next=f"robust-zoo evaluate {checkpoint.name} --norm linf --eps 4/255",
+    )
 
 
 def _of_model(
-    row: Checkpoint, images: Dataset, called: str, book: Path, plan: Plan, device: torch.device
+    checkpoint: Checkpoint, images: Dataset, called: str, ledger_dir: Path, plan: EvaluationPlan, device: torch.device
 ) -> list[dict[str, Any]]:
     """The complete cells of one model. The checks are of the model: they are made once, at its first threat model."""
-    weights, data_sha256, stages = ensure(row).sha256, images.sha256, suite(plan.attack)
-    model = pixel_model(create_model(row).to(device)).eval().to(memory_format=torch.channels_last)
+    weights, data_sha256, stages = ensure(checkpoint), images.sha256, suite(plan.attack)
+    network = create_model(checkpoint, weights=weights, device=device)
+    model = pixel_model(network).eval().to(memory_format=torch.channels_last)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     few = spread(images, _CHECKED)
     pixels, labels = (torch.cat(parts).to(device) for parts in zip(*few.batches(_CHECKED), strict=True))
-    folded = attack_copy(model, pixels[:4]).model
-    p, threats = row.preprocessing, _threats(row, plan)
+    folded = folded_model(model, pixels[:4]).model
+    p, threats = checkpoint.preprocessing, _threats(checkpoint, plan)
     subject = checks.Subject(model, pixels, labels, threats[0], p.mean, p.std)
-    flags = cache(lambda: checks.speaking_up(subject) if plan.check and stages else None)
+    flags = cache(lambda: checks.failed_checks(subject) if plan.check and stages else None)
     found = []
     for threat in threats:
-        cell = ledger.Cell(
-            row.name, weights, called, data_sha256, plan.attack, threat, batch_size=plan.batch_size, seed=plan.seed
+        key = ledger.EntryKey(
+            checkpoint.name,
+            weights.sha256,
+            called,
+            data_sha256,
+            plan.attack,
+            threat,
+            batch_size=plan.batch_size,
+            seed=plan.seed,
         )
-        job = engine.Job(folded, threat, stages, plan.batch_size, plan.seed, device=device)
-        with _bar(f"{row.name} {plan.attack}" + (f" {threat}" if stages else ""), len(images), plan.shard) as bar:
-            entry = ledger.fill(book, cell, job, images, shard=plan.shard, flags=flags, progress=partial(_show, bar))
+        evaluation = engine.Evaluation(folded, threat, stages, plan.batch_size, plan.seed, device=device)
+        label = f"{checkpoint.name} {plan.attack}" + (f" {threat}" if stages else "")
+        with _bar(label, len(images), plan.shard) as bar:
+            entry = ledger.complete(
+                ledger_dir, key, evaluation, images, shard=plan.shard, flags=flags, progress=partial(_show, bar)
+            )
         found += [entry] if entry else []
     return found
 
@@ -108,4 +129,4 @@ def _bar(label: str, n: int, shard: tuple[int, int]) -> Any:
 
 def _show(bar: Any, done: int, robust: int) -> None:
     bar.update(done - bar.n)
-    bar.set_postfix_str(f"{100 * robust / max(done, 1):.1f} % withstood so far")
+    bar.set_postfix_str(f"{100 * robust / max(done, 1):.1f} % robust so far")

@@ -1,4 +1,4 @@
-"""Cells: one JSON a transfer, keyed by weights, images, protocol, settings and seed; what exists is not done again."""
+"""Cells: one JSON per transfer, keyed by weights, images, protocol, settings and seed; none is done twice."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from robust_zoo.counts import wilson_interval
+from robust_zoo.counts import Count
 from robust_zoo.errors import VerificationFailed
-from robust_zoo.files import replace_file
+from robust_zoo.files import GO_ON, replace_file
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.transfer.task import Outcome, Target
 from robust_zoo.training.version import code_version
@@ -36,9 +36,11 @@ class Model:
     approximate_mb: float
 
     @classmethod
-    def of(cls, row: Checkpoint) -> Model:
-        size = row.network.approximate_mb
-        return cls(row.name, row.architecture, row.norm, row.eps, row.clean_accuracy, size)
+    def of(cls, checkpoint: Checkpoint) -> Model:
+        size = checkpoint.network.approximate_mb
+        return cls(
+            checkpoint.name, checkpoint.architecture, checkpoint.norm, checkpoint.eps, checkpoint.clean_accuracy, size
+        )
 
 
 @dataclass(frozen=True)
@@ -77,18 +79,20 @@ def images_sha256(target: Target) -> str:
     return hashlib.sha256(" ".join(s.contents_sha256 if s is not None else "-" for s in splits).encode()).hexdigest()
 
 
-def fill(folder: Path, cell: Cell, row: Checkpoint, target: Target, compute: Callable[[], Outcome]) -> dict[str, Any]:
+def fill(
+    folder: Path, cell: Cell, checkpoint: Checkpoint, target: Target, compute: Callable[[], Outcome]
+) -> dict[str, Any]:
     """The cell's entry: read when it is there, else computed and written whole.
 
     Processes that fill the same cell at once write the same entry, but for its times.
     """
     file = folder / f"{cell.stem}.json"
     if file.exists():
-        return read(file)
+        return read_cell(file)
     started = time.perf_counter()
     outcome = compute()
     entry = asdict(cell) | {
-        "checkpoint": asdict(Model.of(row)),
+        "checkpoint": asdict(Model.of(checkpoint)),
         "classes": len(target.classes),
         "metric": target.metric,
         "note": target.note,
@@ -105,39 +109,71 @@ def fill(folder: Path, cell: Cell, row: Checkpoint, target: Target, compute: Cal
         "finished": time.strftime("%FT%TZ", time.gmtime()),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    replace_file(file, json.dumps(entry, indent=1, sort_keys=True).encode() + b"\n")
+    replace_file(file, json.dumps(entry, indent=1, sort_keys=True).encode() + b"\n", GO_ON)
     return entry
 
 
-def read(file: Path) -> dict[str, Any]:
+def read_cell(file: Path) -> dict[str, Any]:
     """An entry, checked against its own counts and key.
 
     Raises VerificationFailed when it was changed or cut.
     """
     try:
-        entry: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        cell = Cell(**{name: entry[name] for name in Cell.__dataclass_fields__})
-        said = (entry["accuracy"], entry["interval_95"])
-        counted = (100 * entry["correct"] / entry["n"], list(wilson_interval(entry["correct"], entry["n"])))
-        sound = cell.stem == file.stem and said == counted
-    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+        return _checked(json.loads(file.read_text(encoding="utf-8")), file.stem, file)
+    except (OSError, ValueError) as error:
         raise _unsound(file, f"{type(error).__name__}: {error}") from None
-    if not sound:
+
+
+def read_lines(file: Path) -> list[dict[str, Any]]:
+    """The entries of a file that `write_lines` made, each checked as `read_cell` does."""
+    found = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            stem, entry = json.loads(line)
+        except (ValueError, TypeError) as error:
+            raise _unsound(file, f"{type(error).__name__}: {error}") from None
+        found.append(_checked(entry, stem, file))
+    return found
+
+
+def write_lines(file: Path, entries: Iterable[dict[str, Any]]) -> None:
+    """Many cells as one file of JSON lines, [name, entry] each, in the order of `read_cells`."""
+    lines = [json.dumps([_cell(entry).stem, entry], sort_keys=True) for entry in sorted(entries, key=_place)]
+    replace_file(file, ("\n".join(lines) + "\n").encode(), GO_ON)
+
+
+def _cell(entry: dict[str, Any]) -> Cell:
+    return Cell(**{name: entry[name] for name in Cell.__dataclass_fields__})
+
+
+def _checked(entry: dict[str, Any], stem: str, file: Path) -> dict[str, Any]:
+    try:
+        count, cell = Count(entry["correct"], entry["n"]), _cell(entry)
+        said, counted = (entry["accuracy"], entry["interval_95"]), (count.accuracy, list(count.interval))
+    except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+        raise _unsound(file, f"{type(error).__name__}: {error}") from None
+    if cell.stem != stem or said != counted:
         raise _unsound(file, f"accuracy {said[0]}, counted {counted[0]}; key {cell.key[:12]}")
     return entry
 
 
 def _unsound(file: Path, actual: str) -> VerificationFailed:
     return VerificationFailed(
-        f"{file.name} is not a sound cell", source=str(file), expected="an entry of robust-zoo transfer, unchanged",
-        actual=actual, next="delete it and give the same robust-zoo transfer again",
-    )  # fmt: skip
+        f"{file.name} is not a sound cell",
+        source=str(file),
+        expected="an entry of robust-zoo transfer, unchanged",
+        actual=actual,
+        next="delete it and give the same robust-zoo transfer again",
+    )
 
 
-def entries(folder: Path) -> list[dict[str, Any]]:
+def read_cells(folder: Path) -> list[dict[str, Any]]:
     """All cells under a directory, sorted by dataset, protocol, model and seed; every one is checked."""
-    found = [read(file) for file in sorted(folder.glob("*.json"))]
-    return sorted(found, key=lambda e: (e["dataset"], e["protocol"], e["model"], e["seed"], e["data_sha256"]))
+    return sorted((read_cell(file) for file in sorted(folder.glob("*.json"))), key=_place)
+
+
+def _place(entry: dict[str, Any]) -> tuple:
+    return entry["dataset"], entry["protocol"], entry["model"], entry["seed"], entry["data_sha256"]
 
 
 def settled(entry: dict[str, Any], leave: Iterable[str] = TIMES) -> dict[str, Any]:

@@ -22,11 +22,11 @@ from robust_zoo.factory import create_model
 from robust_zoo.files import storage
 from robust_zoo.pixels import PixelModel
 from robust_zoo.registry.rows import Checkpoint, Preprocessing
-from robust_zoo.training.attacks.folding import attack_copy
+from robust_zoo.training.attacks.folding import folded_model
 from robust_zoo.training.data.dataset import Batches, Dataset, Images
-from robust_zoo.training.data.encoded import Source
+from robust_zoo.training.data.encoded import EncodedImages
 from robust_zoo.training.data.image_files import ImageFiles
-from robust_zoo.weights.ensure import ensure
+from robust_zoo.weights.ensure import Weights, ensure
 
 _FORMAT = 1  # of the cache: raised when the same settings come to mean other features
 CPU = torch.device("cpu")
@@ -39,7 +39,7 @@ def as_files(data: Dataset, size: int, resize: int, *, shrink: int = 0) -> Image
     """
     if isinstance(data, Images):
         names = [str(i) for i in range(len(data))]
-        data = ImageFiles(Source(names, [0] * len(names), data.labels, (), partial(_encoded, data.images)))
+        data = ImageFiles(EncodedImages(names, [0] * len(names), data.labels, (), partial(_encoded, data.images)))
     assert isinstance(data, ImageFiles)
     return replace(data, size=size, resize=resize, augment="crop_flip", shrink=shrink)
 
@@ -73,17 +73,23 @@ class Backbone:
     bf16: autocast; features are float32 either way.
     """
 
-    row: Checkpoint
+    checkpoint: Checkpoint
     device: torch.device = CPU
     adapt: Dataset | None = None
     bf16: bool = False
+    weights: Weights | None = None
+
+    @cached_property
+    def verified(self) -> Weights:
+        """The weights that were given, or the checkpoint's."""
+        return self.weights or ensure(self.checkpoint)
 
     @property
     def key(self) -> dict[str, object]:
         """What the features depend on, but for the images."""
         return {
-            "weights": ensure(self.row).sha256,
-            "preprocessing": asdict(self.row.preprocessing),
+            "weights": self.verified.sha256,
+            "preprocessing": asdict(self.checkpoint.preprocessing),
             "bn": self.adapt.contents_sha256 if self.adapt is not None else "source",
             "bf16": self.bf16,
             "format": _FORMAT,
@@ -91,15 +97,15 @@ class Backbone:
 
     @cached_property
     def model(self) -> nn.Module:
-        """Loaded at first use: a sweep whose features are all cached reads no weights."""
-        bare = create_model(self.row, num_classes=0, device=self.device)
-        model = PixelModel(bare, self.row.preprocessing.mean, self.row.preprocessing.std).eval()
+        """Made at first use: a sweep whose features are all cached builds no network."""
+        bare = create_model(self.checkpoint, weights=self.verified, num_classes=0, device=self.device)
+        model = PixelModel(bare, self.checkpoint.preprocessing.mean, self.checkpoint.preprocessing.std).eval()
         model.to(memory_format=torch.channels_last)
         if self.adapt is not None:
-            adapt(model, batches_for(self.adapt, self.row.preprocessing, 250), self.device)
-        side = self.row.preprocessing.input_size[1]
+            adapt(model, batches_for(self.adapt, self.checkpoint.preprocessing, 250), self.device)
+        side = self.checkpoint.preprocessing.input_size[1]
         example = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0))
-        return attack_copy(model, example.to(self.device)).model
+        return folded_model(model, example.to(self.device)).model
 
     def features(self, batches: Batches) -> Iterator[Tensor]:
         for images, _ in batches:
@@ -126,9 +132,15 @@ def adapt(model: nn.Module, batches: Batches, device: torch.device) -> None:
 
 
 def features(
-    backbone: Backbone, data: Dataset, cache: Path, *, view: int = 0, seed: int = 0, batch_size: int = 250,
+    backbone: Backbone,
+    data: Dataset,
+    cache: Path,
+    *,
+    view: int = 0,
+    seed: int = 0,
+    batch_size: int = 250,
     progress: str = "",
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """The features of every image, (N, D) float32, mapped from the cache and computed when they are not there.
 
     The cache's key holds the sha256 of the weights and of every image's content, the preprocessing and the view, so
@@ -140,9 +152,9 @@ def features(
     randomness = {"view": view} | ({"seed": seed} if view > 1 else {})
     key = backbone.key | randomness | {"images": data.contents_sha256}
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-    file = cache / f"{backbone.row.name}-{name[:32]}.npy"
+    file = cache / f"{backbone.checkpoint.name}-{name[:32]}.npy"
     if not file.exists():
-        batches = batches_for(data, backbone.row.preprocessing, batch_size, view=view, seed=seed)
+        batches = batches_for(data, backbone.checkpoint.preprocessing, batch_size, view=view, seed=seed)
         with tqdm(total=len(data), unit="img", desc=progress, disable=not progress, leave=False) as bar:
             _store(backbone.features(batches), len(data), file, bar)
     return np.load(file, mmap_mode="r")

@@ -70,9 +70,13 @@ def logistic_path(
         unit = (variances / 2 + penalty).rsqrt()
         free = [(weight / unit).requires_grad_(), bias.requires_grad_()]
         solver = torch.optim.LBFGS(
-            free, max_iter=steps, history_size=10, tolerance_grad=1e-5, tolerance_change=1e-9,
+            free,
+            max_iter=steps,
+            history_size=10,
+            tolerance_grad=1e-5,
+            tolerance_change=1e-9,
             line_search_fn="strong_wolfe",
-        )  # fmt: skip
+        )
 
         def loss(free: list[Tensor] = free, unit: Tensor = unit, penalty: float = penalty) -> Tensor:
             for parameter in free:
@@ -98,9 +102,16 @@ def _principal(features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def sgd_grid(
-    features: Tensor, labels: Tensor, classes: int, grid: Sequence[tuple[float, float]], *,
-    epochs: int = 150, batch_size: int = 64, step: int = 50, seed: int = 0,
-) -> list[Head]:  # fmt: skip
+    features: Tensor,
+    labels: Tensor,
+    classes: int,
+    grid: Sequence[tuple[float, float]],
+    *,
+    epochs: int = 150,
+    batch_size: int = 64,
+    step: int = 50,
+    seed: int = 0,
+) -> list[Head]:
     """A head for each (learning rate, weight decay), all in one product a step: SGD with momentum 0.9, the rate
     divided by 10 every `step` epochs, zero at the start.
 

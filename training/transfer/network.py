@@ -13,19 +13,22 @@ from robust_zoo.factory import create_model
 from robust_zoo.pixels import PixelModel
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.data.dataset import Batches, seed_of
+from robust_zoo.weights.ensure import Weights
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]  # (images, labels, indices) -> mean over the batch
 
 
-def with_new_head(row: Checkpoint, classes: int, seed: int, device: torch.device) -> nn.Module:
+def with_new_head(
+    checkpoint: Checkpoint, classes: int, seed: int, device: torch.device, *, weights: Weights | None = None
+) -> nn.Module:
     """The checkpoint's network with a head that starts at random, as a function of `seed`. Takes normalised images."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed, 0x4EAD))
-        return create_model(row, num_classes=classes).to(device)
+        return create_model(checkpoint, weights=weights, num_classes=classes).to(device)
 
 
-def in_pixels(model: nn.Module, row: Checkpoint) -> PixelModel:
-    return PixelModel(model, row.preprocessing.mean, row.preprocessing.std).train(model.training)
+def in_pixels(model: nn.Module, checkpoint: Checkpoint) -> PixelModel:
+    return PixelModel(model, checkpoint.preprocessing.mean, checkpoint.preprocessing.std).train(model.training)
 
 
 def choose_trainable(model: nn.Module, part: str) -> list[nn.Parameter]:
@@ -43,9 +46,11 @@ def choose_trainable(model: nn.Module, part: str) -> list[nn.Parameter]:
         part.startswith("last-") and last.isdigit() and 0 < int(last) <= len(blocks)
     ):
         raise UsageError(
-            f"cannot train {part!r} of a network", expected=f"all, head, or last-1 to last-{len(blocks)}", actual=part,
+            f"cannot train {part!r} of a network",
+            expected=f"all, head, or last-1 to last-{len(blocks)}",
+            actual=part,
             next="robust-zoo transfer --help",
-        )  # fmt: skip
+        )
     count = {"all": len(blocks), "head": 0}.get(part, int(last) if last.isdigit() else 0)
     chosen = head | {id(p) for block in blocks[len(blocks) - count :] for p in block}
     for parameter in model.parameters():
@@ -72,10 +77,14 @@ def order(n: int, batch_size: int, seed: int, epoch: int) -> Sequence[Tensor]:
 
 
 def train_epoch(
-    batches: Batches, indices: Sequence[Tensor], loss_of: Loss, optimizer: torch.optim.Optimizer, *,
+    batches: Batches,
+    indices: Sequence[Tensor],
+    loss_of: Loss,
+    optimizer: torch.optim.Optimizer,
+    *,
     device: torch.device,
     before_step: Callable[[int], None] = lambda step: None,
-) -> float:  # fmt: skip
+) -> float:
     """One epoch; returns the mean loss over its images. before_step(step) may set the learning rate.
 
     Raises UsageError when the loss stops being a number: the learning rate is too high.
@@ -88,9 +97,11 @@ def train_epoch(
             loss = loss_of(images.to(device), labels.to(device), index)
         if not torch.isfinite(loss):
             raise UsageError(
-                "the loss is not finite any more", expected="a learning rate that the network bears",
-                actual=f"lr {optimizer.param_groups[0]['lr']:g}, step {step}", next="give smaller learning rates",
-            )  # fmt: skip
+                "the loss is not finite any more",
+                expected="a learning rate that the network bears",
+                actual=f"lr {optimizer.param_groups[0]['lr']:g}, step {step}",
+                next="give smaller learning rates",
+            )
         loss.backward()
         optimizer.step()
         total, seen = total + loss.item() * len(labels), seen + len(labels)

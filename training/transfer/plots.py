@@ -62,11 +62,7 @@ def _gains(found: Sequence[Figure]) -> Lines:
         robust = [f for f in own if f.model.eps > 0]
         if standard and robust:
             top = max(robust, key=lambda f: f.value)
-            point = (
-                own[0].model.approximate_mb,
-                top.value - standard[0].value,
-                _error(top) + _error(standard[0]),
-            )
+            point = (own[0].model.approximate_mb, top.value - standard[0].value, _error(top) + _error(standard[0]))
             lines[name] = [point]
     return lines
 

@@ -10,17 +10,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from robust_zoo.counts import wilson_interval
+from robust_zoo.counts import Count
 from robust_zoo.errors import UsageError
 from robust_zoo.registry.lookup import get
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.data.dataset import Dataset, seed_of, spread
 from robust_zoo.training.data.folders import open_folder
 from robust_zoo.training.data.image_files import ImageFiles
+from robust_zoo.training.distributed import device_of
 from robust_zoo.training.transfer.cells import Model
 from robust_zoo.training.transfer.features import Backbone, features
 from robust_zoo.training.transfer.plots import draw
-from robust_zoo.training.transfer.protocols.linear import PENALTIES, drawn, train_heads
+from robust_zoo.training.transfer.protocols.linear import PENALTIES, stratified_split, train_heads
 from robust_zoo.training.transfer.report import Figure
 
 FOLDS = 5
@@ -28,31 +29,28 @@ _TIMED = 32  # images that the speed of a network is measured on
 
 
 @dataclass(frozen=True)
-class Advice:
+class Advice(Count):
     """One checkpoint: `correct` of `n` images classified by probes that had not seen them.
 
-    level: these images do not tell it from the best one (paired, 95 %).
+    tied: with the best: these images do not tell the two apart (paired, 95 %). folds: of the cross-validation.
     """
 
-    row: Checkpoint
-    correct: int
-    n: int
-    level: bool
-
-    @property
-    def accuracy(self) -> float:
-        return 100 * self.correct / self.n
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """95 % Wilson score interval, in percent."""
-        return wilson_interval(self.correct, self.n)
+    checkpoint: Checkpoint
+    tied: bool
+    folds: int
 
 
 def recommend(
-    images: Dataset, names: Sequence[str | Checkpoint], *, cache: Path, budget: float | None = None, folds: int = FOLDS,
-    seed: int = 0, device: str = "cpu", progress: bool = False,
-) -> list[Advice]:  # fmt: skip
+    images: Dataset,
+    names: Sequence[str | Checkpoint],
+    *,
+    cache: Path,
+    budget: float | None = None,
+    folds: int = FOLDS,
+    seed: int = 0,
+    device: str = "auto",
+    progress: bool = False,
+) -> list[Advice]:
     """Ranks checkpoints by the cross-validated accuracy of a linear probe on their features, best first.
 
     images: labelled; every class needs `folds` of them. budget: minutes that reading and extracting may take on this
@@ -61,18 +59,21 @@ def recommend(
 
     Raises UsageError for a class with too few images, or less than two classes.
     """
-    rows = [get(name) for name in names]
+    checkpoints, place = [get(name) for name in names], device_of(device)
     _check(images.labels, folds)
     if budget is not None:
-        images = _fitting(images, rows, budget, folds, seed, cache, torch.device(device), progress)
+        images = _fitting(images, checkpoints, budget, folds, seed, cache, place, progress)
     fold = fold_of(images.labels, folds, seed)
     hits = {}
-    for row in rows:
-        label = f"features of {row.name}" if progress else ""
-        found = features(Backbone(row, torch.device(device)), images, cache, progress=label)
-        hits[row.name] = cross_validated(torch.tensor(found, device=device), images.labels, fold)
+    for checkpoint in checkpoints:
+        label = f"features of {checkpoint.name}" if progress else ""
+        found = features(Backbone(checkpoint, place), images, cache, progress=label)
+        hits[checkpoint.name] = cross_validated(torch.tensor(found, device=place), images.labels, fold)
     top = max(hits.values(), key=lambda h: int(h.sum()))
-    advice = [Advice(row, int(hits[row.name].sum()), len(images), _level(top, hits[row.name])) for row in rows]
+    advice = [
+        Advice(int(hits[checkpoint.name].sum()), len(images), checkpoint, _tied(top, hits[checkpoint.name]), folds)
+        for checkpoint in checkpoints
+    ]
     return sorted(advice, key=lambda a: -a.correct)
 
 
@@ -86,10 +87,11 @@ def _check(labels: Tensor, folds: int) -> None:
     counts = torch.bincount(labels)
     if len(counts) < 2 or counts.min() < folds:
         raise UsageError(
-            "too few images to compare models on", expected=f"two classes or more, each of {folds} images or more",
+            "too few images to compare models on",
+            expected=f"two classes or more, each of {folds} images or more",
             actual=f"{len(counts)} classes, the smallest of {int(counts.min()) if len(counts) else 0} images",
             next="add images, or leave the smallest classes out",
-        )  # fmt: skip
+        )
 
 
 def fold_of(labels: Tensor, folds: int, seed: int) -> Tensor:
@@ -119,28 +121,34 @@ def cross_validated(x: Tensor, labels: Tensor, fold: Tensor) -> Tensor:
     return found
 
 
-def _level(a: Tensor, b: Tensor) -> bool:
+def _tied(a: Tensor, b: Tensor) -> bool:
     """Whether the images on which just one of two models is right could have fallen so by chance (McNemar 1947)."""
     one, other = int((a & ~b).sum()), int((b & ~a).sum())
     return abs(one - other) <= 1.96 * (one + other) ** 0.5
 
 
 def _fitting(
-    images: Dataset, rows: Iterable[Checkpoint], budget: float, folds: int, seed: int, cache: Path,
-    device: torch.device, progress: bool,
-) -> Dataset:  # fmt: skip
+    images: Dataset,
+    checkpoints: Iterable[Checkpoint],
+    budget: float,
+    folds: int,
+    seed: int,
+    cache: Path,
+    device: torch.device,
+    progress: bool,
+) -> Dataset:
     """As many of the images as fit, timed on a few with every network."""
     few, seconds = spread(images, _TIMED), 0.0
-    for row in rows:
+    for checkpoint in checkpoints:
         started = time.perf_counter()
-        features(Backbone(row, device), few, cache, progress=f"timing {row.name}" if progress else "")
+        features(Backbone(checkpoint, device), few, cache, progress=f"timing {checkpoint.name}" if progress else "")
         seconds += (time.perf_counter() - started) / len(few)
     part = budget * 60 / max(seconds * len(images), 1e-9)
     if part >= 1:
         return images
-    kept, _ = drawn(images.labels, part, seed)
+    kept, _ = stratified_split(images.labels, part, seed)
     if torch.bincount(images.labels[kept]).min() < folds:
-        kept, _ = drawn(images.labels, folds, seed)
+        kept, _ = stratified_split(images.labels, folds, seed)
     return images.subset(kept)
 
 
@@ -149,12 +157,12 @@ def table(advice: Sequence[Advice], classes: int) -> str:
     lines = [f"{'':<3}{'checkpoint':<42}{'accuracy':>9}   95 % interval"]
     for place, a in enumerate(advice, start=1):
         low, high = a.interval
-        note = "" if place == 1 or not a.level else "   not told apart from the first"
-        lines.append(f"{place:<3}{a.row.name:<42}{a.accuracy:>7.1f} %   {low:.1f}-{high:.1f}{note}")
+        note = "" if place == 1 or not a.tied else "   not told apart from the first"
+        lines.append(f"{place:<3}{a.checkpoint.name:<42}{a.accuracy:>7.1f} %   {low:.1f}-{high:.1f}{note}")
     lines += [
-        f"linear probes on {advice[0].n:,} images of {classes} classes, {FOLDS}-fold cross-validation",
+        f"linear probes on {advice[0].n:,} images of {classes} classes, {advice[0].folds}-fold cross-validation",
         "",
-        f'robust_zoo.create_model("{advice[0].row.name}", num_classes={classes})',
+        f'robust_zoo.create_model("{advice[0].checkpoint.name}", num_classes={classes})',
     ]
     return "\n".join(lines)
 
@@ -162,7 +170,7 @@ def table(advice: Sequence[Advice], classes: int) -> str:
 def picture(advice: Sequence[Advice], name: str, out: Path) -> None:
     """Accuracy against eps, with intervals."""
     found = [
-        Figure(Model.of(a.row), name, "linear", "top-1", a.accuracy, None, a.interval, 1, a.n, None, "")
+        Figure(Model.of(a.checkpoint), name, "linear", "top-1", a.accuracy, None, a.interval, 1, a.n, None, "")
         for a in advice
-    ]  # fmt: skip
-    draw(f"linear probes, {FOLDS}-fold cross-validation", found, out, only=1)
+    ]
+    draw(f"linear probes, {advice[0].folds}-fold cross-validation", found, out, only=1)

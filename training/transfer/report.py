@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from robust_zoo.counts import wilson_interval
+from robust_zoo.counts import Count
 from robust_zoo.registry.lookup import natural_key
 from robust_zoo.training.transfer.cells import Model
 from robust_zoo.training.transfer.protocols.salman2020 import QUIRKS
@@ -56,9 +56,13 @@ def figures(entries: Iterable[dict[str, Any]]) -> list[Figure]:
 
     def group(entry: dict[str, Any]) -> tuple:
         return (
-            entry["protocol"], json.dumps(entry["settings"], sort_keys=True), entry["dataset"], entry["data_sha256"],
-            natural_key(entry["model"]), entry["weights_sha256"],
-        )  # fmt: skip
+            entry["protocol"],
+            json.dumps(entry["settings"], sort_keys=True),
+            entry["dataset"],
+            entry["data_sha256"],
+            natural_key(entry["model"]),
+            entry["weights_sha256"],
+        )
 
     return [_figure(list(members)) for _, members in groupby(sorted(entries, key=group), key=group)]
 
@@ -69,12 +73,21 @@ def _figure(entries: Sequence[dict[str, Any]]) -> Figure:
     error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
     mean = statistics.fmean(values)
     correct = statistics.fmean(e["correct"] for e in entries)
-    robust = [100 * r["correct"] / r["n"] for e in entries if (r := e["details"].get("robust"))]
+    robust = [Count(r["correct"], r["n"]).accuracy for e in entries if (r := e["details"].get("robust"))]
     return Figure(
-        Model(**first["checkpoint"]), first["dataset"], protocol_name(first), first["metric"], mean, error,
-        wilson_interval(round(correct), first["n"]), len(entries), first["n"],
-        statistics.fmean(robust) if robust else None, first["note"], first["settings"].get("mode", ""),
-    )  # fmt: skip
+        Model(**first["checkpoint"]),
+        first["dataset"],
+        protocol_name(first),
+        first["metric"],
+        mean,
+        error,
+        Count(round(correct), first["n"]).interval,
+        len(entries),
+        first["n"],
+        statistics.fmean(robust) if robust else None,
+        first["note"],
+        first["settings"].get("mode", ""),
+    )
 
 
 def by_protocol(found: Iterable[Figure]) -> list[tuple[str, list[Figure]]]:
@@ -150,8 +163,12 @@ def _quirks(entries: Sequence[dict[str, Any]]) -> list[str]:
             changes.setdefault(key, []).append((base[value], e[value]))
     if not changes:
         return []
-    lines = ["### what each quirk of salman2020 changes", "", "| dataset | model | mode | quirk | as upstream "
-             "| without it | quirk adds, points | seeds |", "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    lines = [
+        "### what each quirk of salman2020 changes",
+        "",
+        "| dataset | model | mode | quirk | as upstream | without it | quirk adds, points | seeds |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for (dataset, model, mode, quirk), pairs in sorted(changes.items()):
         there, gone = (statistics.fmean(side) for side in zip(*pairs, strict=True))
         lines.append(
@@ -172,8 +189,22 @@ def as_csv(entries: Iterable[dict[str, Any]]) -> str:
     writer.writerow(_COLUMNS)
     for f in figures(entries):
         model = f.model
-        writer.writerow([
-            f.dataset, model.name, model.architecture, model.norm, model.eps, f.protocol, f.metric, f.value, f.error,
-            *f.interval, f.seeds, f.n, f.robust, model.clean_accuracy,
-        ])  # fmt: skip
+        writer.writerow(
+            [
+                f.dataset,
+                model.name,
+                model.architecture,
+                model.norm,
+                model.eps,
+                f.protocol,
+                f.metric,
+                f.value,
+                f.error,
+                *f.interval,
+                f.seeds,
+                f.n,
+                f.robust,
+                model.clean_accuracy,
+            ]
+        )
     return out.getvalue()

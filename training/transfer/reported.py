@@ -10,7 +10,7 @@ from pathlib import Path
 
 from robust_zoo.registry.lookup import get
 from robust_zoo.registry.rows import Checkpoint
-from robust_zoo.training.transfer.datasets import Row, get_row
+from robust_zoo.training.transfer.datasets import TargetDataset, get_dataset
 from robust_zoo.training.transfer.protocols.salman2020 import Salman2020
 
 _HERE = Path(__file__).parent
@@ -29,8 +29,8 @@ class Published:
     """
 
     source: str
-    row: Checkpoint
-    dataset: Row
+    checkpoint: Checkpoint
+    dataset: TargetDataset
     settings: Salman2020
     lr: float | None
     accuracy: float
@@ -47,17 +47,23 @@ def _read() -> Iterator[Published]:
         with (_HERE / file).open(encoding="utf-8", newline="") as opened:
             for values in csv.DictReader(opened):
                 norm = values.get("norm", "l2")  # the paper's table is of its L2 models
-                row = get(f"{values['arch']}_{norm}_eps{values['eps']}")
+                checkpoint = get(f"{values['arch']}_{norm}_eps{values['eps']}")
                 lr = float(values["lr"]) if "lr" in values else None
                 settings = Salman2020(mode=values["mode"])
                 if lr is not None:
                     settings = replace(
-                        settings, lr=lr, weight_decay=float(values["weight_decay"]), epochs=int(values["epochs"]),
-                        batch_size=int(values["batch_size"]), step=int(values["step_lr"]),
-                    )  # fmt: skip
-                yield Published(source, row, get_row(values["dataset"]), settings, lr, float(values["accuracy"]))
+                        settings,
+                        lr=lr,
+                        weight_decay=float(values["weight_decay"]),
+                        epochs=int(values["epochs"]),
+                        batch_size=int(values["batch_size"]),
+                        step=int(values["step_lr"]),
+                    )
+                yield Published(
+                    source, checkpoint, get_dataset(values["dataset"]), settings, lr, float(values["accuracy"])
+                )
 
 
 def beside(model: str, dataset: str, mode: str) -> list[Published]:
     """What others reported for a checkpoint, dataset and mode of transfer."""
-    return [p for p in published() if (p.row.name, p.dataset.name, p.settings.mode) == (model, dataset, mode)]
+    return [p for p in published() if (p.checkpoint.name, p.dataset.name, p.settings.mode) == (model, dataset, mode)]

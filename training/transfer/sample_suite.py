@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 
 from robust_zoo.errors import not_installed
-from robust_zoo.training.data.cifar10_sample import CIFAR10_CLASSES, cifar10_sample
+from robust_zoo.training.data.cifar10_sample import cifar10_classes, cifar10_sample
 from robust_zoo.training.data.dataset import Images
-from robust_zoo.training.transfer.protocols.linear import Linear, drawn
-from robust_zoo.training.transfer.sweep import Plan
+from robust_zoo.training.transfer.protocols.linear import Linear, stratified_split
+from robust_zoo.training.transfer.sweep import TransferPlan
 from robust_zoo.training.transfer.task import Target
 
 # 20 labels a class, five draws: few enough for the features to matter
-PLAN = Plan("linear", Linear(train_size=20), seeds=range(5))
+SAMPLE_PLAN = TransferPlan("linear", Linear(train_size=20), seeds=range(5))
 
 
 def digits() -> Target:
@@ -32,11 +32,11 @@ def digits() -> Target:
 
 def cifar10_half() -> Target:
     """The 1,000 bundled CIFAR-10 test images, half of them to train on: what the bundled models already know."""
-    return _halves("cifar10-sample", CIFAR10_CLASSES, cifar10_sample())
+    return _halves("cifar10-sample", cifar10_classes(), cifar10_sample())
 
 
 def _halves(name: str, classes: tuple[str, ...], data: Images) -> Target:
-    train, test = drawn(data.labels, 0.5, 0)
+    train, test = stratified_split(data.labels, 0.5, 0)
     return Target(name, classes, data.subset(train), None, data.subset(test))
 
 

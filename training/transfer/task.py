@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robust_zoo.counts import wilson_interval
+from robust_zoo.counts import Count
 from robust_zoo.training.data.dataset import Dataset, Images
-from robust_zoo.training.data.encoded import Source
+from robust_zoo.training.data.encoded import EncodedImages
 from robust_zoo.training.data.image_files import ImageFiles
 
 METRICS = ("top-1", "mean per-class")
@@ -46,41 +46,32 @@ def joined(first: Dataset, second: Dataset) -> Dataset:
     parts = (first, second)
     places = [(part, row) for part, data in enumerate(parts) for row in data.rows]
     sources = (first.source, second.source)
-    listed = Source(
-        [sources[part].names[row] for part, row in places], [sources[part].sizes[row] for part, row in places],
-        torch.cat([data.labels for data in parts]), first.source.classes, partial(_read, sources, places),
-    )  # fmt: skip
+    listed = EncodedImages(
+        [sources[part].names[row] for part, row in places],
+        [sources[part].sizes[row] for part, row in places],
+        torch.cat([data.labels for data in parts]),
+        first.source.classes,
+        partial(_read, sources, places),
+    )
     return replace(first, source=listed, indices=None)
 
 
-def _read(sources: tuple[Source, ...], places: list[tuple[int, int]], index: int) -> bytes:
+def _read(sources: tuple[EncodedImages, ...], places: list[tuple[int, int]], index: int) -> bytes:
     part, row = places[index]
     return sources[part].read(row)
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Outcome(Count):
     """One transfer, tested once. mean_per_class: percent. tried: hyper-parameters with their validation accuracy.
 
     details: what else a protocol reports (seconds, robust accuracy, quirks), JSON values only.
     """
 
-    correct: int
-    n: int
     mean_per_class: float
     chosen: dict[str, Any] = field(default_factory=dict)
     tried: list[dict[str, Any]] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def accuracy(self) -> float:
-        """Top-1, in percent."""
-        return 100 * self.correct / self.n
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """95 % Wilson score interval of the top-1 accuracy, in percent."""
-        return wilson_interval(self.correct, self.n)
 
 
 def score(predictions: Tensor, labels: Tensor) -> tuple[int, int, float]:

@@ -7,26 +7,30 @@ from pathlib import Path
 
 from robust_zoo.errors import Unavailable, ZooError
 from robust_zoo.training.data.image_files import ImageFiles
-from robust_zoo.training.transfer.datasets import Row
+from robust_zoo.training.transfer.datasets import TargetDataset
 from robust_zoo.training.transfer.task import Target
 
 
-def fetch(row: Row, root: Path) -> None:
+def download(dataset: TargetDataset, root: Path) -> None:
     """Downloads and unpacks with torchvision, which checks what it fetches. Raises Unavailable."""
     from torchvision import datasets
 
     try:
         root.mkdir(parents=True, exist_ok=True)
-        getattr(datasets, row.torchvision)(str(root), download=True)
+        getattr(datasets, dataset.torchvision)(str(root), download=True)
     except (OSError, RuntimeError, ValueError) as error:
         raise Unavailable(
-            f"cannot fetch {row.title}", model=row.name, source=row.where, expected="a download by torchvision",
-            actual=str(error).splitlines()[0], next="fetch it by hand: " + row.where,
-        ) from None  # fmt: skip
+            f"cannot fetch {dataset.title}",
+            model=dataset.name,
+            source=dataset.where,
+            expected="a download by torchvision",
+            actual=str(error).splitlines()[0],
+            next="fetch it by hand: " + dataset.where,
+        ) from None
 
 
 def damaged(target: Target, *, deep: bool = False) -> list[str]:
-    """The images of a target that can not be read, each with the reason. deep: decode every one, not only the ends.
+    """The images of a target that cannot be read, each with the reason. deep: decode every one, not only the ends.
 
     Without `deep` a file is decoded only when it is empty or does not end as its format does.
     """

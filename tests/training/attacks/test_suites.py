@@ -11,8 +11,9 @@ from robust_zoo.errors import UsageError
 from robust_zoo.registry.lookup import list_models
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks import suites as suites
-from robust_zoo.training.attacks.apgd import apgd, sizes
+from robust_zoo.training.attacks.apgd import apgd
 from robust_zoo.training.attacks.fab import fab_targeted, project
+from robust_zoo.training.attacks.norms import rules
 from robust_zoo.training.attacks.pgd import pgd, pgd_until_wrong
 from robust_zoo.training.attacks.square import square
 from robust_zoo.training.attacks.suites import suite
@@ -59,7 +60,7 @@ def test_every_attack_keeps_its_promises(robust, threat, name):
     adv_images = QUICK[name](model, images, labels, threat, seed=3)
     again = QUICK[name](model, images, labels, threat, seed=3)
     assert torch.equal(adv_images, again)  # whatever the global generator's state
-    assert (sizes(adv_images - images, threat.norm) <= threat.eps * (1 + 1e-6) + 1e-7).all()
+    assert (rules(threat.norm).size(adv_images - images) <= threat.eps * (1 + 1e-6) + 1e-7).all()
     assert adv_images.min() >= 0 and adv_images.max() <= 1 and adv_images.isfinite().all()
     moved = (adv_images != images).flatten(1).any(1)
     wrong = model(adv_images).argmax(1) != labels
@@ -111,7 +112,7 @@ def test_projection_is_the_smallest_step_onto_the_hyperplane(seed, norm, saturat
     w = torch.randn(4, 30, dtype=torch.float64)
     w = w * (torch.rand(4, 30) < 0.3) if sparse else w
     b = (w * torch.rand(4, 30, dtype=torch.float64)).sum(1) * 1.5  # some planes miss the box
-    step = project(points, w, b, norm)
+    step = project(points, w, b, rules(norm))
     landed = points + step
     assert landed.min() >= -1e-12 and landed.max() <= 1 + 1e-12
     gap = (w * points).sum(1) - b

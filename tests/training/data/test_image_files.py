@@ -225,10 +225,10 @@ def test_crops_are_windows_of_a_fair_share_and_half_are_flipped(ramp):
 @pytest.mark.parametrize("shape", [(375, 500), (40, 400), (400, 40)])
 def test_windows_are_distributed_as_torchvisions(shape):
     """Mean place and size over 3,000 draws; the narrow shapes mostly take the central window."""
-    luck, image = np.random.default_rng(0), torch.zeros(3, *shape, dtype=torch.uint8)
+    rng, image = np.random.default_rng(0), torch.zeros(3, *shape, dtype=torch.uint8)
     torch.manual_seed(0)
     theirs = [transforms.RandomResizedCrop.get_params(image, (0.08, 1), (3 / 4, 4 / 3)) for _ in range(3000)]
-    ours = [crop_window(*shape, luck) for _ in range(3000)]
+    ours = [crop_window(*shape, rng) for _ in range(3000)]
     for a, b in zip(np.array(ours).T, np.array(theirs).T, strict=True):
         error = 4 * math.hypot(a.std(), b.std()) / 3000**0.5
         assert abs(a.mean() - b.mean()) <= error + 1e-9 and abs(a.std() - b.std()) <= error + 1e-9
@@ -264,8 +264,8 @@ def test_jitter_and_lighting_come_with_robustness_augmentation(tree):
 
 def test_lighting_is_along_the_components_of_colour():
     """Covariance E diag((0.05 l)^2) E^T over many draws (Krizhevsky et al. 2012, section 4.1)."""
-    luck = np.random.default_rng(0)
-    draws = torch.stack([lighting(luck) for _ in range(20_000)])
+    rng = np.random.default_rng(0)
+    draws = torch.stack([lighting(rng) for _ in range(20_000)])
     spread_ = torch.diag((0.05 * image_files._EIGENVALUES) ** 2)
     expected = image_files._EIGENVECTORS @ spread_ @ image_files._EIGENVECTORS.T
     assert draws.mean(0).abs().max() < 3e-4
@@ -299,8 +299,17 @@ def test_the_fingerprint_is_of_names_sizes_and_labels(tmp_path):
 
     assert of_a_shard(b"0") != of_a_shard(b"1")
     base = fingerprint("a/1.png", "b/2.png")
-    assert len({base, fingerprint("a/1.png", "b/3.png"), fingerprint("a/1.png", "a/2.png"),
-                fingerprint("a/1.png", "b/2.png", "b/3.png")}) == 4  # fmt: skip
+    assert (
+        len(
+            {
+                base,
+                fingerprint("a/1.png", "b/3.png"),
+                fingerprint("a/1.png", "a/2.png"),
+                fingerprint("a/1.png", "b/2.png", "b/3.png"),
+            }
+        )
+        == 4
+    )
 
 
 @pytest.mark.parametrize(

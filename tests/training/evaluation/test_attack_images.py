@@ -8,9 +8,10 @@ from PIL import Image
 
 from robust_zoo import create_model, pixel_model
 from robust_zoo.cli import main
-from robust_zoo.registry.lookup import get
+from robust_zoo.registry.lookup import get, get_dataset
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
-from robust_zoo.training.evaluation.attack_images import class_name, load
+from robust_zoo.training.data.class_names import class_names
+from robust_zoo.training.evaluation.attack_images import load
 
 STANDARD = "resnet18_x0_25_cifar10_l2_eps0"
 
@@ -42,7 +43,7 @@ def test_what_is_written_is_what_is_said(images, tmp_path):
     for file, line in zip(images, lines, strict=False):
         clean, adv = load(file, p), load(out / f"{file.stem}_adversarial.png", p)
         assert (adv - clean).abs().max() <= 4.5 / 255 and not torch.equal(adv, clean)
-        names = [class_name("cifar10", int(model(x[None]).argmax())) for x in (clean, adv)]
+        names = [class_names(get_dataset("cifar10"))[int(model(x[None]).argmax())] for x in (clean, adv)]
         assert line.startswith(f"{file.name}: {names[0]} (") and f"-> {names[1]} (" in line and names[0] != names[1]
     assert np.asarray(Image.open(out / "attack.png")).shape == (3 * 248 + 6, 3 * 230 + 6, 3)
 
@@ -64,7 +65,7 @@ def test_bad_calls_say_what_to_do(images, tmp_path):
 
 
 def test_imagenet_classes_have_names():
-    assert [class_name("imagenet", i) for i in (0, 281, 999)] == ["tench", "tabby", "toilet tissue"]
+    assert [class_names(get_dataset("imagenet"))[i] for i in (0, 281, 999)] == ["tench", "tabby", "toilet tissue"]
 
 
 def test_images_are_resized_and_cropped_as_upstream(tmp_path):

@@ -10,7 +10,7 @@ from robust_zoo import create_model, pixel_model
 from robust_zoo.pixels import PixelModel
 from robust_zoo.registry.lookup import get, list_models
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
-from robust_zoo.training.evaluation.checks import CHECKS, Subject, speaking_up
+from robust_zoo.training.evaluation.checks import CHECKS, Subject, failed_checks
 
 STANDARD = "resnet18_x0_25_cifar10_l2_eps0"
 ROBUST = "resnet18_x0_25_cifar10_l2_eps0_5"
@@ -79,12 +79,12 @@ def test_sham_defences_are_found_out(robust, sham):
     make, expected = SHAMS[sham]
     torch.manual_seed(0)
     looked_at = subject(make(robust))
-    assert expected in [check.name for check in CHECKS if check.name == expected and check.speaks_up(looked_at)]
+    assert expected in [check.name for check in CHECKS if check.name == expected and check.fails(looked_at)]
 
 
 @pytest.mark.parametrize("name", list_models(dataset="cifar10", bundled=True))
 def test_sound_models_are_left_alone(name):
-    assert speaking_up(subject(pixel_model(create_model(name)).eval())) == []
+    assert failed_checks(subject(pixel_model(create_model(name)).eval())) == []
 
 
 def test_every_check_has_its_name_meaning_and_paper():

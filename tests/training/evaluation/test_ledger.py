@@ -15,7 +15,7 @@ from zygote import ROOT, Zygote
 
 from robust_zoo import create_model, pixel_model
 from robust_zoo.cli import main
-from robust_zoo.counts import wilson_interval
+from robust_zoo.counts import Count
 from robust_zoo.errors import UsageError, VerificationFailed
 from robust_zoo.registry.lookup import get, list_models
 from robust_zoo.threat import NORMS
@@ -35,8 +35,8 @@ def run(*arguments, code=0):
     return result
 
 
-def evaluate(book, *more, code=0):
-    return run("evaluate", ROBUST, *ARGUMENTS, "--out", book, *more, code=code)
+def evaluate(ledger_dir, *more, code=0):
+    return run("evaluate", ROBUST, *ARGUMENTS, "--out", ledger_dir, *more, code=code)
 
 
 STRENGTH = ["fgsm", "pgd-20", "apgd-ce", "autoattack"]
@@ -45,7 +45,7 @@ STRENGTH = ["fgsm", "pgd-20", "apgd-ce", "autoattack"]
 def test_strength_rises_along_the_order_the_field_expects():
     """clean >= FGSM >= PGD-20 >= APGD >= AutoAttack on the same images, of every bundled model in both norms."""
     found = {}
-    for e in ledger.entries(ROOT / "results"):
+    for e in ledger.read_ledger(ROOT / "results"):
         if e["norm"]:
             found.setdefault((e["model"], e["data_sha256"], e["norm"], e["eps"]), {})[e["attack"]] = e
     whole = {key: by_attack for key, by_attack in found.items() if {*STRENGTH} <= {*by_attack}}
@@ -55,10 +55,10 @@ def test_strength_rises_along_the_order_the_field_expects():
         assert counts == sorted(counts, reverse=True), key
 
 
-def without_times(book):
+def without_times(ledger_dir):
     """Every file of a ledger but for when and how long."""
     found = {}
-    for file in sorted(book.rglob("*")):
+    for file in sorted(ledger_dir.rglob("*")):
         if file.suffix == ".json":
             entry = json.loads(file.read_text())
             found[file.name] = {k: v for k, v in entry.items() if k not in ledger.TIMES}
@@ -69,22 +69,37 @@ def without_times(book):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    book = tmp_path_factory.mktemp("whole")
-    evaluate(book)
-    return book
+    ledger_dir = tmp_path_factory.mktemp("whole")
+    evaluate(ledger_dir)
+    return ledger_dir
 
 
 def test_an_entry_says_what_it_is_of(whole):
-    (entry,) = ledger.entries(whole)
+    (entry,) = ledger.read_ledger(whole)
     row = get(ROBUST)
-    assert {"model", "weights_sha256", "dataset", "data_sha256", "n", "attack", "norm", "eps", "clean_accuracy",
-            "robust_accuracy", "seed", "code", "device", "seconds", "flags"} <= set(entry)  # fmt: skip
+    assert {
+        "model",
+        "weights_sha256",
+        "dataset",
+        "data_sha256",
+        "n",
+        "attack",
+        "norm",
+        "eps",
+        "clean_accuracy",
+        "robust_accuracy",
+        "seed",
+        "code",
+        "device",
+        "seconds",
+        "flags",
+    } <= set(entry)
     assert (entry["model"], entry["weights_sha256"], entry["n"]) == (ROBUST, row.sha256, 60)
     assert (entry["attack"], entry["norm"], entry["eps"]) == ("apgd-ce", "l2", 0.5)
     assert entry["settings"]["stages"] == [{"attack": "apgd-ce", "loss": "ce", "steps": 100}]
     assert 0 < entry["robust_correct"] < entry["clean_correct"] < 60
-    assert entry["robust_interval_95"] == list(wilson_interval(entry["robust_correct"], 60))
-    assert entry["fell_to"] == {"apgd-ce": entry["clean_correct"] - entry["robust_correct"]}
+    assert entry["robust_interval_95"] == list(Count(entry["robust_correct"], 60).interval)
+    assert entry["broken_by"] == {"apgd-ce": entry["clean_correct"] - entry["robust_correct"]}
     assert not (whole / "parts" / "x").exists() and not list((whole / "parts").iterdir())
 
 
@@ -96,8 +111,8 @@ def test_an_entry_that_exists_is_not_computed_again(whole):
 
 
 def test_ten_kills_change_nothing(whole, tmp_path):
-    zygote, luck, book = Zygote(), random.Random(0), tmp_path / "book"
-    arguments = ["evaluate", ROBUST, *ARGUMENTS, "--out", book]
+    zygote, luck, ledger_dir = Zygote(), random.Random(0), tmp_path / "ledger"
+    arguments = ["evaluate", ROBUST, *ARGUMENTS, "--out", ledger_dir]
     try:
         for _ in range(10):
             pid = zygote.start(arguments, tmp_path / "output.txt")
@@ -107,7 +122,7 @@ def test_ten_kills_change_nothing(whole, tmp_path):
         assert zygote.wait(zygote.start(arguments, tmp_path / "output.txt")) == 0
     finally:
         zygote.close()
-    assert without_times(book) == without_times(whole)
+    assert without_times(ledger_dir) == without_times(whole)
 
 
 def test_shards_join_to_the_same_file(whole, tmp_path, monkeypatch):
@@ -124,7 +139,7 @@ def test_shards_join_to_the_same_file(whole, tmp_path, monkeypatch):
 
 def test_another_seed_is_another_entry(whole, tmp_path):
     keys = {
-        ledger.Cell(ROBUST, "w", "d", "s", attack, get(ROBUST).threat, batch_size=size, seed=seed).stem
+        ledger.EntryKey(ROBUST, "w", "d", "s", attack, get(ROBUST).threat, batch_size=size, seed=seed).stem
         for attack in ("apgd-ce", "apgd-t") for size in (20, 25) for seed in (0, 1)
     }  # fmt: skip
     assert len(keys) == 8
@@ -133,17 +148,21 @@ def test_another_seed_is_another_entry(whole, tmp_path):
 def test_what_does_not_add_up_is_refused(whole, tmp_path):
     (file,) = whole.glob("*.json")
     entry = json.loads(file.read_text())
-    for change in ({"robust_correct": entry["robust_correct"] + 1}, {"robust_accuracy": 99.0}, {"n": 61},
-                   {"settings": {**entry["settings"], "seed": 5}}):  # fmt: skip
+    for change in (
+        {"robust_correct": entry["robust_correct"] + 1},
+        {"robust_accuracy": 99.0},
+        {"n": 61},
+        {"settings": {**entry["settings"], "seed": 5}},
+    ):
         (tmp_path / file.name).write_text(json.dumps(entry | change))
         (tmp_path / file.with_suffix(".npz").name).write_bytes(file.with_suffix(".npz").read_bytes())
         with pytest.raises(VerificationFailed, match="not a sound ledger entry"):
-            ledger.entries(tmp_path)
+            ledger.read_ledger(tmp_path)
         assert "not a sound ledger entry" in run("report", tmp_path, code=1).stderr
 
 
 def test_report_is_a_table_a_csv_and_a_picture(whole, tmp_path):
-    (entry,) = ledger.entries(whole)
+    (entry,) = ledger.read_ledger(whole)
     result = run("report", whole, "--csv", tmp_path / "a.csv", "--plot", tmp_path / "a.png")
     assert f"| {entry['robust_accuracy']:.2f} % (" in result.stdout and "not checked" in result.stdout
     (values,) = csv.DictReader((tmp_path / "a.csv").read_text().splitlines())
@@ -170,7 +189,7 @@ def test_the_counts_are_those_of_the_attack(whole):
         batch = torch.from_numpy(rows[start : start + 20])
         found = apgd(model, images[batch], labels[batch], get(ROBUST).threat, steps=100)
         withstood = (model(found).argmax(1) == labels[batch]).numpy()
-        assert np.array_equal(fell[batch.numpy()] == engine.WITHSTOOD, withstood)
+        assert np.array_equal(fell[batch.numpy()] == engine.ROBUST, withstood)
 
 
 @pytest.mark.parametrize(
@@ -185,14 +204,14 @@ def test_the_counts_are_those_of_the_attack(whole):
     ],
 )
 def test_bad_calls_say_what_to_do(tmp_path, arguments, said):
-    more = ["--out", tmp_path / "book"]
+    more = ["--out", tmp_path / "ledger"]
     assert said in run(*arguments, *more, code=2).stderr
 
 
 def test_the_readme_says_what_the_ledger_says():
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     compared = 0
-    for entry in ledger.entries(ROOT / "results"):
+    for entry in ledger.read_ledger(ROOT / "results"):
         if entry["norm"] and entry["n"] in (10_000, 250):
             norm, eps = {"l2": "L2", "linf": "Linf"}[entry["norm"]], report.measurement(entry)["eps"]
             rows = [
@@ -200,7 +219,7 @@ def test_the_readme_says_what_the_ledger_says():
             ]
             whole = entry["n"] == 10_000
             (row,) = [line for line in rows if (line.count("%") == 2) == whole]
-            cells = [cell.strip() for cell in row.split("|")]
+            cells = [key.strip() for key in row.split("|")]
             place = 4 if whole else 3 + ["fgsm", "pgd-20", "apgd-ce", "autoattack"].index(entry["attack"])
             assert cells[place] == f"{entry['robust_accuracy']:.2f} %"
             assert not whole or cells[2] == f"{entry['clean_accuracy']:.2f} %"

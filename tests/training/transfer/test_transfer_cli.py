@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -20,16 +19,17 @@ from robust_zoo.cli import main
 from robust_zoo.errors import UsageError, VerificationFailed
 from robust_zoo.registry.lookup import get
 from robust_zoo.threat import ThreatModel
-from robust_zoo.training.data.cifar10_sample import CIFAR10_CLASSES, cifar10_sample
+from robust_zoo.training.data.cifar10_sample import cifar10_classes, cifar10_sample
 from robust_zoo.training.data.dataset import spread
-from robust_zoo.training.transfer import cells, granularity, report
-from robust_zoo.training.transfer.datasets import load_rows
+from robust_zoo.training.transfer import cells, report
+from robust_zoo.training.transfer.datasets import load_datasets
 from robust_zoo.training.transfer.protocols.linear import Linear
 from robust_zoo.training.transfer.protocols.salman2020 import MODES, Salman2020
+from robust_zoo.training.transfer.protocols.table import Workspace, settings_for
 from robust_zoo.training.transfer.recommend import cross_validated, fold_of, recommend
 from robust_zoo.training.transfer.reported import published
 from robust_zoo.training.transfer.sample_suite import cifar10_half, digits
-from robust_zoo.training.transfer.sweep import Machine, Plan, settings_for, submit_all, transfer
+from robust_zoo.training.transfer.sweep import TransferPlan, submit_all, transfer
 
 ROOT = Path(__file__).parents[3]
 STANDARD, ROBUST = "resnet18_x0_25_cifar10_l2_eps0", "resnet18_x0_25_cifar10_l2_eps0_5"
@@ -45,9 +45,9 @@ def run(*arguments):
 def swept(tmp_path_factory):
     """The sample suite with two models."""
     folder = tmp_path_factory.mktemp("swept")
-    machine = Machine(folder / "cells", folder / "cache", progress=False)
-    plan = Plan("linear", Linear(train_size=20), seeds=(0, 1))
-    return folder, plan, transfer([STANDARD, ROBUST], (digits, cifar10_half), plan, machine)
+    workspace = Workspace(folder / "cells", folder / "cache", progress=False)
+    plan = TransferPlan("linear", Linear(train_size=20), seeds=(0, 1))
+    return folder, plan, transfer([STANDARD, ROBUST], (digits, cifar10_half), plan, workspace)
 
 
 def settled(entries):
@@ -67,7 +67,7 @@ def test_existing_cells_are_read_and_missing_ones_filled(swept):
     files = sorted((folder / "cells").glob("*.json"))
     kept = {file: file.stat().st_mtime_ns for file in files[1:]}
     files[0].unlink()
-    again = transfer([STANDARD, ROBUST], (digits, cifar10_half), plan, Machine(folder / "cells", folder / "cache"))
+    again = transfer([STANDARD, ROBUST], (digits, cifar10_half), plan, Workspace(folder / "cells", folder / "cache"))
     assert settled(again) == settled(entries)
     assert kept == {file: file.stat().st_mtime_ns for file in files[1:]} and files[0].exists()
 
@@ -78,11 +78,12 @@ def test_two_sweeps_at_once_and_many_jobs_give_the_same_cells(swept, tmp_path):
         "import sys\nfrom pathlib import Path\n"
         "from robust_zoo.training.transfer.protocols.linear import Linear\n"
         "from robust_zoo.training.transfer.sample_suite import digits, cifar10_half\n"
-        "from robust_zoo.training.transfer.sweep import Machine, Plan, transfer\n"
+        "from robust_zoo.training.transfer.protocols.table import Workspace\n"
+        "from robust_zoo.training.transfer.sweep import TransferPlan, transfer\n"
         "if __name__ == '__main__':\n"
-        "    machine = Machine(Path(sys.argv[1]) / 'cells', Path(sys.argv[1]) / 'cache', jobs=int(sys.argv[2]))\n"
+        "    workspace = Workspace(Path(sys.argv[1]) / 'cells', Path(sys.argv[1]) / 'cache', jobs=int(sys.argv[2]))\n"
         f"    transfer([{STANDARD!r}, {ROBUST!r}], (digits, cifar10_half), "
-        "Plan('linear', Linear(train_size=20), seeds=(0, 1)), machine)\n"
+        "TransferPlan('linear', Linear(train_size=20), seeds=(0, 1)), workspace)\n"
     )
     script = tmp_path / "sweep.py"
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -92,7 +93,7 @@ def test_two_sweeps_at_once_and_many_jobs_give_the_same_cells(swept, tmp_path):
         for jobs in "12"
     ]
     assert [process.wait(120) for process in both] == [0, 0]
-    assert settled(cells.entries(tmp_path / "cells")) == settled(cells.entries(swept[0] / "cells"))
+    assert settled(cells.read_cells(tmp_path / "cells")) == settled(cells.read_cells(swept[0] / "cells"))
     assert len(swept[2]) == len(list((tmp_path / "cells").iterdir())) == 8  # nothing half-written is left
     assert not list((tmp_path / "cache").glob(".*"))
 
@@ -112,8 +113,8 @@ def test_a_killed_sweep_goes_on(swept, tmp_path):
     assert 3 <= done < 20
     second = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert second.returncode == 0 and "**" in second.stdout
-    same = [e for e in settled(cells.entries(tmp_path / "cells")) if e["seed"] < 2]
-    assert same == settled(cells.entries(folder / "cells"))
+    same = [e for e in settled(cells.read_cells(tmp_path / "cells")) if e["seed"] < 2]
+    assert same == settled(cells.read_cells(folder / "cells"))
 
 
 @pytest.mark.parametrize("field, value", [("correct", 1), ("accuracy", 99.9), ("seed", 7), ("settings", {}), ("n", 0)])
@@ -122,7 +123,7 @@ def test_a_changed_cell_is_refused(swept, tmp_path, field, value):
     entry = json.loads(file.read_text())
     (tmp_path / file.name).write_text(json.dumps(entry | {field: value}))
     with pytest.raises(VerificationFailed, match="not a sound cell"):
-        cells.entries(tmp_path)
+        cells.read_cells(tmp_path)
 
 
 def test_the_report(swept, tmp_path):
@@ -135,13 +136,13 @@ def test_the_report(swept, tmp_path):
     with Image.open(tmp_path / "t.png") as drawn:
         assert drawn.size[0] > 1000
     as_json = run("transfer", "report", swept[0] / "cells", "--json")
-    assert settled(json.loads(as_json.stdout)) == settled(cells.entries(swept[0] / "cells"))
+    assert settled(json.loads(as_json.stdout)) == settled(cells.read_cells(swept[0] / "cells"))
 
 
 def test_protocols_are_never_in_one_table(swept, tmp_path):
     folder, _, entries = swept
-    other = Plan("linear", Linear(train_size=20, bn="adapt"))
-    more = transfer([ROBUST], (digits,), other, Machine(tmp_path, folder / "cache", progress=False))
+    other = TransferPlan("linear", Linear(train_size=20, bn="adapt"))
+    more = transfer([ROBUST], (digits,), other, Workspace(tmp_path, folder / "cache", progress=False))
     text = report.markdown(entries + more)
     assert text.count("### ") == 2 and "bn adapt" in text
     below = text[text.index("bn adapt") :].split("### ")[0]
@@ -156,22 +157,22 @@ def few():
 
 def test_robustness_after_transfer_is_a_column(swept, tmp_path):
     folder = swept[0]
-    plan = Plan("linear", Linear(train_size=20), ThreatModel("l2", 0.5))
-    machine = Machine(tmp_path, folder / "cache", progress=False)
-    found = {f.model.name: f for f in report.figures(transfer([STANDARD, ROBUST], (few,), plan, machine))}
+    plan = TransferPlan("linear", Linear(train_size=20), ThreatModel("l2", 0.5))
+    workspace = Workspace(tmp_path, folder / "cache", progress=False)
+    found = {f.model.name: f for f in report.figures(transfer([STANDARD, ROBUST], (few,), plan, workspace))}
     assert found[ROBUST].robust > found[STANDARD].robust + 20  # a head on robust features inherits robustness
-    assert "PGD-20" in report.markdown(cells.entries(tmp_path))
+    assert "PGD-20" in report.markdown(cells.read_cells(tmp_path))
 
 
 def test_as_jobs_of_a_cluster(swept, tmp_path):
     """submitit's local executor: the same entries."""
     pytest.importorskip("submitit")
     folder, plan, entries = swept
-    machine = Machine(tmp_path / "cells", folder / "cache")
-    jobs = submit_all([ROBUST], (digits,), plan, machine, {"timeout_min": 5}, cluster="local")
+    workspace = Workspace(tmp_path / "cells", folder / "cache")
+    jobs = submit_all([ROBUST], (digits,), plan, workspace, {"timeout_min": 5}, cluster="local")
     assert [job.result() for job in jobs] == [[ROBUST] * 2]
     expected = [e for e in settled(entries) if (e["model"], e["dataset"]) == (ROBUST, "digits")]
-    assert settled(cells.entries(tmp_path / "cells")) == expected
+    assert settled(cells.read_cells(tmp_path / "cells")) == expected
 
 
 @pytest.fixture(scope="module")
@@ -181,8 +182,8 @@ def folder(tmp_path_factory):
     data = cifar10_sample(12)
     for i, (pixels, label) in enumerate(zip(data.images, data.labels.tolist(), strict=True)):
         if label < 4:
-            (root / CIFAR10_CLASSES[label]).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(root / CIFAR10_CLASSES[label] / f"{i}.png")
+            (root / cifar10_classes()[label]).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(root / cifar10_classes()[label] / f"{i}.png")
     return root
 
 
@@ -193,7 +194,7 @@ def test_what_each_quirk_changes(folder, tmp_path):
                  "--settings", tmp_path / "short.toml", "--out", tmp_path / "cells")  # fmt: skip
     assert result.exit_code == 0, result.stderr
     table = result.stdout[result.stdout.index("### what each quirk") :]
-    found = {e["settings"].get("moving_bn"): e["accuracy"] for e in cells.entries(tmp_path / "cells")
+    found = {e["settings"].get("moving_bn"): e["accuracy"] for e in cells.read_cells(tmp_path / "cells")
              if e["settings"]["target_statistics"] and e["settings"]["choose_on_test"]}  # fmt: skip
     (line,) = (line for line in table.splitlines() if "| moving_bn |" in line)
     assert f"| {found[True]:.1f} % | {found[False]:.1f} % | {found[True] - found[False]:+.1f} | 1 |" in line
@@ -211,7 +212,7 @@ def test_recommend(folder, tmp_path):
     assert (tmp_path / "eps.png").stat().st_size > 10_000
     ranking = json.loads(run(*arguments, "--json").stdout)
     assert [r["accuracy"] for r in ranking] == sorted((r["accuracy"] for r in ranking), reverse=True)
-    assert len(ranking) == 4 and ranking[0]["n"] == 48 and ranking[0]["level_with_best"]
+    assert len(ranking) == 4 and ranking[0]["n"] == 48 and ranking[0]["tied_with_best"]
 
 
 def test_a_probe_never_saw_the_image_it_is_asked_about():
@@ -275,11 +276,11 @@ def test_every_published_figure_is_a_cell():
     found = published()
     theirs = [p for p in found if p.source.startswith("Salman")]
     assert len(theirs) == 96 and len(found) == 216
-    assert {p.dataset.name for p in theirs} == {*load_rows()} and {p.settings.mode for p in theirs} == {*MODES}
+    assert {p.dataset.name for p in theirs} == {*load_datasets()} and {p.settings.mode for p in theirs} == {*MODES}
     assert Counter(p.lr for p in theirs) == {0.01: 61, 0.001: 35}
-    assert sum(p.row.eps > 0 for p in theirs) == 74
+    assert sum(p.checkpoint.eps > 0 for p in theirs) == 74
     assert all((p.settings.epochs, p.settings.batch_size, p.settings.step) == (150, 64, 50) for p in theirs)
-    (cell,) = (p for p in theirs if (p.dataset.name, p.row.architecture, p.settings.mode)
+    (cell,) = (p for p in theirs if (p.dataset.name, p.checkpoint.architecture, p.settings.mode)
                == ("cifar10", "resnet18", "fixed-feature"))  # fmt: skip
     assert (cell.row.name, cell.accuracy) == ("resnet18_l2_eps3", pytest.approx(91.64, abs=0.005))
 
@@ -298,19 +299,3 @@ def test_published_figures_stand_beside_ours():
     wide = {"model": "resnet18_l2_eps0_03", "checkpoint": asdict(cells.Model.of(get("resnet18_l2_eps0_03")))}
     for other in (wide, {"dataset": "digits"}, {"protocol": "linear", "settings": {}}):
         assert "Salman" not in report.markdown([base | other])
-
-
-def test_the_studys_table_and_claims_are_its_cells():
-    """training/transfer/README.md: 150 cells, and what is said of them."""
-    found = cells.entries(ROOT / "results" / "granularity")
-    text = (ROOT / "training" / "transfer" / "README.md").read_text(encoding="utf-8")
-    assert len(found) == 150 and granularity.table(found) in text
-    means = {
-        key: [statistics.fmean(values) for values in radii.values()]
-        for key, radii in granularity.by_radius(found).items()
-    }
-    near = [values for (dataset, *_), values in means.items() if dataset != "digits"]
-    far = [values for (dataset, *_), values in means.items() if dataset == "digits"]
-    assert (len(near), len(far)) == (6, 4)
-    assert all(max(values) == values[0] for values in near)
-    assert all(max(values) > values[0] + 2 for values in far)

@@ -15,7 +15,7 @@ from trees import TREES, image
 
 from robust_zoo.cli import main
 from robust_zoo.errors import UsageError, VerificationFailed
-from robust_zoo.training.transfer.datasets import get_row, load_rows, open_target
+from robust_zoo.training.transfer.datasets import get_dataset, load_datasets, open_target
 from robust_zoo.training.transfer.verify_copy import damaged
 
 LISTED = [name for name in TREES if not name.startswith("cifar")]
@@ -25,7 +25,7 @@ def small(name, truth):
     """The dataset's row with the sizes of the small tree."""
     sizes = {split: len(files) for split, files in truth.items()}
     labels = truth["train"] if isinstance(truth["train"], list) else truth["train"].values()
-    return replace(get_row(name), classes=3 if name == "birds" else len({*labels}), **{"val": 0} | sizes)
+    return replace(get_dataset(name), classes=3 if name == "birds" else len({*labels}), **{"val": 0} | sizes)
 
 
 def content(data, root):
@@ -46,7 +46,7 @@ def tree(request, tmp_path_factory):
 
 def test_the_official_layout(tree):
     name, root, truth = tree
-    target = open_target(name, root, row=small(name, truth))
+    target = open_target(name, root, dataset=small(name, truth))
     found = {"train": target.train, "test": target.test} | ({"val": target.val} if target.val is not None else {})
     assert set(found) == set(truth)
     for split, data in found.items():
@@ -56,7 +56,7 @@ def test_the_official_layout(tree):
             assert content(data, root) == truth[split]
             images, labels = next(data.batches(4))
             assert images.shape[1:] == (3, 224, 224) and torch.equal(labels, data.labels[:4])
-    assert target.note == "" and not damaged(target, deep=True) and target.metric == get_row(name).metric
+    assert target.note == "" and not damaged(target, deep=True) and target.metric == get_dataset(name).metric
 
 
 TORCHVISION = {
@@ -75,7 +75,7 @@ def test_torchvision_reads_the_same(name, tmp_path, monkeypatch):
     """The same files in the same groups; and the same numbers, where torchvision counts in the official order."""
     monkeypatch.setattr(torchvision.datasets.Flowers102, "_check_integrity", lambda self: True)
     truth = TREES[name](tmp_path)
-    target = open_target(name, tmp_path, row=small(name, truth))
+    target = open_target(name, tmp_path, dataset=small(name, truth))
     for split in truth:
         theirs = TORCHVISION[name](tmp_path, split)
         ours = getattr(target, split)
@@ -105,7 +105,7 @@ def test_upstreams_image_folders(name, test_folder, tmp_path):
     row = small(name, truth)
     if name == "birds":  # empty folders came along
         (tmp_path / name / "train" / "001").mkdir()
-    target = open_target(name, tmp_path, row=row)
+    target = open_target(name, tmp_path, dataset=row)
     assert target.val is None and len(target.train) == row.train + row.val and len(target.test) == row.test
     clean = {label.replace("/", "_").strip("_") for label in target.classes}
     assert clean == {*target.classes} and len(clean) == row.classes
@@ -117,7 +117,7 @@ def test_hugging_face_copies(name, tmp_path):
     datasets = pytest.importorskip("datasets")
     words = ["pear", "apple", "fig"]
     labels = {"birds": words, "caltech256": [1, 2, 3]}.get(name, [0, 1, 2])
-    row = get_row(name)
+    row = get_dataset(name)
     rows = replace(row, classes=3, train=6, val=3 if row.val else 0, test=3)
     kinds = {"train": 6, "validation" if name == "food" else "test": 3} | ({"validation": 3} if row.val else {})
 
@@ -131,7 +131,7 @@ def test_hugging_face_copies(name, tmp_path):
         for kind, n in kinds.items()
     }
     datasets.DatasetDict(made).save_to_disk(tmp_path / name)
-    target = open_target(name, tmp_path, row=rows)
+    target = open_target(name, tmp_path, dataset=rows)
     assert len(target.train) == 6 and len(target.test) == 3 and (target.val is not None) == bool(row.val)
     expected = [sorted(map(str, labels)).index(str(labels[i % 3])) for i in range(6)]
     assert target.train.labels.tolist() == expected
@@ -142,8 +142,8 @@ def test_classes_that_are_numbers_are_counted(tmp_path):
     for split in ("train", "test"):
         for label in ("1", "2", "10"):
             image(tmp_path / "flowers" / split / label / "a.jpg")
-    row = replace(get_row("flowers"), classes=3, train=3, val=0, test=3)
-    assert open_target("flowers", tmp_path, row=row).classes == ("1", "2", "10")
+    row = replace(get_dataset("flowers"), classes=3, train=3, val=0, test=3)
+    assert open_target("flowers", tmp_path, dataset=row).classes == ("1", "2", "10")
 
 
 def at(root, name):
@@ -164,7 +164,7 @@ def test_a_missing_list_is_named(name, tmp_path):
     truth = TREES[name](tmp_path)
     file = break_split(tmp_path, name)
     with pytest.raises(VerificationFailed, match=r"not the official one") as error:
-        open_target(name, tmp_path, row=small(name, truth))
+        open_target(name, tmp_path, dataset=small(name, truth))
     assert file in error.value.actual and error.value.model == name
 
 
@@ -174,7 +174,7 @@ def test_a_missing_image_is_named(name, tmp_path):
     first = sorted(truth["test"])[0]
     at(tmp_path, first).unlink()
     with pytest.raises(VerificationFailed) as error:
-        open_target(name, tmp_path, row=small(name, truth))
+        open_target(name, tmp_path, dataset=small(name, truth))
     wrong = "test images" if name.startswith("caltech") else f"1 missing, first {first}"
     assert wrong in error.value.actual + error.value.expected
 
@@ -183,7 +183,7 @@ def test_a_missing_image_is_named(name, tmp_path):
 def test_what_cannot_be_whole_says_what_it_has(name, tmp_path):
     truth = TREES[name](tmp_path)
     at(tmp_path, sorted(truth["train"])[0]).unlink()
-    target = open_target(name, tmp_path, row=small(name, truth))
+    target = open_target(name, tmp_path, dataset=small(name, truth))
     n = len(truth["train"])
     assert target.note == f"{n - 1} of {n} official training images" and len(target.train) == n - 1
 
@@ -194,7 +194,7 @@ def test_a_truncated_image_is_named(name, tmp_path):
     first = sorted(truth["train"])[0]
     file = at(tmp_path, first)
     file.write_bytes(file.read_bytes()[:-60])
-    bad = damaged(open_target(name, tmp_path, row=small(name, truth)))
+    bad = damaged(open_target(name, tmp_path, dataset=small(name, truth)))
     assert len(bad) == 1 and bad[0].startswith(f"{first}: ")
 
 
@@ -203,7 +203,7 @@ def test_an_unknown_class_is_named(tmp_path):
     file = next(tmp_path.rglob("images_variant_train.txt"))
     file.write_text(file.read_text().replace("707-320", "707-321"))
     with pytest.raises(VerificationFailed) as error:
-        open_target("aircraft", tmp_path, row=small("aircraft", truth))
+        open_target("aircraft", tmp_path, dataset=small("aircraft", truth))
     assert "'707-321' in train" in error.value.actual
 
 
@@ -211,7 +211,7 @@ def test_an_image_in_two_splits_is_named(tmp_path):
     truth = TREES["dtd"](tmp_path)
     shutil.copy(next(tmp_path.rglob("train1.txt")), next(tmp_path.rglob("test1.txt")))
     with pytest.raises(VerificationFailed) as error:
-        open_target("dtd", tmp_path, row=small("dtd", truth))
+        open_target("dtd", tmp_path, dataset=small("dtd", truth))
     assert "2 in two, first images/banded/banded_train.jpg" in error.value.actual
 
 
@@ -230,14 +230,14 @@ def test_a_batch_of_cifar_that_runs_code_is_not_loaded(tmp_path):
     truth = TREES["cifar10"](tmp_path)
     (tmp_path / "cifar-10-batches-py" / "test_batch").write_bytes(pickle.dumps({"data": Evil()}))
     with pytest.raises(VerificationFailed, match="not the official one") as error:
-        open_target("cifar10", tmp_path, row=small("cifar10", truth))
+        open_target("cifar10", tmp_path, dataset=small("cifar10", truth))
     assert "does not belong" in error.value.actual and not (tmp_path / "canary").exists()
 
 
 def test_cifar_as_npz(tmp_path):
     pixels = np.zeros((6, 32, 32, 3), dtype=np.uint8)
     np.savez(tmp_path / "cifar10.npz", x_train=pixels, y_train=[0, 1] * 3, x_test=pixels[:2], y_test=[0, 1])
-    target = open_target("CIFAR10", tmp_path, row=replace(get_row("cifar10"), classes=2, train=6, test=2))
+    target = open_target("CIFAR10", tmp_path, dataset=replace(get_dataset("cifar10"), classes=2, train=6, test=2))
     assert len(target.train) == 6 and target.classes == ("0", "1")
 
 
@@ -259,13 +259,13 @@ def test_any_folder_is_a_dataset(tmp_path):
 
 
 def test_the_rows_are_the_papers():
-    rows = load_rows()
+    rows = load_datasets()
     assert len(rows) == 12 and sum(row.metric == "mean per-class" for row in rows.values()) == 5
     reported = {"aircraft": 6667, "caltech101": 3030, "dtd": 3760, "flowers": 2040, "SUN397": 19850}
     assert {name: rows[name].train + rows[name].val for name in reported} == reported
-    assert get_row("sun397").name == "SUN397"
+    assert get_dataset("sun397").name == "SUN397"
     with pytest.raises(UsageError, match="unknown dataset") as error:
-        get_row("flower")
+        get_dataset("flower")
     assert "flowers" in error.value.next
 
 

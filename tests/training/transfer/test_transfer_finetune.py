@@ -17,9 +17,10 @@ from robust_zoo.training.transfer import cells
 from robust_zoo.training.transfer.features import Backbone, as_files, features
 from robust_zoo.training.transfer.network import choose_trainable, in_pixels, order, with_new_head
 from robust_zoo.training.transfer.protocols.finetune import Finetune, finetune, rate
-from robust_zoo.training.transfer.protocols.linear import drawn
+from robust_zoo.training.transfer.protocols.linear import stratified_split
 from robust_zoo.training.transfer.protocols.salman2020 import QUIRKS, Salman2020, fit, salman2020, variants
-from robust_zoo.training.transfer.sweep import Machine, Plan, transfer
+from robust_zoo.training.transfer.protocols.table import Workspace
+from robust_zoo.training.transfer.sweep import TransferPlan, transfer
 from robust_zoo.training.transfer.task import Target, joined
 
 ROW = get("resnet18_x0_25_cifar10_l2_eps0_5")
@@ -29,7 +30,7 @@ CPU = torch.device("cpu")
 def make(per_class=8, classes=4):
     data = cifar10_sample(per_class + 6)
     data = data.subset((data.labels < classes).nonzero().flatten())
-    train, test = drawn(data.labels, per_class, 0)
+    train, test = stratified_split(data.labels, per_class, 0)
     return Target("sample", tuple("abcd"[:classes]), data.subset(train), None, data.subset(test))
 
 
@@ -279,17 +280,17 @@ def few():
 
 def test_protocols_as_cells(tmp_path):
     """Each protocol through the sweep, robust accuracy included; read back as they were written."""
-    machine = Machine(tmp_path / "cells", tmp_path / "cache", progress=False)
+    workspace = Workspace(tmp_path / "cells", tmp_path / "cache", progress=False)
     threat = ThreatModel("l2", 0.25)
     plans = [
-        Plan("finetune", replace(QUICK, part="head"), threat),
-        Plan("salman2020", replace(SALMAN, target_statistics=False), threat),
-        Plan("salman2020", SALMAN),
+        TransferPlan("finetune", replace(QUICK, part="head"), threat),
+        TransferPlan("salman2020", replace(SALMAN, target_statistics=False), threat),
+        TransferPlan("salman2020", SALMAN),
     ]
     for plan in plans:
-        (entry,) = transfer([ROW.name], (few,), plan, machine)
-        (again,) = transfer([ROW.name], (few,), plan, machine)
+        (entry,) = transfer([ROW.name], (few,), plan, workspace)
+        (again,) = transfer([ROW.name], (few,), plan, workspace)
         assert entry == again and ("robust" in entry["details"]) == (plan.threat is not None)
-    assert len(cells.entries(tmp_path / "cells")) == 3
+    assert len(cells.read_cells(tmp_path / "cells")) == 3
     with pytest.raises(UsageError, match="behind the source's statistics"):
-        transfer([ROW.name], (few,), Plan("salman2020", SALMAN, threat), machine)
+        transfer([ROW.name], (few,), TransferPlan("salman2020", SALMAN, threat), workspace)

@@ -20,7 +20,7 @@ from robust_zoo.training.data.folders import open_folder
 from robust_zoo.training.data.image_files import ImageFiles
 from robust_zoo.training.transfer.features import Backbone, adapt, batches_for, features
 from robust_zoo.training.transfer.heads import Scale, logistic_path, objective, sgd_grid
-from robust_zoo.training.transfer.protocols.linear import Linear, drawn, linear, robust_accuracy, with_head
+from robust_zoo.training.transfer.protocols.linear import Linear, linear, robust_accuracy, stratified_split, with_head
 from robust_zoo.training.transfer.task import Target, score
 
 ROW = get("resnet18_x0_25_cifar10_l2_eps0_5")
@@ -36,7 +36,7 @@ def blobs(n=300, d=12, classes=4, seed=0):
 @pytest.fixture(scope="module")
 def cifar():
     data = cifar10_sample(20)
-    kept, rest = drawn(data.labels, 12, 0)
+    kept, rest = stratified_split(data.labels, 12, 0)
     return Target("cifar10 sample", tuple("abcdefghij"), data.subset(kept), None, data.subset(rest))
 
 
@@ -89,10 +89,12 @@ def test_the_scale_folds_into_the_head():
 @pytest.mark.parametrize("per_class", [3, 0.25])
 def test_a_draw_is_stratified_and_whole(per_class):
     labels = torch.tensor([0] * 8 + [1] * 12 + [2] * 2)
-    kept, rest = drawn(labels, per_class, 1)
+    kept, rest = stratified_split(labels, per_class, 1)
     assert torch.equal(torch.cat((kept, rest)).sort().values, torch.arange(len(labels)))
     assert torch.bincount(labels[kept]).tolist() == ([3, 3, 1] if per_class == 3 else [2, 3, 1])
-    assert not torch.equal(kept, drawn(labels, per_class, 2)[0]) and torch.equal(kept, drawn(labels, per_class, 1)[0])
+    assert not torch.equal(kept, stratified_split(labels, per_class, 2)[0]) and torch.equal(
+        kept, stratified_split(labels, per_class, 1)[0]
+    )
 
 
 def test_features_are_those_of_the_plain_model(tmp_path):
@@ -214,7 +216,7 @@ def test_the_test_images_choose_nothing(cifar, tmp_path):
 
 
 def test_an_official_validation_split_is_used(cifar, tmp_path):
-    fit, check = drawn(cifar.train.labels, 8, 0)
+    fit, check = stratified_split(cifar.train.labels, 8, 0)
     split = replace(cifar, train=cifar.train.subset(fit), val=cifar.train.subset(check))
     outcome, _ = linear(ROW, split, Linear(), cache=tmp_path)
     assert outcome.details["n_train"] == len(cifar.train)  # trained again on both

@@ -32,8 +32,9 @@ from robust_zoo.training.transfer.network import (
     train_epoch,
     with_new_head,
 )
-from robust_zoo.training.transfer.protocols.linear import drawn
+from robust_zoo.training.transfer.protocols.linear import stratified_split
 from robust_zoo.training.transfer.task import Outcome, Target, joined, score
+from robust_zoo.weights.ensure import Weights, ensure
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": lambda parameters, lr, weight_decay: torch.optim.SGD(
@@ -71,15 +72,18 @@ class Finetune:
     def __post_init__(self) -> None:
         if self.optimizer not in OPTIMIZERS or self.bn not in ("train", "frozen") or not self.lrs:
             raise UsageError(
-                "no such fine-tuning", expected=f"optimizer {' or '.join(OPTIMIZERS)}, bn train or frozen, an lr",
-                actual=str(self), next="robust-zoo transfer --help",
-            )  # fmt: skip
+                "no such fine-tuning",
+                expected=f"optimizer {' or '.join(OPTIMIZERS)}, bn train or frozen, an lr",
+                actual=str(self),
+                next="robust-zoo transfer --help",
+            )
         if self.lwf and (self.augment or self.bn != "frozen" or self.part != "all"):
             raise UsageError(
                 "lwf keeps the features of the very images that are trained on",
-                expected='augment = false, bn = "frozen", part = "all"', actual=str(self),
+                expected='augment = false, bn = "frozen", part = "all"',
+                actual=str(self),
                 next="robust-zoo transfer --help",
-            )  # fmt: skip
+            )
 
 
 def rate(lr: float, done: float, warmup: float) -> float:
@@ -90,39 +94,49 @@ def rate(lr: float, done: float, warmup: float) -> float:
 
 
 def finetune(
-    row: Checkpoint, target: Target, settings: Finetune, *, cache: Path, seed: int = 0, device: torch.device,
+    checkpoint: Checkpoint,
+    target: Target,
+    settings: Finetune,
+    *,
+    cache: Path,
+    weights: Weights | None = None,
+    seed: int = 0,
+    device: torch.device,
     progress: bool = False,
-) -> tuple[Outcome, nn.Module]:  # fmt: skip
+) -> tuple[Outcome, nn.Module]:
     """Trains each point of the grid, chooses on validation images, trains once more on training and validation images
     together, tests once. Returns the outcome and the model (normalised images -> logits).
 
-    cache: of the source's features, for `lwf`.
+    cache: of the source's features, for `lwf`. weights: verified already.
     """
     train = target.train
     if settings.train_size is not None:
-        train = train.subset(drawn(train.labels, settings.train_size, seed)[0])
+        train = train.subset(stratified_split(train.labels, settings.train_size, seed)[0])
     if target.val is not None:
         fit, check, both = train, target.val, joined(train, target.val)
     else:
-        held, kept = drawn(train.labels, settings.holdout, seed)
+        held, kept = stratified_split(train.labels, settings.holdout, seed)
         fit, check, both = train.subset(kept), train.subset(held), train
-    job = _Job(row, len(target.classes), settings, cache, seed, device, progress)
+    training = _Training(
+        checkpoint, weights or ensure(checkpoint), len(target.classes), settings, cache, seed, device, progress
+    )
     grid = [{"lr": lr, "weight_decay": decay} for lr, decay in product(settings.lrs, settings.weight_decays)]
     tried: list[dict[str, Any]] = []
     for point in grid if len(grid) > 1 else []:
-        model, _ = job.train(fit, **point)
-        correct, n, _ = score(job.predict(model, check), check.labels)
+        model, _ = training.train(fit, **point)
+        correct, n, _ = score(training.predict(model, check), check.labels)
         tried.append(point | {"validation_accuracy": 100 * correct / n})
     chosen = max(tried, key=lambda t: t["validation_accuracy"]) if tried else grid[0]
     chosen = {name: chosen[name] for name in ("lr", "weight_decay")}
-    model, losses = job.train(both, **chosen)
-    found = score(job.predict(model, target.test), target.test.labels)
+    model, losses = training.train(both, **chosen)
+    found = score(training.predict(model, target.test), target.test.labels)
     return Outcome(*found, chosen, tried, {"n_train": len(both), "losses": losses}), model
 
 
 @dataclass(frozen=True)
-class _Job:
-    row: Checkpoint
+class _Training:
+    checkpoint: Checkpoint
+    weights: Weights
     classes: int
     settings: Finetune
     cache: Path
@@ -131,14 +145,14 @@ class _Job:
     progress: bool
 
     def predict(self, model: nn.Module, data: Dataset) -> Tensor:
-        batches = batches_for(data, self.row.preprocessing, 250)
-        return predictions(in_pixels(model, self.row), batches, self.device)
+        batches = batches_for(data, self.checkpoint.preprocessing, 250)
+        return predictions(in_pixels(model, self.checkpoint), batches, self.device)
 
     def train(self, data: Dataset, *, lr: float, weight_decay: float) -> tuple[nn.Module, list[float]]:
         """The model after all epochs, and each epoch's mean loss."""
         s = self.settings
-        model = with_new_head(self.row, self.classes, self.seed, self.device)
-        network = in_pixels(model, self.row)
+        model = with_new_head(self.checkpoint, self.classes, self.seed, self.device, weights=self.weights)
+        network = in_pixels(model, self.checkpoint)
         choose_trainable(model, s.part)
         optimizer = OPTIMIZERS[s.optimizer](
             [p for p in model.parameters() if p.requires_grad], lr=lr, weight_decay=weight_decay
@@ -163,7 +177,7 @@ class _Job:
             return F.cross_entropy(logits, labels, label_smoothing=s.label_smoothing) + s.lwf * kept
 
         losses = []
-        label = f"{self.row.name} lr {lr:g} wd {weight_decay:g}"
+        label = f"{self.checkpoint.name} lr {lr:g} wd {weight_decay:g}"
         for epoch in tqdm(range(s.epochs), desc=label, disable=not self.progress, leave=False):
             model.train()
             if s.bn == "frozen" or s.part == "head":
@@ -176,15 +190,17 @@ class _Job:
         return model.eval(), losses
 
     def _batches(self, data: Dataset, indices: Any, epoch: int) -> Any:
-        side = self.row.preprocessing.input_size[1]
+        side = self.checkpoint.preprocessing.input_size[1]
         if not self.settings.augment:
-            return (next(batches_for(data.subset(i), self.row.preprocessing, len(i))) for i in indices)
+            return (next(batches_for(data.subset(i), self.checkpoint.preprocessing, len(i))) for i in indices)
         if not (isinstance(data, Images) and data.images.shape[-1] == side):  # small nets know the field's pad and crop
-            data = as_files(data, side, round(side / self.row.preprocessing.crop_pct))
+            data = as_files(data, side, round(side / self.checkpoint.preprocessing.crop_pct))
         return data.train_batches(indices, seed=self.seed, epoch=epoch, device=self.device)
 
     def _source_features(self, data: Dataset) -> Tensor:
-        return torch.from_numpy(np.array(features(Backbone(self.row, self.device), data, self.cache)))
+        return torch.from_numpy(
+            np.array(features(Backbone(self.checkpoint, self.device, weights=self.weights), data, self.cache))
+        )
 
 
 def _features_and_logits(network: Any, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,6 +21,7 @@ from robust_zoo.training.data.dataset import Dataset, Images, seed_of, spread
 from robust_zoo.training.transfer.features import CPU, Backbone, batches_for, features
 from robust_zoo.training.transfer.heads import Head, Scale, logistic_path, sgd_grid
 from robust_zoo.training.transfer.task import Outcome, Target, score
+from robust_zoo.weights.ensure import Weights
 
 PENALTIES = tuple(10.0 ** (1 - 0.75 * i) for i in range(9))  # of the mean cross-entropy, features scaled
 GRID = tuple((rate, decay) for rate in (0.001, 0.01, 0.1) for decay in (0.0, 1e-4, 5e-4))
@@ -46,12 +47,14 @@ class Linear:
     def __post_init__(self) -> None:
         if self.solver not in SOLVERS or self.bn not in ("source", "adapt") or self.views < 1:
             raise UsageError(
-                "no such linear protocol", expected=f"solver {' or '.join(SOLVERS)}, bn source or adapt, views >= 1",
-                actual=str(self), next="robust-zoo transfer --help",
-            )  # fmt: skip
+                "no such linear protocol",
+                expected=f"solver {' or '.join(SOLVERS)}, bn source or adapt, views >= 1",
+                actual=str(self),
+                next="robust-zoo transfer --help",
+            )
 
 
-def drawn(labels: Tensor, per_class: int | float, seed: int) -> tuple[Tensor, Tensor]:
+def stratified_split(labels: Tensor, per_class: int | float, seed: int) -> tuple[Tensor, Tensor]:
     """Stratified: indices of `per_class` images of each class (a fraction: that part of each), and of the others.
 
     Both sorted. A class always keeps at least one image on each side where it has two.
@@ -67,22 +70,31 @@ def drawn(labels: Tensor, per_class: int | float, seed: int) -> tuple[Tensor, Te
 
 
 def linear(
-    row: Checkpoint, target: Target, settings: Linear, *, cache: Path, seed: int = 0,
-    device: torch.device = CPU, progress: bool = False,
-) -> tuple[Outcome, Head]:  # fmt: skip
+    checkpoint: Checkpoint,
+    target: Target,
+    settings: Linear,
+    *,
+    cache: Path,
+    weights: Weights | None = None,
+    seed: int = 0,
+    device: torch.device = CPU,
+    progress: bool = False,
+) -> tuple[Outcome, Head]:
     """Trains and tests a head on the checkpoint's features of `target`.
 
     Candidates are compared on validation images, the chosen one is trained again on training and validation images
-    together, and the test images are looked at once. Returns the outcome and the head on the network's own features.
+    together, and the test images are looked at once. weights: verified already.
+
+    Returns the outcome and the head on the network's own features.
     """
     train = target.train
     if settings.train_size is not None:
-        kept, _ = drawn(train.labels, settings.train_size, seed)
+        kept, _ = stratified_split(train.labels, settings.train_size, seed)
         train = train.subset(kept)
-    backbone = Backbone(row, device, train if settings.bn == "adapt" else None)
+    backbone = Backbone(checkpoint, device, train if settings.bn == "adapt" else None, weights=weights)
 
     def of(data: Dataset, views: int, label: str) -> Tensor:
-        text = f"{row.name} features of {target.name} {label}" if progress else ""
+        text = f"{checkpoint.name} features of {target.name} {label}" if progress else ""
         found = [features(backbone, data, cache, view=v, seed=seed, progress=text) for v in range(views)]
         return torch.from_numpy(np.stack(found)).to(device)
 
@@ -93,7 +105,7 @@ def linear(
         x_all = torch.cat((x, of(target.val, settings.views, "val")), 1)
         y_all = torch.cat((y, y_check))
     else:
-        check, fit = drawn(y.cpu(), settings.holdout, seed)
+        check, fit = stratified_split(y.cpu(), settings.holdout, seed)
         x_check, y_check = x[0, check], y[check]
         x_all, y_all = x, y
     classes, candidates = len(target.classes), _candidates(settings)
@@ -136,18 +148,20 @@ def train_heads(
     return [Head(head.weight.float(), head.bias.float()) for head in folded]
 
 
-def with_head(row: Checkpoint, head: Head) -> nn.Module:
+def with_head(checkpoint: Checkpoint, head: Head, *, weights: Weights | None = None) -> nn.Module:
     """The transferred model: the checkpoint's network with `head` in place of its own. Normalised images -> logits.
 
     Raises UsageError for networks whose head is not a linear layer on pooled features.
     """
-    model: Any = create_model(row, num_classes=len(head.bias))
+    model: Any = create_model(checkpoint, weights=weights, num_classes=len(head.bias))
     layer = model.get_classifier()
     if not isinstance(layer, nn.Linear) or layer.weight.shape != head.weight.shape:
         raise UsageError(
-            f"{row.architecture} does not end in a linear layer of these features", model=row.name,
-            expected=f"a linear layer {tuple(head.weight.shape)}", actual=str(layer),
-        )  # fmt: skip
+            f"{checkpoint.architecture} does not end in a linear layer of these features",
+            model=checkpoint.name,
+            expected=f"a linear layer {tuple(head.weight.shape)}",
+            actual=str(layer),
+        )
     with torch.no_grad():
         layer.weight.copy_(head.weight)
         layer.bias.copy_(head.bias)
@@ -155,13 +169,13 @@ def with_head(row: Checkpoint, head: Head) -> nn.Module:
 
 
 def robust_accuracy(
-    model: nn.Module, row: Checkpoint, data: Dataset, threat: ThreatModel, *, n: int, progress: bool = False
+    model: nn.Module, checkpoint: Checkpoint, data: Dataset, threat: ThreatModel, *, n: int, progress: bool = False
 ) -> dict[str, Any]:
     """PGD-20 accuracy of a transferred model on `n` images evenly spread through `data`, at the network's size.
 
     model: normalised images -> logits, as `with_head` gives it.
     """
-    pairs = list(batches_for(spread(data, n), row.preprocessing, 250))
+    pairs = list(batches_for(spread(data, n), checkpoint.preprocessing, 250))
     images, labels = (torch.cat(parts) for parts in zip(*pairs, strict=True))
     some = Images((images * 255).round().byte(), labels)
     label = f"PGD-20 {threat}" if progress else ""

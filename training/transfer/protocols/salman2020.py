@@ -29,8 +29,9 @@ from robust_zoo.training.transfer.network import (
     train_epoch,
     with_new_head,
 )
-from robust_zoo.training.transfer.protocols.linear import drawn
+from robust_zoo.training.transfer.protocols.linear import stratified_split
 from robust_zoo.training.transfer.task import Outcome, Target, score
+from robust_zoo.weights.ensure import Weights
 
 MODES = ("fixed-feature", "full-network")
 # src/utils/constants.py and the loaders: mean 0 and variance 1 for every target but these two
@@ -78,10 +79,11 @@ class Salman2020:
 
 
 def salman2020(
-    row: Checkpoint,
+    checkpoint: Checkpoint,
     target: Target,
     settings: Salman2020,
     *,
+    weights: Weights | None = None,
     seed: int = 0,
     device: torch.device,
     progress: bool = False,
@@ -91,10 +93,10 @@ def salman2020(
     Networks that upstream's freeze rule refuses (it looks for "layer4") train their classifier in fixed-feature mode.
     `details` holds the losses and accuracies of all epochs, and the accuracy of the last one beside the best.
     """
-    side = row.preprocessing.input_size[1]
+    side = checkpoint.preprocessing.input_size[1]
     outputs = OUTPUTS.get(target.name, len(target.classes)) if settings.extra_outputs else len(target.classes)
-    model = with_new_head(row, outputs, seed, device)
-    mean, std = row.preprocessing.mean, row.preprocessing.std
+    model = with_new_head(checkpoint, outputs, seed, device, weights=weights)
+    mean, std = checkpoint.preprocessing.mean, checkpoint.preprocessing.std
     if settings.target_statistics:
         mean, std = STATISTICS.get(target.name, _PLAIN)  # type: ignore[assignment]
     trained, checked = _splits(target, settings, seed)
@@ -121,7 +123,7 @@ def _splits(target: Target, settings: Salman2020, seed: int) -> tuple[Dataset, D
         return target.train_and_val, target.test
     if target.val is not None:
         return target.train, target.val
-    check, train = drawn(target.train.labels, 0.2, seed)
+    check, train = stratified_split(target.train.labels, 0.2, seed)
     return target.train.subset(train), target.train.subset(check)
 
 
@@ -137,9 +139,11 @@ def fit(
     Upstream's loop: robustness.train.train_model with SGD, StepLR, no attack; the first of equal epochs is the best.
     """
     optimizer = torch.optim.SGD(
-        [p for p in network.parameters() if p.requires_grad], lr=settings.lr, momentum=settings.momentum,
+        [p for p in network.parameters() if p.requires_grad],
+        lr=settings.lr,
+        momentum=settings.momentum,
         weight_decay=settings.weight_decay,
-    )  # fmt: skip
+    )
     losses: list[float] = []
     scores: list[tuple[int, int, float]] = []
     best, kept = -1, {}
@@ -166,9 +170,6 @@ def fit(
 
 def variants(settings: Salman2020, datasets: Iterable[str]) -> list[Salman2020]:
     """The settings, and for each quirk that matters in their mode and to one of the datasets, those without it."""
-    idle = {
-        "moving_bn": settings.mode != "fixed-feature",
-        "extra_outputs": not OUTPUTS.keys() & set(datasets),
-    }
+    idle = {"moving_bn": settings.mode != "fixed-feature", "extra_outputs": not OUTPUTS.keys() & set(datasets)}
     off = [quirk for quirk in QUIRKS if getattr(settings, quirk) and not idle.get(quirk)]
     return [settings, *(replace(settings, **{quirk: False}) for quirk in off)]  # type: ignore[arg-type]
