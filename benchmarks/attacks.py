@@ -34,7 +34,7 @@ from robust_zoo.training.attacks.suites import suite
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
 
 NAME = "resnet18_x0_25_cifar10_l2_eps0_5"
-THREAT, STEPS = ThreatModel("linf", 8 / 255), 20
+THREAT, STEPS = ThreatModel.parse("linf", "8/255"), 20
 STEP = 2.5 * THREAT.eps / STEPS
 Attack = Callable[[Tensor, Tensor], Tensor]
 

@@ -3,7 +3,7 @@
     python benchmarks/grid.py cifar10.npz runs/grid --jobs 4 [--only linf_eps8 ...]
 
 Each model goes through `robust-zoo train` at its own radius; what is done is not done again. The rows to paste are
-runs/grid/*/row.toml, the weights beside them go to robust_zoo/data.
+runs/grid/*/row.toml, the weights beside them go to robust_zoo/bundled.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 from robust_zoo.threat import ThreatModel
 
 BASE = "resnet18_x0_25_cifar10_l2_eps0_5"
-RADII = {"l2": (0, 0.1, 0.25, 0.5, 1), "linf": (2 / 255, 4 / 255, 8 / 255)}
-GRID = {t.tag: t for norm, radii in RADII.items() for t in (ThreatModel(norm, eps) for eps in radii)}
+RADII = {"l2": (0, 0.1, 0.25, 0.5, 1), "linf": ("2/255", "4/255", "8/255")}
+GRID = {t.tag: t for norm, radii in RADII.items() for t in (ThreatModel.parse(norm, eps) for eps in radii)}
 
 
 def train(tag: str, data: Path, out: Path) -> int:

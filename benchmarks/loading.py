@@ -20,13 +20,14 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 NAME = "resnet50_l2_eps0_25"
 _MEASURE = """
 import json, time
 import torch, timm, robust_zoo.factory
-from robust_zoo import cache, factory, weights
+from robust_zoo import factory, files
+from robust_zoo.weights.safetensors_file import tensors_of
 from robust_zoo.registry.lookup import get
 torch.set_num_threads(1)
 def status(key):
@@ -45,7 +46,10 @@ _WAYS = {
     "robust_zoo (load alone)": (
         "from pathlib import Path\n"
         "cfg = factory._pretrained_cfg(get({name!r}).network, get({name!r}), None)\n"
-        "model = factory._build_exact(get({name!r}).network, Path({file!r}), {{'pretrained_cfg': cfg}})"
+        "content = files.buffer(Path({file!r}).stat().st_size)\n"
+        "Path({file!r}).open('rb', buffering=0).readinto(content)\n"
+        "state = tensors_of(content, Path({file!r}))\n"
+        "model = factory._build_exact(get({name!r}).network, lambda: state, {{'pretrained_cfg': cfg}})"
     ),
     "timm (checkpoint_path)": "model = timm.create_model('resnet50', checkpoint_path={file!r})",
 }

@@ -14,7 +14,8 @@ class Trained(Protocol):
     """What a card says of a training: robust_zoo.training.recipes.Recipe has it."""
 
     @property
-    def in_words(self) -> str: ...
+    def in_words(self) -> str:
+        """The recipe as sentences."""
 
 
 def card(checkpoint: Checkpoint, recipe: Trained | None) -> str:
@@ -23,6 +24,9 @@ def card(checkpoint: Checkpoint, recipe: Trained | None) -> str:
     Args:
         checkpoint: What the card is of.
         recipe: How it was trained (training.recipes.recipe_for), None where that is not known.
+
+    Returns:
+        The text of a model card.
     """
     home, p = checkpoint.collection, checkpoint.preprocessing
     how, crop = "adversarially" if checkpoint.eps else "in the standard way", p.input_size[-1]

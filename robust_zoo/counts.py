@@ -10,7 +10,12 @@ _Z = 1.959964  # of a two-sided 95 % interval
 
 @dataclass(frozen=True)
 class Count:
-    """`correct` of `n` images; percentages are derived, never stored."""
+    """`correct` of `n` images; percentages are derived, never stored.
+
+    Attributes:
+        correct: How many were right.
+        n: Of how many, at least 1.
+    """
 
     correct: int
     n: int

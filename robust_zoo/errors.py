@@ -15,6 +15,17 @@ class ZooError(Exception):
     The message says what happened in one line; the five fields say which model and file, which
     source was tried, what was expected, what was found, and which command to run next. A field
     that does not apply is left out of the text.
+
+    Args:
+        message: What happened, in one line.
+        model: Which checkpoint and file.
+        source: Where it was looked for: paths, addresses, with what each one answered.
+        expected: What would have been right.
+        actual: What was found.
+        next: The next command, or what to do.
+
+    Attributes:
+        exit_code: What the command line ends with; each subclass has its own.
     """
 
     exit_code = 1
@@ -87,20 +98,47 @@ class NewHeadWarning(UserWarning):
 
 
 def closest(name: str, choices: Iterable[str], n: int = 3) -> list[str]:
-    """The `n` of `choices` that are spelled most like `name`, the best first."""
+    """The choices that are spelled most like a name, the best first.
+
+    Args:
+        name: What was given.
+        choices: The names there are.
+        n: At most so many.
+
+    Returns:
+        Names out of `choices`.
+    """
     return difflib.get_close_matches(name, list(choices), n=n, cutoff=0.0)
 
 
 def unknown(
-    kind: str, name: str, choices: Iterable[str], *, error: type[ZooError] = UsageError, next: str = "", **fields: str
+    kind: str,
+    name: str,
+    choices: Iterable[str],
+    *,
+    error: type[ZooError] = UsageError,
+    next: str = "",
+    like: str = "",
+    **fields: str,
 ) -> ZooError:
     """The error for a name that no table has: it lists a short table, and the closest names of any.
 
-    kind: what the name should be of ("norm", "dataset"). next: the next command; {closest} in it is the closest name.
+    Args:
+        kind: What the name should be of ("norm", "dataset").
+        name: What was given.
+        choices: The names there are.
+        error: The kind of error.
+        next: The next command; {closest} in it is the closest name.
+        like: What the closest names are close to: `name` as the table would spell it, itself when empty.
+        **fields: `model` and `source`.
+
+    Returns:
+        An error to raise.
     """
     names = list(choices)
-    near = closest(name, names)
+    near = closest(like or name, names)
     listed = f"one of {', '.join(names)}" if len(names) <= _FEW else f"one of {len(names)} names"
+    listed = " or ".join(names) if len(names) < 3 else listed
     return error(
         f"unknown {kind} {name!r}",
         expected=f"{listed}; closest: {', '.join(near)}",
@@ -113,7 +151,18 @@ def unknown(
 def missing_file(
     path: Path, expected: str, next: str = "", *, error: type[ZooError] = UsageError, model: str = ""
 ) -> ZooError:
-    """The error for a file or folder that is not there (or a folder where a file is needed)."""
+    """The error for a file or folder that is not there (or a folder where a file is needed).
+
+    Args:
+        path: Where it should be.
+        expected: What should be there, in words.
+        next: The next command, or what to do.
+        error: The kind of error.
+        model: Which checkpoint it is of.
+
+    Returns:
+        An error to raise.
+    """
     actual = "a directory" if path.is_dir() else "nothing there"
     return error(f"no such file: {path}", model=model, source=str(path), expected=expected, actual=actual, next=next)
 
@@ -121,15 +170,36 @@ def missing_file(
 def cannot_read(
     what: str, source: Path | str, expected: str, cause: Exception | str, next: str = "", **fields: str
 ) -> UsageError:
-    """The error for something that is there and not what it should be. what: in words, e.g. "test images"."""
+    """The error for something that is there and not what it should be.
+
+    Args:
+        what: What was read, in words, e.g. "test images".
+        source: Where it is.
+        expected: What should be there, in words.
+        cause: What went wrong: the exception, or words.
+        next: The next command, or what to do.
+        **fields: `model`.
+
+    Returns:
+        An error to raise.
+    """
     actual = cause if isinstance(cause, str) else f"{type(cause).__name__}: {cause}"
     return UsageError(f"cannot read {what}", source=str(source), expected=expected, actual=actual, next=next, **fields)
 
 
 def cannot_write(path: Path, error: OSError, next: str = "") -> StorageError:
-    """The error for a path that the disk refused. next: what to do about it, for the cache when empty."""
+    """The error for a path that the disk refused.
+
+    Args:
+        path: What was to be written.
+        error: What the disk said.
+        next: What to do about it; advice about the cache when empty.
+
+    Returns:
+        An error to raise.
+    """
     return StorageError(
-        f"cannot write {path.parent}",
+        f"cannot write {path.name}",
         source=str(path),
         expected="a writable directory with free space",
         actual=f"{type(error).__name__}: {error.strerror or error}",
@@ -138,7 +208,16 @@ def cannot_write(path: Path, error: OSError, next: str = "") -> StorageError:
 
 
 def not_installed(what: str, package: str, extra: str) -> UsageError:
-    """The error for what needs an optional package; `what` says so. extra: of ours, which installs it."""
+    """The error for what needs an optional package.
+
+    Args:
+        what: What needs it, in words: the error's message.
+        package: The package that is missing.
+        extra: The extra of ours that installs it.
+
+    Returns:
+        An error to raise.
+    """
     return UsageError(
         what,
         expected=f"the {extra} extra",
@@ -148,7 +227,18 @@ def not_installed(what: str, package: str, extra: str) -> UsageError:
 
 
 def damaged(what: str, source: Path | str, expected: str, actual: str, **fields: str) -> VerificationFailed:
-    """The error for a file of the package that is not the one that was published."""
+    """The error for a file of the package that is not the one that was published.
+
+    Args:
+        what: The file, in words, with its verb: "the weights of X are".
+        source: Where it is.
+        expected: What it should be.
+        actual: What it is.
+        **fields: `model`.
+
+    Returns:
+        An error to raise.
+    """
     return VerificationFailed(
         f"{what} damaged",
         source=str(source),

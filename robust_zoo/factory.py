@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,10 +15,11 @@ from torch import Tensor, nn
 
 from robust_zoo.architectures.build import build, default_cfg
 from robust_zoo.errors import NewHeadWarning, UnknownCheckpoint, UsageError
+from robust_zoo.files import copy_of
 from robust_zoo.registry.lookup import get, get_architecture
 from robust_zoo.registry.rows import Architecture, Checkpoint
 from robust_zoo.weights import own
-from robust_zoo.weights.ensure import Weights, ensure
+from robust_zoo.weights.ensure import Weights, ensure, is_present
 from robust_zoo.weights.safetensors_file import tensors_of
 
 
@@ -40,55 +44,71 @@ def create_model(
     The model takes normalised images (B, C, H, W), as every timm model; `model.pretrained_cfg` carries the
     checkpoint's own preprocessing, and `robust_zoo.pixel_model(model)` makes it take [0, 1] images.
 
-    model_name: a checkpoint in any accepted spelling ("resnet50_l2_eps3"), its row, or an architecture ("resnet50")
-        when `checkpoint_path` is given or `pretrained` is False.
-    pretrained: load the checkpoint's weights. True here, for the name means weights; timm's default is False.
-    checkpoint_path: load this file instead of the registry's: a `.ckpt` of the robustness library, a torchvision
-        or timm state dict, or safetensors. Its head and normalisation statistics are read from the file.
-    weights: what `robust_zoo.weights.ensure.ensure` verified, for many models of one checkpoint; the model gets a copy.
-    num_classes, in_chans: when they differ from the checkpoint's, the head starts at random and the first
-        convolution is adapted as timm does; a NewHeadWarning says that robustness figures no longer apply.
-        num_classes=0 removes the head.
-    features_only, out_indices, global_pool, drop_rate, ...: as in timm.
-    pretrained_cfg, pretrained_cfg_overlay: replace, or override entries of, the checkpoint's pretrained_cfg.
-    device, dtype: where the model ends up and in which floating-point type.
+    Args:
+        model_name: A checkpoint, by any accepted spelling of its name ("resnet50_l2_eps3") or itself, or an
+            architecture ("resnet50") when `checkpoint_path` is given or `pretrained` is False.
+        pretrained: Load the checkpoint's weights. True here, for the name means weights; timm's default is False.
+        pretrained_cfg: Replaces the checkpoint's pretrained_cfg: a dict or timm PretrainedCfg.
+        pretrained_cfg_overlay: Overrides entries of the pretrained_cfg.
+        checkpoint_path: Load this file instead of the registry's: a `.ckpt` of the robustness library, a torchvision
+            or timm state dict, or safetensors. Its head and normalisation statistics are read from the file.
+        cache_dir: Instead of ROBUST_ZOO_CACHE or the platform's user cache.
+        weights: What `robust_zoo.weights.ensure.ensure` verified, for many models of one checkpoint; the model gets a
+            copy.
+        num_classes: When it differs from the checkpoint's, the head starts at random, and a NewHeadWarning says that
+            robustness figures no longer apply. 0 removes the head.
+        in_chans: When it differs from the checkpoint's, the first convolution is adapted as timm does, with the same
+            warning.
+        features_only: Feature maps instead of logits, as in timm.
+        device: Where the model ends up.
+        dtype: In which floating-point type.
+        **timm_kwargs: As in timm: out_indices, global_pool, drop_rate, ...
 
-    Raises UnknownCheckpoint (with the three closest names), VerificationFailed, Unavailable, Refused, StorageError.
+    Returns:
+        The model, in training mode as timm's are.
+
+    Raises:
+        UnknownCheckpoint: No checkpoint or architecture of that name; the three closest names are in the error.
+        UsageError: `weights` of another checkpoint, a tag as `pretrained_cfg`, or no file at `checkpoint_path`.
+        VerificationFailed: The weights are not the ones promised.
+        Unavailable: No source could serve the file.
+        Refused: The file is unsafe or malformed.
+        StorageError: The disk refused.
+
+    Example:
+        >>> model = create_model("resnet50_l2_eps3").eval()
     """
-    checkpoint, network = _resolve(model_name, needs_row=pretrained and not checkpoint_path)
+    checkpoint, network = _resolve(model_name, needs_checkpoint=pretrained and not checkpoint_path)
     cfg = _pretrained_cfg(network, checkpoint, pretrained_cfg)
-    content: bytearray | None = None
-    path = Path(checkpoint_path or "")
+    state: Callable[[], dict[str, Tensor]] | None = None
     if checkpoint_path:
-        content, found = own.load(path, network, cache_dir)
+        content, found = own.load(Path(checkpoint_path), network, cache_dir)
         cfg |= found
+        state = partial(tensors_of, content, Path(checkpoint_path))
     elif pretrained and checkpoint:
-        given, weights = weights, weights or ensure(checkpoint, cache_dir=cache_dir)
-        _check_travelled(weights, checkpoint)
-        # a model owns its tensors: of weights that others will use too, it gets a copy
-        content, path = bytearray(weights.content) if given else weights.content, weights.path
+        state = _state_of(checkpoint, weights, cache_dir)
     changes = {"num_classes": num_classes, "in_chans": in_chans}
     kwargs = {k: v for k, v in (timm_kwargs | changes).items() if v is not None}
     if features_only:
         kwargs["features_only"] = True
     kwargs |= {"pretrained_cfg": cfg, "pretrained_cfg_overlay": pretrained_cfg_overlay}
-    if content is None:
+    if state is None:
         model = build(network.timm, **kwargs)
     elif features_only or _warn_of_changes(checkpoint.name if checkpoint else network.name, cfg, num_classes, in_chans):
-        model = _build_adapted(network, tensors_of(content, path), kwargs)
+        model = _build_adapted(network, state(), kwargs)
     else:
-        model = _build_exact(network, tensors_of(content, path), kwargs)
+        model = _build_exact(network, state, kwargs)
     return model.to(device=device, dtype=dtype)
 
 
-def _resolve(name: str | Checkpoint, *, needs_row: bool) -> tuple[Checkpoint | None, Architecture]:
+def _resolve(name: str | Checkpoint, *, needs_checkpoint: bool) -> tuple[Checkpoint | None, Architecture]:
     if isinstance(name, Checkpoint):
         return name, name.network
     try:
         checkpoint = get(name)
         return checkpoint, checkpoint.network
     except UnknownCheckpoint:
-        if needs_row:
+        if needs_checkpoint:
             raise
         return None, get_architecture(name)
 
@@ -137,6 +157,22 @@ def _warn_of_changes(name: str, cfg: dict[str, Any], num_classes: int | None, in
     return head or stem
 
 
+def _state_of(
+    checkpoint: Checkpoint, weights: Weights | None, cache_dir: str | Path | None
+) -> Callable[[], dict[str, Tensor]]:
+    """The checkpoint's tensors, when asked for; a file that is here is read and hashed while the network is built."""
+    if weights is not None:  # which others will use too: a model owns its tensors, so it gets a copy
+        _check_travelled(weights, checkpoint)
+        return lambda: tensors_of(copy_of(weights.content), weights.path)
+    if not is_present(checkpoint, cache_dir):  # fetched in this thread, where Ctrl-C ends it
+        fetched = ensure(checkpoint, cache_dir=cache_dir)
+        return lambda: tensors_of(fetched.content, fetched.path)
+    pool = ThreadPoolExecutor(1)
+    reading = pool.submit(ensure, checkpoint, cache_dir=cache_dir)
+    pool.shutdown(wait=False)
+    return lambda: tensors_of(reading.result().content, reading.result().path)
+
+
 def _check_travelled(weights: Weights, checkpoint: Checkpoint) -> None:
     """Raises UsageError when given weights are those of another checkpoint."""
     if (name := weights.header.get("name")) != checkpoint.name:
@@ -149,10 +185,11 @@ def _check_travelled(weights: Weights, checkpoint: Checkpoint) -> None:
         )
 
 
-def _build_exact(network: Architecture, state: dict[str, Tensor], kwargs: dict[str, Any]) -> nn.Module:
+def _build_exact(network: Architecture, state_of: Callable[[], dict[str, Tensor]], kwargs: dict[str, Any]) -> nn.Module:
     """Nothing to adapt: a model without storage takes the file's tensors as they are, nothing is initialised twice."""
     with torch.device("meta"):
         model = build(network.timm, **kwargs)
+    state = state_of()
     if any(name not in state for name, _ in model.named_buffers()):  # some are computed, no file holds them
         model = build(network.timm, **kwargs)
     model.load_state_dict(state, strict=True, assign=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -12,6 +13,8 @@ from typing import Any
 
 from robust_zoo.errors import cannot_write
 
+Buffer = bytearray | mmap.mmap  # a file's content, which tensors may share
+
 
 def sha256_of(path: Path) -> str:
     """The sha256 of a file, read in pieces."""
@@ -19,15 +22,38 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_hashed(path: Path) -> tuple[bytearray, str]:
+def buffer(size: int) -> Buffer:
+    """Memory of `size` bytes that belongs to this process alone: no file is mapped, no zeros are written."""
+    if not size or not hasattr(mmap, "MAP_ANONYMOUS"):
+        return bytearray(size)
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
+def copy_of(content: Buffer) -> Buffer:
+    """The same bytes in memory of their own."""
+    copy = buffer(len(content))
+    memoryview(copy)[:] = memoryview(content)
+    return copy
+
+
+def read_hashed(path: Path) -> tuple[Buffer, str]:
     """A whole file in memory, and the sha256 of those very bytes: what was hashed is what is used.
 
-    Raises OSError when the file cannot be read, or changes its size while it is.
+    Args:
+        path: The file.
+
+    Returns:
+        (content, sha256).
+
+    Raises:
+        OSError: The file cannot be read, or changes its size while it is.
     """
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        content = bytearray(size)
-        if file.readinto(content) != size or file.read(1):
+    with path.open("rb", buffering=0) as file:
+        content = buffer(os.fstat(file.fileno()).st_size)
+        view, done = memoryview(content), 0
+        while read := file.readinto(view[done:]):
+            done += read
+        if done != len(content) or file.read(1):
             raise OSError(f"{path} changed while it was read")
     return content, hashlib.sha256(content).hexdigest()
 
@@ -44,7 +70,15 @@ def sync_directory(path: Path) -> None:
 
 @contextmanager
 def storage(path: Path, next: str = "") -> Iterator[None]:
-    """Turns the disk's refusals into a StorageError that names the path, and the next step."""
+    """Turns the disk's refusals into a StorageError that names the path, and the next step.
+
+    Args:
+        path: What the block writes.
+        next: What to do about a refusal; advice about the cache when empty.
+
+    Raises:
+        StorageError: The block raised an OSError.
+    """
     try:
         yield
     except OSError as error:
@@ -52,10 +86,20 @@ def storage(path: Path, next: str = "") -> Iterator[None]:
 
 
 def write_chunks(path: Path, chunks: Iterable[Any]) -> str:
-    """Writes bytes-like `chunks` to `path`, all or nothing; returns the sha256 of what was written.
+    """Writes chunks to a file, all or nothing.
 
     `path` holds either what it held or the whole new content, whenever the power goes. Targets that are symbolic links
-    are replaced, not followed. Raises OSError; what was there stays.
+    are replaced, not followed.
+
+    Args:
+        path: The file.
+        chunks: Its content, as bytes-like pieces.
+
+    Returns:
+        The sha256 of what was written.
+
+    Raises:
+        OSError: The disk refused; what was there stays.
     """
     digest = hashlib.sha256()
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:150]}.", suffix=".tmp")
@@ -83,7 +127,13 @@ GO_ON = "free some space and give the same command again: it goes on where it wa
 def replace_file(path: Path, content: bytes, next: str = "") -> None:
     """`path` holds either what it held or `content`, whenever the power goes.
 
-    Raises StorageError (exit code 5) naming `next` as the next step when the disk refuses; what was there stays.
+    Args:
+        path: The file.
+        content: The whole new content.
+        next: What to do when the disk refuses; advice about the cache when empty.
+
+    Raises:
+        StorageError: The disk refused (exit code 5), with `next` as the next step; what was there stays.
     """
     with storage(path, next):
         write_chunks(path, [content])

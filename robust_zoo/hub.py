@@ -14,7 +14,14 @@ default_cfgs: dict[str, Any] = {}
 
 
 def entry_points(*, pretrained: bool = True) -> dict[str, Callable[..., Any]]:
-    """One function a checkpoint, `name(pretrained=..., **kwargs)`; kwargs are those of create_model."""
+    """One function per checkpoint, `name(pretrained=..., **kwargs)`; kwargs are those of create_model.
+
+    Args:
+        pretrained: What the functions' own `pretrained` is when it is not given.
+
+    Returns:
+        The functions by the checkpoints' names.
+    """
     return {name: _entry_point(get(name), pretrained) for name in list_models()}
 
 
@@ -37,8 +44,12 @@ def _entry_point(checkpoint: Checkpoint, default: bool) -> Callable[..., Any]:
 def register_with_timm() -> None:
     """Makes every checkpoint, and every architecture timm lacks, a timm model name.
 
-    Afterwards `timm.create_model("resnet50_l2_eps3", pretrained=True)` loads the same verified weights;
-    as everywhere in timm, pretrained defaults to False. Calling it again changes nothing.
+    Afterwards `timm.create_model` loads the same verified weights; as everywhere in timm, pretrained defaults to False.
+    Calling it again changes nothing.
+
+    Example:
+        >>> register_with_timm()
+        >>> model = timm.create_model("resnet50_l2_eps3", pretrained=True)
     """
     from timm.models import generate_default_cfgs, is_model, register_model
 

@@ -16,7 +16,10 @@ class PixelModel(nn.Module):
     every saturated pixel from an attack. Attacks keep images in [0, 1] themselves, so leaving the clamp
     out gives the gradients the 2020 checkpoints were trained and evaluated with.
 
-    mean, std: one number a channel, in [0, 1] units.
+    Args:
+        model: Takes normalised images (B, C, H, W).
+        mean: One number per channel, in [0, 1] units.
+        std: As mean.
     """
 
     mean: Tensor
@@ -31,14 +34,26 @@ class PixelModel(nn.Module):
             self.register_buffer(name, value, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """images: (B, C, H, W) float in [0, 1] -> logits: (B, num_classes)."""
+        """The model's answer to images that are not normalised.
+
+        Args:
+            images: (B, C, H, W) float in [0, 1].
+
+        Returns:
+            Logits (B, num_classes).
+        """
         return self.model((images - self.mean) / self.std)
 
 
 def pixel_model(model: nn.Module) -> PixelModel:
     """Wraps a model so that it takes [0, 1] images, with the statistics its `pretrained_cfg` names.
 
-    The wrapper shares the model's parameters and follows its mode (`.eval()`, `.train()`).
+    Args:
+        model: A timm model, which takes normalised images; without a `pretrained_cfg` it gets images as they are.
+
+    Returns:
+        A wrapper that takes images (B, C, H, W) in [0, 1]. It shares the model's parameters and follows its mode
+        (`.eval()`, `.train()`).
     """
     cfg = getattr(model, "pretrained_cfg", None) or {}
     wrapped = PixelModel(model, cfg.get("mean", (0.0,) * 3), cfg.get("std", (1.0,) * 3))

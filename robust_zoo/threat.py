@@ -16,8 +16,11 @@ from robust_zoo.errors import UsageError, unknown
 class Norm:
     """A way to measure a perturbation, a row of NORMS. What attacks need of it is in training/attacks/norms.py.
 
-    label: in sentences. adversary: what one may do, with {radius} and {eps} to fill in.
-    unit: a radius is written as eps * unit; largest: the radius that allows any change of an image in [0, 1].
+    Attributes:
+        label: In sentences.
+        adversary: What one may do, with {radius} and {eps} to fill in.
+        unit: A radius is written as eps * unit.
+        largest: The radius that allows any change of an image in [0, 1].
     """
 
     label: str
@@ -26,7 +29,15 @@ class Norm:
     largest: float = float("inf")
 
     def spell(self, eps: float, digits: int = 6) -> str:
-        """A radius as the field writes it, its digits bounded: "0.5", or "4/255"; 0 is 0 in every norm."""
+        """A radius as the field writes it: "0.5", or "4/255"; 0 is 0 in every norm.
+
+        Args:
+            eps: Radius in [0, 1] image units.
+            digits: At most so many significant digits.
+
+        Returns:
+            The number, over the norm's unit where it has one.
+        """
         written = f"{round(eps * self.unit, 6):.{digits}g}"
         return f"{written}/{self.unit}" if self.unit > 1 and eps else written
 
@@ -42,7 +53,17 @@ _AMBIGUOUS_FROM = 0.1
 
 
 def norm_of(name: str) -> Norm:
-    """A row of NORMS. Raises UsageError naming the known ones."""
+    """A row of NORMS.
+
+    Args:
+        name: "l2" or "linf".
+
+    Returns:
+        The norm.
+
+    Raises:
+        UsageError: No such norm; the known ones are named.
+    """
     if name not in NORMS:
         raise unknown("norm", name, NORMS)
     return NORMS[name]
@@ -76,7 +97,18 @@ class ThreatModel:
 
     @classmethod
     def parse(cls, norm: str, eps: float | str) -> ThreatModel:
-        """A norm and a radius as a user gives them; see parse_eps."""
+        """A norm and a radius as a user gives them.
+
+        Args:
+            norm: A name of NORMS.
+            eps: A number or a string; see parse_eps.
+
+        Returns:
+            The threat model.
+
+        Raises:
+            UsageError: An unknown norm, or no radius that can be read in one way.
+        """
         norm_of(norm)
         return cls(norm, parse_eps(eps, norm))
 
@@ -112,7 +144,15 @@ def written_eps(norm: str, eps: float) -> str:
 def eps_from_tag(norm: str, tag: str) -> float:
     """The radius a name's tag means: ("linf", "4.0") -> 4/255, ("l2", "0_5") -> 0.5.
 
-    Raises ValueError when `tag` is not a number.
+    Args:
+        norm: A name of NORMS.
+        tag: What stands after "eps" in a name; a decimal point may be written as "_".
+
+    Returns:
+        The radius in [0, 1] image units.
+
+    Raises:
+        ValueError: `tag` is not a number.
     """
     return float(tag.replace("_", ".")) / NORMS[norm].unit
 
@@ -120,11 +160,16 @@ def eps_from_tag(norm: str, tag: str) -> float:
 def parse_eps(value: float | str, norm: str | None) -> float:
     """A radius as a user gives it -> [0, 1] image units.
 
-    value: a number, or a string holding a number ("0.5") or a fraction ("4/255").
-    norm: a name of NORMS, or None when the norm is not known (then numbers are taken as they are).
+    Args:
+        value: A number, or a string holding a number ("0.5") or a fraction ("4/255").
+        norm: A name of NORMS, or None when the norm is not known (then numbers are taken as they are).
 
-    Raises UsageError for anything that is not a number >= 0, and for a bare Linf number that
-    could be a radius or a count of 1/255.
+    Returns:
+        The radius, >= 0.
+
+    Raises:
+        UsageError: Anything that is not a number >= 0, and a bare Linf number that could be a radius or a count of
+            1/255.
     """
     try:
         numerator, _, denominator = str(value).partition("/")

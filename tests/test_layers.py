@@ -1,6 +1,7 @@
-"""Imports point one way, light commands stay light, and unsafe calls appear nowhere."""
+"""The house is the tree in CONTRIBUTING.md: each module in its place, imports point up, light ones stay light."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,42 +9,33 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-MODULES = sorted((ROOT / "robust_zoo").glob("*.py")) + sorted((ROOT / "robust_zoo" / "cli").glob("*.py"))
-TRAINING = sorted((ROOT / "training").glob("**/*.py"))
+HOUSE = re.search(r"```text\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+LISTED = [line.split()[0] for line in HOUSE.splitlines() if ".py " in line]
+LINE = "above: no torch"
+ON_DISK = sorted(
+    path.relative_to(ROOT).as_posix()
+    for package in ("robust_zoo", "training")
+    for path in (ROOT / package).rglob("*.py")
+    if not path.is_relative_to(ROOT / "robust_zoo" / "training")
+)
+FACES = [path for path in ON_DISK if path.endswith("__init__.py") and not path.endswith("cli/__init__.py")]
+HEAVY = {"torch", "torchvision", "timm", "safetensors", "requests", "huggingface_hub"}
 
-# Each module may import from those before it; the light ones must work without torch.
-LIGHT = [
-    "errors",
-    "threat",
-    "stats",
-    "rows",
-    "registry",
-    "safetensors_file",
-    "cache",
-    "lock",
-    "http",
-    "transport",
-    "download",
-    "convert",
-    "weights",
-    "cards",
-    "manifest",
-    "archive",
-    "bundle",
-    "doctor",
-    "private",
-    "exported",
-]
-ORDER = [*LIGHT, *["normalize", "shufflenet", "architectures", "state_dict", "convert_worker", "factory", "hub"]]
-HEAVY = {"torch", "torchvision", "timm", "safetensors"}
+
+def dotted(path):
+    """robust_zoo/weights/cache.py -> robust_zoo.weights.cache; training/ is shipped inside the package."""
+    name = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    return f"robust_zoo.{name}" if name.startswith("training") else name
+
+
+MODULES = {dotted(path): path for path in ON_DISK}
 
 
 def imports(path, *, top_level):
     """Modules imported by a file: at module level (type-checking blocks apart), or anywhere."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    nodes = tree.body if top_level else list(ast.walk(tree))
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
     found = set()
-    for node in nodes:
+    for node in tree.body if top_level else ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -51,31 +43,39 @@ def imports(path, *, top_level):
     return found
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in MODULES if p.stem in ORDER and p.parent.name == "robust_zoo"], ids=lambda p: p.stem
-)
-def test_imports_point_down(path):
-    allowed = set(ORDER[: ORDER.index(path.stem)])
-    own = {m.split(".")[1] for m in imports(path, top_level=True) if m.startswith("robust_zoo.")}
-    assert own & set(ORDER) <= allowed
-    assert not own & {"cli", "training"}
+def test_every_module_has_its_place_and_a_line():
+    assert sorted(LISTED) == [path for path in ON_DISK if path not in FACES]
+    lines = [line for line in HOUSE.splitlines() if ".py " in line]
+    assert all(len(line.split(maxsplit=1)) == 2 and len(line) <= 120 for line in lines)
 
 
-def test_every_module_has_its_place():
-    core = {p.stem for p in MODULES if p.parent.name == "robust_zoo"} - {"__init__", "__main__"}
-    assert core == set(ORDER)
+def test_a_face_only_names_what_is_inside():
+    for path in FACES:
+        assert not {m for m in imports(path, top_level=True) if m.startswith("robust_zoo")}, path
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: f"{p.parent.name}/{p.stem}")
-def test_light_modules_do_not_import_torch(path):
-    if path.stem in LIGHT or path.parent.name == "cli":
-        assert not {m.split(".")[0] for m in imports(path, top_level=True)} & (HEAVY | {"requests", "huggingface_hub"})
+@pytest.mark.parametrize("path", LISTED)
+def test_imports_point_up_the_list(path):
+    """Of both packages, wherever in the file they stand."""
+    above = LISTED[: LISTED.index(path)]
+    own = {MODULES[m] for m in imports(path, top_level=False) if m in MODULES and MODULES[m] not in FACES}
+    assert own - {path} <= set(above)
 
 
-def test_the_package_does_not_import_training():
-    for path in MODULES:
-        if path.parent.name != "cli":
-            assert not any(m.startswith("robust_zoo.training") for m in imports(path, top_level=False)), path
+def test_wings_are_floors():
+    """Each wing stands in the list as one piece, so that arrows between wings cannot go round in a circle."""
+    wings = [Path(path).parent for path in LISTED]
+    pieces = [wing for wing, before in zip(wings, [None, *wings], strict=False) if wing != before]
+    halls = {Path("robust_zoo"), Path("training"), Path("training/transfer")}
+    assert all(pieces.count(wing) == 1 for wing in pieces if wing not in halls)
+    assert len([path for path in LISTED if Path(path).parent in halls - {Path("training/transfer")}]) + 8 <= 40
+
+
+def test_light_modules_do_not_import_torch():
+    light = [line.split()[0] for line in HOUSE.partition(LINE)[0].splitlines() if ".py " in line]
+    assert len(light) > 20
+    for path in [*light, *(path for path in LISTED if path.startswith("robust_zoo/cli/"))]:
+        assert not {m.split(".")[0] for m in imports(path, top_level=True)} & HEAVY, path
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_importing_the_package_is_light():
 
 def test_unsafe_calls_appear_nowhere():
     """torch.load only with weights_only=True; never dill, pickle.load, or torch.hub's downloader."""
-    for path in [*MODULES, *TRAINING, ROOT / "hubconf.py"]:
+    for path in [*(ROOT / path for path in ON_DISK), ROOT / "hubconf.py"]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call):
                 continue
@@ -121,6 +121,6 @@ def test_unsafe_calls_appear_nowhere():
             assert call not in ("eval", "exec"), (path, call)
 
 
-@pytest.mark.parametrize("path", [*MODULES, *TRAINING], ids=lambda p: f"{p.parent.name}/{p.stem}")
+@pytest.mark.parametrize("path", ON_DISK)
 def test_modules_stay_small(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 250
+    assert len((ROOT / path).read_text(encoding="utf-8").splitlines()) <= 250

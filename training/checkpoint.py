@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
-import os
-import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,9 +25,14 @@ _RESUME = "free some space and give the same command again: the run goes on from
 
 @dataclass
 class Progress:
-    """Where a run stands. `epochs` counts those that were measured, too; `step` may be ahead of them.
+    """Where a run stands.
 
-    since_log: this rank's sums since the last line of the log; history: held-out accuracies after each epoch.
+    Attributes:
+        step: Updates that are done; may be ahead of `epochs`.
+        epochs: Epochs that are done and were measured, too.
+        seconds: Time the run took so far.
+        since_log: This rank's sums since the last line of the log.
+        history: Held-out accuracies after each epoch.
     """
 
     step: int = 0
@@ -43,7 +43,17 @@ class Progress:
 
 
 def identity(recipe: Recipe, data_sha256: str, world: World, *, bf16: bool) -> dict[str, Any]:
-    """What a checkpoint and the run that takes it up must have in common, to end with the same weights."""
+    """What a checkpoint and the run that takes it up must have in common, to end with the same weights.
+
+    Args:
+        recipe: The run's.
+        data_sha256: Fingerprint of the training images.
+        world: The run's processes.
+        bf16: Whether it runs under bf16 autocast.
+
+    Returns:
+        Plain values by name, to be compared one by one.
+    """
     return {
         "recipe": asdict(recipe),
         "data_sha256": data_sha256,
@@ -54,7 +64,14 @@ def identity(recipe: Recipe, data_sha256: str, world: World, *, bf16: bool) -> d
 
 
 def save(run: Path, progress: Progress, place: dict[str, Any], holders: dict[str, Any]) -> None:
-    """Writes one checkpoint. holders: whatever has a `state_dict`, by name; place: plain values beside them."""
+    """Writes one checkpoint.
+
+    Args:
+        run: The run's directory.
+        progress: Where the run stands.
+        place: Plain values beside the states.
+        holders: Whatever has a `state_dict`, by name.
+    """
     where = asdict(progress) | {"since_log": None}
     states = {name: holder.state_dict() for name, holder in holders.items()}
     write_checkpoint(run, progress.epochs, progress.step, states | place | {"progress": where})
@@ -63,10 +80,21 @@ def save(run: Path, progress: Progress, place: dict[str, Any], holders: dict[str
 def restore(
     run: Path, progress: Progress, mine: dict[str, Any], holders: dict[str, Any], world: World
 ) -> dict[str, Any]:
-    """Fills `progress` and the holders from the newest whole checkpoint; returns its plain values, {} in a new run.
+    """Fills `progress` and the holders from the newest whole checkpoint.
 
-    Raises UsageError when the checkpoint is of another recipe, dataset, number of processes, device or precision;
-    VerificationFailed when every checkpoint is damaged.
+    Args:
+        run: The run's directory.
+        progress: Changed in place.
+        mine: The `identity` of this run.
+        holders: Whatever has a `load_state_dict`, by name; changed in place.
+        world: The run's processes; the first one reads.
+
+    Returns:
+        The checkpoint's plain values, {} in a new run.
+
+    Raises:
+        UsageError: The checkpoint is of another recipe, dataset, number of processes, device or precision.
+        VerificationFailed: Every checkpoint is damaged.
     """
     content = None
     if world.first:
@@ -106,7 +134,16 @@ def _check(theirs: dict[str, Any], mine: dict[str, Any], run: Path) -> None:
 
 
 def check_sizes(recipe: Recipe, images: int, processes: int) -> None:
-    """Raises UsageError when batches cannot be shared out evenly, or there is not one."""
+    """Makes sure that there is a batch, and that every process and part gets equally many of its images.
+
+    Args:
+        recipe: With the batch size and the parts it is computed in.
+        images: How many there are to train on.
+        processes: How many share a batch.
+
+    Raises:
+        UsageError: There is less than one batch, or it cannot be shared out evenly.
+    """
     if recipe.batch_size > images:
         raise UsageError(
             "the dataset has less than one batch",
@@ -127,6 +164,18 @@ def write_checkpoint(run: Path, epochs: int, step: int, state: dict[str, Any]) -
     """Writes `checkpoint-<whole epochs>-<step>.pt` with its sha256 beside it, then drops all but the newest two.
 
     The hash comes first: a checkpoint without one was never completed.
+
+    Args:
+        run: The run's directory.
+        epochs: Epochs that are done.
+        step: Updates that are done.
+        state: Tensors and plain values, in dicts and lists.
+
+    Returns:
+        The checkpoint's path.
+
+    Raises:
+        StorageError: The disk is full or refuses.
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
@@ -142,14 +191,21 @@ def write_checkpoint(run: Path, epochs: int, step: int, state: dict[str, Any]) -
 
 
 def checkpoints(run: Path) -> list[Path]:
-    """Newest first."""
+    """The checkpoints of a run, newest first."""
     return sorted(run.glob("checkpoint-*.pt"), reverse=True)
 
 
 def newest_whole(run: Path) -> tuple[bytes | None, list[str]]:
-    """The bytes of the newest checkpoint that is what its hash says (None in a new run), and the names passed over.
+    """The newest checkpoint that is what its hash says.
 
-    Raises VerificationFailed when there are checkpoints and none is whole.
+    Args:
+        run: The run's directory.
+
+    Returns:
+        Its bytes (None in a new run), and the names of damaged ones that were passed over.
+
+    Raises:
+        VerificationFailed: There are checkpoints and none is whole.
     """
     damaged: list[str] = []
     for path in checkpoints(run):
@@ -170,39 +226,9 @@ def newest_whole(run: Path) -> tuple[bytes | None, list[str]]:
 
 
 def read_checkpoint(content: bytes) -> dict[str, Any]:
+    """What `write_checkpoint` was given, on the CPU."""
     return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
 def _hash_of(checkpoint: Path) -> Path:
     return checkpoint.with_name(checkpoint.name + ".sha256")
-
-
-@contextmanager
-def lock(run: Path) -> Iterator[None]:
-    """Holds the run's directory; a killed process leaves no lock behind.
-
-    Raises UsageError naming the process that holds it. Where the file system has no locks, nothing is held.
-    """
-    path = run / "lock"
-    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+") as file:
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:
-            pass
-        except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise UsageError(
-                    "this run is live already",
-                    source=str(run),
-                    expected="a run directory that no other process trains in",
-                    actual=f"held by {file.read().strip() or 'another process'}",
-                    next="wait for it, stop it with SIGTERM (it saves), or choose another --out",
-                ) from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
-        for leftover in run.glob(".*.tmp"):  # of a process that was killed while it wrote
-            leftover.unlink(missing_ok=True)
-        yield

@@ -20,9 +20,12 @@ _TRIAL_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Cost:
-    """images: seen over all epochs. passes: forward-sized pieces of work an image (Recipe.passes).
+    """What a training costs.
 
-    forward_flops: of one image, a multiply-add counting 2.
+    Attributes:
+        images: Seen over all epochs.
+        passes: Forward-sized pieces of work per image (Recipe.passes).
+        forward_flops: Of one image, a multiply-add counting 2.
     """
 
     images: int
@@ -36,7 +39,15 @@ class Cost:
 
 
 def cost(checkpoint: Checkpoint, recipe: Recipe) -> Cost:
-    """Counted on a model without storage; nothing is computed."""
+    """What a training costs, counted on a model without storage; nothing is computed.
+
+    Args:
+        checkpoint: With the network and the dataset.
+        recipe: With the epochs, the batch size and the attack.
+
+    Returns:
+        The cost of the whole training.
+    """
     with torch.device("meta"):
         network = build(checkpoint.network.timm, num_classes=checkpoint.preprocessing.num_classes).eval()
         images = torch.empty(1, *checkpoint.preprocessing.input_size)
@@ -47,7 +58,17 @@ def cost(checkpoint: Checkpoint, recipe: Recipe) -> Cost:
 
 
 def images_per_second(checkpoint: Checkpoint, recipe: Recipe, world: World, precision: str) -> float:
-    """Of this recipe's step on this device, measured on random images for about ten seconds."""
+    """The speed of a recipe's step on this device, measured on random images for about ten seconds.
+
+    Args:
+        checkpoint: With the network and its input size.
+        recipe: With the attack and the objective.
+        world: With the device; this process alone is measured.
+        precision: As Machine has it.
+
+    Returns:
+        Training images per second, the attack included; the best of the steps.
+    """
     model, bf16 = untrained(checkpoint, recipe, world, precision)
     model.to(world.device).to(memory_format=torch.channels_last).train()
     step = make_step(model, recipe, optimizer_for(model, recipe), bf16=bf16, world=world)

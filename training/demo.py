@@ -29,23 +29,36 @@ _THREAT = ThreatModel("l2", 0.5)
 _STEPS = 20
 _STEP_SIZE = 2.5 * _THREAT.eps / _STEPS
 _ZOOM = 3  # a 32-pixel image is drawn at 96
-_COLUMNS = 10  # one image a class
+_COLUMNS = 10  # one image per class
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One model's results: accuracies on the sample, and its view of one image a class."""
+    """One model's results: accuracies on the sample, and its view of one image per class.
+
+    Attributes:
+        checkpoint: Which model.
+        clean: Its clean accuracy.
+        robust: Its accuracy under PGD-20.
+        adv_images: (10, 3, 32, 32) in [0, 1].
+        predictions: What the model takes them for.
+        gradients: (10, 3, 32, 32), of the loss in pixel space.
+    """
 
     checkpoint: Checkpoint
     clean: Count
     robust: Count
-    adv_images: Tensor  # (10, 3, 32, 32) in [0, 1]
-    predictions: list[str]  # of the adversarial images
-    gradients: Tensor  # (10, 3, 32, 32), of the loss in pixel space
+    adv_images: Tensor
+    predictions: list[str]
+    gradients: Tensor
 
 
 def bundled_pair() -> tuple[Checkpoint, Checkpoint]:
-    """The bundled CIFAR-10 models the demo compares: standard training, and training at the demo's threat model."""
+    """The bundled CIFAR-10 models the demo compares.
+
+    Returns:
+        The one of standard training, and the one trained at the demo's threat model.
+    """
     names = list_models(norm=_THREAT.norm, bundled=True)
     checkpoints = {get(name).eps: get(name) for name in names}
     return checkpoints[0.0], checkpoints[_THREAT.eps]
@@ -54,7 +67,16 @@ def bundled_pair() -> tuple[Checkpoint, Checkpoint]:
 def run_demo(out: Path, n: int = 200, *, progress: bool = True) -> list[Shown]:
     """Verifies both models, measures them on `n` bundled images under PGD-20 at L2 0.5, draws `out` (a PNG).
 
-    n: a multiple of 10 up to 1,000. Raises VerificationFailed when a bundled file is damaged.
+    Args:
+        out: The picture's path.
+        n: A multiple of 10 up to 1,000.
+        progress: Whether to show a progress bar on stderr.
+
+    Returns:
+        The results of both models, the standard one first.
+
+    Raises:
+        VerificationFailed: A bundled file is damaged.
     """
     data = cifar10_sample(max(1, min(n, 1000) // CLASSES))
     first = torch.arange(CLASSES) * (len(data) // CLASSES)
@@ -87,7 +109,16 @@ def transfer_headline() -> str:
 
 
 def input_gradient(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """The gradient of each image's cross-entropy in pixel space, as `images` (Tsipras et al. 2019, fig. 2)."""
+    """The gradient of each image's cross-entropy in pixel space (Tsipras et al. 2019, fig. 2).
+
+    Args:
+        model: [0, 1] images -> logits, in eval mode.
+        images: (B, C, H, W) float in [0, 1].
+        labels: (B,) integer classes.
+
+    Returns:
+        (B, C, H, W).
+    """
     images = images.clone().requires_grad_(True)
     loss = F.cross_entropy(model(images), labels, reduction="sum")
     return torch.autograd.grad(loss, images)[0]
@@ -107,7 +138,15 @@ def table(shown: list[Shown]) -> str:
 
 
 def draw(images: Tensor, shown: list[Shown]) -> Image.Image:
-    """Rows of ten tiles: the images, then for each model its adversarial images and its input gradients."""
+    """Rows of ten tiles: the images, then for each model its adversarial images and its input gradients.
+
+    Args:
+        images: (10, 3, 32, 32) in [0, 1], one per class.
+        shown: The results on them.
+
+    Returns:
+        The picture.
+    """
     strips = [("images", images, list(cifar10_classes()))]
     for s in shown:
         kind = f"{s.checkpoint.threat} robust" if s.checkpoint.eps else "standard"

@@ -1,4 +1,4 @@
-"""A trained model -> a safetensors file with its provenance in the header; the registry row and card to paste."""
+"""A trained model -> a safetensors file with its provenance in the header; a row for checkpoints.toml and a card."""
 
 from __future__ import annotations
 
@@ -43,11 +43,21 @@ def export(
     how: str,
     hours: float,
 ) -> Path:
-    """Writes `<name>.safetensors`, `row.toml` and `card.md` under `out`; returns the weights' path.
+    """Writes `<name>.safetensors`, `row.toml` and `card.md` under `out`.
 
-    model: the bare network (not the pixel-space wrapper), on the CPU. checkpoint: what the row is to be called and
-    belong to (`as_trained`). how: in words, on what it was trained. measured: from `measure`. hours: it took; they
-    stand in row and card only, so that two runs of one recipe on one machine give the same file.
+    Args:
+        model: The bare network (not the pixel-space wrapper), on the CPU.
+        checkpoint: With the name and collection of what is exported (`as_trained`).
+        recipe: How it was trained.
+        train: The training images.
+        measured: From `measure`.
+        out: The folder, which must be there.
+        how: In words, on what it was trained.
+        hours: What it took; they stand in row and card only, so that two runs of one recipe on one machine give the
+            same file.
+
+    Returns:
+        The weights' path.
     """
     header = {
         "name": checkpoint.name,
@@ -67,7 +77,7 @@ def export(
     }
     path = out / f"{checkpoint.name}.safetensors"
     sha256 = write_safetensors(path, model.state_dict(), header)
-    row = replace(
+    exported = replace(
         checkpoint,
         file=path.name,
         sha256=sha256,
@@ -76,15 +86,22 @@ def export(
         training=f"{how}, {hours:.2f} hours",
         measured=tuple(Measurement(weights_sha256=sha256, **values) for values in measured),
     )
-    (out / "row.toml").write_text(row_toml(row), encoding="utf-8")
-    (out / "card.md").write_text(card(row, recipe), encoding="utf-8")
+    (out / "row.toml").write_text(row_toml(exported), encoding="utf-8")
+    (out / "card.md").write_text(card(exported, recipe), encoding="utf-8")
     return path
 
 
 def as_trained(checkpoint: Checkpoint, recipe: Recipe) -> Checkpoint:
-    """The row that a run of `recipe` fills in: of the checkpoint's collection, or "custom" for another recipe.
+    """The checkpoint that a run makes.
 
-    A checkpoint that others published does not become this run: its row says that it was trained here.
+    A checkpoint that others published does not become this run: what is made says that it was trained here.
+
+    Args:
+        checkpoint: The one whose training is repeated or varied.
+        recipe: How the run trains.
+
+    Returns:
+        A checkpoint of the same collection, or of a "custom" one for another recipe; without weights yet.
     """
     home_recipe = replace(recipe_for(checkpoint), architecture=recipe.architecture, threat=recipe.threat)
     own = recipe == home_recipe  # the collection's, perhaps at another radius
@@ -123,8 +140,18 @@ def measure(
     """Clean and PGD-20 accuracy on `data` at the trained radius (for eps 0: at the norm's usual one), and the curve of
     PGD-20 accuracy over other radii on 1,000 of the images.
 
-    model: pixel-space. Each rank takes its share. Returns the fields of `Measurement`s, but for the weights' hash.
-    Raises Stopped on every rank when `poll` does on one.
+    Args:
+        model: Pixel-space.
+        checkpoint: With the threat model and the dataset.
+        data: The test images.
+        world: The processes; each takes its share.
+        poll: Called between attack steps; may raise.
+
+    Returns:
+        The fields of `Measurement`s, but for the weights' hash; clean accuracy first.
+
+    Raises:
+        Stopped: On every rank, when `poll` does on one.
     """
     dataset = checkpoint.collection.dataset
     threat = checkpoint.threat if checkpoint.eps else dataset.usual_threat(checkpoint.norm)
@@ -159,23 +186,30 @@ def measure(
     ]
 
 
-def row_toml(row: Checkpoint) -> str:
-    """The row as checkpoints.toml holds it."""
+def row_toml(checkpoint: Checkpoint) -> str:
+    """The checkpoint as a row of checkpoints.toml.
+
+    Args:
+        checkpoint: With the sha256 of its weights, and what was measured.
+
+    Returns:
+        TOML, with an empty line between tables.
+    """
     values = {
-        "name": row.name,
-        "collection": row.collection.name,
-        "architecture": row.architecture,
-        "norm": row.norm,
-        "eps": row.threat.toml,
-        "file": row.file,
-        "sha256": row.sha256,
-        "size": row.size,
-        **({"bundled": True} if row.bundled else {}),
-        "clean_accuracy": row.clean_accuracy,
-        "training": row.training,
+        "name": checkpoint.name,
+        "collection": checkpoint.collection.name,
+        "architecture": checkpoint.architecture,
+        "norm": checkpoint.norm,
+        "eps": checkpoint.threat.toml,
+        "file": checkpoint.file,
+        "sha256": checkpoint.sha256,
+        "size": checkpoint.size,
+        **({"bundled": True} if checkpoint.bundled else {}),
+        "clean_accuracy": checkpoint.clean_accuracy,
+        "training": checkpoint.training,
     }
     lines = ["[[checkpoint]]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
-    for m in row.measured:
+    for m in checkpoint.measured:
         fields = {k: v for k, v in asdict(m).items() if v not in (None, "")}
         if m.norm is not None and m.eps is not None:
             fields["eps"] = ThreatModel(m.norm, m.eps).toml

@@ -11,7 +11,11 @@ from torch import Tensor, nn
 
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks.pgd import eval_mode, pgd
+from robust_zoo.training.data.dataset import Dataset
+from robust_zoo.training.distributed import World
+from robust_zoo.training.signals import Stopped
 
+_BATCH = 256  # held-out images at a time
 _STEPS = 10  # PGD-10, step eps/4 (Rice et al. 2020)
 _GAP = 20.0  # points by which single-step may exceed PGD accuracy; sound runs stay below 10
 _DROP = 0.5  # share of its best that PGD accuracy may lose
@@ -19,7 +23,14 @@ _DROP = 0.5  # share of its best that PGD accuracy may lose
 
 @dataclass(frozen=True)
 class Health:
-    """Accuracies in percent on `n` held-out images: clean, under one full-size step, and under PGD-10."""
+    """Accuracies in percent on held-out images.
+
+    Attributes:
+        clean: On the images themselves.
+        single_step: Under one step of size eps.
+        pgd10: Under PGD-10.
+        n: How many images.
+    """
 
     clean: float
     single_step: float
@@ -30,7 +41,18 @@ class Health:
 def count_hits(
     model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, poll: Callable[..., None] | None = None
 ) -> tuple[int, int, int]:
-    """How many of a batch are right: clean, after one step of size eps, after PGD-10."""
+    """How many of a batch are right.
+
+    Args:
+        model: [0, 1] images -> logits; every module keeps its mode.
+        images: (B, C, H, W) float in [0, 1].
+        labels: (B,) integer classes.
+        threat: The norm, and the radius of the ball.
+        poll: Called between attack steps; may raise.
+
+    Returns:
+        Hits on the images themselves, after one step of size eps, and after PGD-10.
+    """
 
     def right(adv_images: Tensor) -> int:
         with torch.no_grad():
@@ -42,11 +64,57 @@ def count_hits(
         return right(images), right(single), right(multi)
 
 
-def overfitting(history: Sequence[Health]) -> str:
-    """Says how the newest of these measurements shows catastrophic overfitting; "" when it does not.
+def measure_health(
+    model: nn.Module,
+    held_out: Dataset,
+    threat: ThreatModel,
+    world: World,
+    *,
+    bf16: bool = False,
+    poll: Callable[..., None] | None = None,
+) -> Health:
+    """Held-out accuracies, each rank on its share.
 
-    A model that has learnt to mask the single-step gradient resists it and falls to several steps (Wong et al. 2020,
-    section 5.4; Andriushchenko & Flammarion 2020).
+    Args:
+        model: [0, 1] images -> logits, the same on every rank; every module keeps its mode.
+        held_out: The images, the same on every rank.
+        threat: The norm, and the radius of the ball.
+        world: This process among all.
+        bf16: Whether to run under bf16 autocast.
+        poll: Called between attack steps; may raise Stopped.
+
+    Returns:
+        The accuracies on all of the images.
+
+    Raises:
+        Stopped: On every rank, when `poll` does on one.
+    """
+    share = held_out.subset(torch.arange(world.rank, len(held_out), world.size))
+    hits = torch.zeros(3, dtype=torch.int64)
+    reason = ""
+    try:
+        for images, labels in share.batches(_BATCH):
+            images, labels = images.to(world.device), labels.to(world.device)
+            with torch.autocast(world.device.type, torch.bfloat16, enabled=bf16):
+                hits += torch.tensor(count_hits(model, images, labels, threat, poll))
+    except Stopped as stopped:
+        reason = str(stopped)
+    world.all_stop(reason)
+    clean, single, multi = (100 * h / len(held_out) for h in world.sum(*hits.tolist()))
+    return Health(clean, single, multi, len(held_out))
+
+
+def overfitting(history: Sequence[Health]) -> str:
+    """Whether the newest of these measurements shows catastrophic overfitting.
+
+    A model that has learnt to mask the single-step gradient resists one step and is broken by several (Wong et al.
+    2020, section 5.4; Andriushchenko & Flammarion 2020).
+
+    Args:
+        history: Of one run, oldest first.
+
+    Returns:
+        What it shows, in words; "" when all is well.
     """
     if not history:
         return ""
@@ -66,6 +134,13 @@ def find_nonfinite(model: nn.Module, images: Tensor) -> str:
     """Names the first layer whose output, else the first parameter whose value or gradient, is not finite.
 
     Repeats the forward pass in eval mode, where no layer waits for other ranks.
+
+    Args:
+        model: [0, 1] images -> logits; every module keeps its mode.
+        images: (B, C, H, W), the batch that went wrong.
+
+    Returns:
+        Words for a sentence; "the loss" where all of these are finite.
     """
     found: list[str] = []
 

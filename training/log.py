@@ -21,10 +21,18 @@ class RunLog:
     """
 
     def __init__(self, run: Path) -> None:
+        """Opens the log of the run in this directory, or begins one."""
         self._file = (run / LOG).open("ab")
         self._board: Any = _tensorboard(run)
 
     def add(self, kind: str, step: int, **values: Any) -> None:
+        """Writes one entry.
+
+        Args:
+            kind: "step" or "epoch".
+            step: Updates that are done.
+            **values: Plain values by name; TensorBoard gets the numbers.
+        """
         self._file.write(json.dumps({"kind": kind, "step": step, **values}).encode() + b"\n")
         self._file.flush()
         if self._board:
@@ -44,6 +52,7 @@ class RunLog:
         self._file.seek(position)
 
     def close(self) -> None:
+        """Closes the files."""
         self._file.close()
         if self._board:
             self._board.close()
@@ -58,7 +67,15 @@ def _tensorboard(run: Path) -> Any:
 
 
 def read_log(run: Path, kind: str) -> list[dict[str, Any]]:
-    """The entries of one kind, oldest first; a line cut by a kill is left out."""
+    """The entries of one kind; a line cut by a kill is left out.
+
+    Args:
+        run: The run's directory.
+        kind: "step" or "epoch".
+
+    Returns:
+        What was logged, oldest first.
+    """
     entries = []
     for line in (run / LOG).read_text(encoding="utf-8").splitlines():
         try:
@@ -71,6 +88,15 @@ def read_log(run: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def write_status(run: Path, state: str, **values: Any) -> None:
-    """Replaces `status.json`. state: "running", "stopped" (give the command again), "failed" or "finished"."""
+    """Replaces `status.json`.
+
+    Args:
+        run: The run's directory.
+        state: "running", "trained" (being measured), "stopped" (give the command again), "failed" or "finished".
+        **values: Plain values beside it.
+
+    Raises:
+        StorageError: The disk is full or refuses.
+    """
     about = {"state": state, "pid": os.getpid(), "host": socket.gethostname(), "time": time.strftime("%FT%T%z")}
     replace_file(run / "status.json", json.dumps(about | values, indent=1).encode() + b"\n", GO_ON)

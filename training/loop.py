@@ -17,30 +17,30 @@ from robust_zoo.errors import UsageError
 from robust_zoo.training.checkpoint import Progress, check_sizes, identity, restore, save
 from robust_zoo.training.data.dataset import Dataset, epoch_order, seed_of, spread
 from robust_zoo.training.distributed import World, synchronise_batch_norm
-from robust_zoo.training.health import Health, count_hits, overfitting
+from robust_zoo.training.health import measure_health, overfitting
 from robust_zoo.training.log import RunLog, write_status
 from robust_zoo.training.recipes import Recipe
 from robust_zoo.training.signals import Interrupt, Stopped
 from robust_zoo.training.step import Counts, make_step, optimizer_for
 
 _HELD_OUT = 512  # images the health of a run is measured on after each epoch
-_BATCH = 256  # of them at a time
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What belongs to the machine, not to the science. save_seconds: between checkpoints within an epoch."""
+    """What belongs to the machine, not to the science.
+
+    Attributes:
+        bf16: Whether to run under bf16 autocast.
+        save_seconds: Between checkpoints within an epoch.
+        log_steps: Updates between two lines of the log.
+        progress: Whether to show a progress bar on stderr.
+    """
 
     bf16: bool = False
     save_seconds: float = 600.0
     log_steps: int = 10
     progress: bool = True
-
-
-def has_native_bf16() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware (without it, bf16 was measured 20 x slower than fp32)."""
-    asked = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # not in every version of torch
-    return any(getattr(torch.cpu, name, lambda: False)() for name in asked)
 
 
 def train_model(
@@ -54,15 +54,28 @@ def train_model(
     interrupt: Interrupt,
     settings: Settings = Settings(),
 ) -> nn.Module:
-    """Trains a pixel-space model in place; returns it, or its moving average when the recipe has one.
+    """Trains a pixel-space model in place.
 
-    model: [0, 1] images -> logits, in fp32 or fp64. data: the training split. held_out: other images, which the
-    run's health is watched on; nothing is chosen by them.
-    out: holds checkpoint-*.pt, log.jsonl and status.json; the caller holds its lock. A run that was cut off anywhere
-    goes on from its last checkpoint and ends with the same weights to the bit.
+    A run that was cut off anywhere goes on from its last checkpoint and ends with the same weights to the bit.
 
-    Raises Stopped after saving when a signal came; UsageError when `out` holds another run; VerificationFailed when
-    the training diverges; StorageError when the disk is full.
+    Args:
+        model: [0, 1] images -> logits, in fp32 or fp64.
+        recipe: How to train it.
+        data: The training split.
+        held_out: Other images, which the run's health is watched on; nothing is chosen by them.
+        out: Holds checkpoint-*.pt, log.jsonl and status.json; the caller holds its lock.
+        world: This process among all.
+        interrupt: Says when to stop.
+        settings: What belongs to the machine.
+
+    Returns:
+        The model, or its moving average when the recipe has one.
+
+    Raises:
+        Stopped: A signal came; everything is saved.
+        UsageError: `out` holds another run.
+        VerificationFailed: The training diverges.
+        StorageError: The disk is full.
     """
     return _Run(model, recipe, data, held_out, out, world, interrupt, settings).to_the_end()
 
@@ -83,7 +96,7 @@ class _Run:
     ) -> None:
         self.recipe, self.data, self.out, self.settings = recipe, data, out, settings
         self.world, self.interrupt = world, interrupt
-        self.steps = len(data) // recipe.batch_size  # an epoch
+        self.steps = len(data) // recipe.batch_size  # per epoch
         check_sizes(recipe, len(data), world.size)
         self.model = model.to(world.device).to(memory_format=torch.channels_last)
         if recipe.sync_bn and world.size > 1:
@@ -182,28 +195,19 @@ class _Run:
         bar.set_postfix({name.removesuffix("_accuracy"): f"{v:.3g}" for name, v in values.items()}, refresh=False)
 
     def _measure(self, bar: Any) -> None:
-        """Held-out accuracies after an epoch, each rank on its share; speaks up when they look wrong."""
+        """Held-out accuracies after an epoch; warns when they look wrong."""
         started, threat = time.monotonic(), self.recipe.threat
-        shards = self.held_out.subset(torch.arange(self.world.rank, len(self.held_out), self.world.size))
-        hits = torch.zeros(3, dtype=torch.int64)
-        reason = ""
-        try:
-            for images, labels in shards.batches(_BATCH):
-                on_device = images.to(self.world.device), labels.to(self.world.device)
-                with torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.settings.bf16):
-                    hits += torch.tensor(count_hits(self.result, *on_device, threat, self.interrupt.poll))
-        except Stopped as stopped:
-            reason = str(stopped)
-        self.world.all_stop(reason)
-        clean, single, multi = (100 * h / len(self.held_out) for h in self.world.sum(*hits.tolist()))
-        self.progress.history.append(Health(clean, single, multi, len(self.held_out)))
+        health = measure_health(
+            self.result, self.held_out, threat, self.world, bf16=self.settings.bf16, poll=self.interrupt.poll
+        )
+        self.progress.history.append(health)
         self.progress.seconds += time.monotonic() - started
         alarm = overfitting(self.progress.history) if threat.eps else ""
         if self.log:
-            values = asdict(self.progress.history[-1]) | ({"alarm": alarm} if alarm else {})
+            values = asdict(health) | ({"alarm": alarm} if alarm else {})
             self.log.add("epoch", self.progress.step, epoch=self.progress.epochs + 1, **values)
-            said = f"epoch {self.progress.epochs + 1}/{self.recipe.epochs}: clean {clean:.1f} %"
-            said += f", one step {single:.1f} %, PGD-10 {multi:.1f} %" if threat.eps else ""
+            said = f"epoch {self.progress.epochs + 1}/{self.recipe.epochs}: clean {health.clean:.1f} %"
+            said += f", one step {health.single_step:.1f} %, PGD-10 {health.pgd10:.1f} %" if threat.eps else ""
             bar.write(said + (f"\nwarning: {alarm}" if alarm else ""), file=sys.stderr)
 
     def _save(self) -> None:

@@ -29,7 +29,9 @@ class Knobs(Protocol):
 class AttackGoal:
     """What an objective's attack raises: arguments of training.attacks.pgd.pgd.
 
-    loss: a name of its LOSSES, or (logits, labels) -> (B,). start: where it begins, None for the images.
+    Attributes:
+        loss: A name of its LOSSES, or (logits, labels) -> (B,).
+        start: (B, C, H, W), where it begins; None for the images.
     """
 
     loss: str | Callable[[Tensor, Tensor], Tensor] = "ce"
@@ -56,7 +58,14 @@ class Objective:
 
 
 def full(logits: Tensor) -> Tensor:
-    """Losses are computed in fp32 (or fp64) whatever autocast did before."""
+    """Logits in the type that losses are computed in, whatever autocast did before.
+
+    Args:
+        logits: (B, K), of any float type.
+
+    Returns:
+        (B, K) in fp64 where they were so, else in fp32.
+    """
     return logits if str(logits.dtype) == "torch.float64" else logits.float()
 
 

@@ -16,7 +16,18 @@ _CURVES = {"clean": "-", "single_step": ":", "pgd10": "--"}
 
 
 def figure(width: float, height: float) -> Figure:
-    """width, height: in inches. Raises UsageError when matplotlib is not installed."""
+    """An empty figure that needs no display.
+
+    Args:
+        width: In inches.
+        height: The same.
+
+    Returns:
+        The figure, to be drawn into and saved.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -30,7 +41,12 @@ def figure(width: float, height: float) -> Figure:
 def plot(runs: Sequence[Path], out: Path) -> None:
     """Loss of every logged step on the left; held-out clean, single-step and PGD-10 accuracy by epoch on the right.
 
-    Raises UsageError for a directory without a log, or when matplotlib is not installed.
+    Args:
+        runs: The runs' directories; their folders' names are the labels.
+        out: The picture's path; its ending decides the format.
+
+    Raises:
+        UsageError: A directory has no log or nothing in it yet, or matplotlib is not installed.
     """
     canvas = figure(11, 4)
     losses, accuracies = canvas.subplots(1, 2)

@@ -21,6 +21,7 @@ from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.objectives import OBJECTIVES, PLAIN, Objective
+from robust_zoo.training.recipe_words import in_words
 from robust_zoo.training.schedules import SCHEDULES
 from robust_zoo.weights.safetensors_file import read_header
 
@@ -33,15 +34,35 @@ _CHOICES: dict[str, Collection[str]] = {"schedule": SCHEDULES, "augment": AUGMEN
 
 @dataclass(frozen=True)
 class Recipe:
-    """One training, complete but for paths and devices. Raises UsageError for values that make no training.
+    """One training, complete but for paths and devices.
 
-    threat: eps 0 is standard training. batch_size: images an update, over all devices.
-    schedule: a name of SCHEDULES: "step" (x 0.1 every `step_epochs`), "onecycle" or "cosine".
-    attack_step_size: a fraction of eps.
-    objective: a name of OBJECTIVES: "adversarial" (Madry et al. 2018) or "trades" with `trades_beta`.
-    ema_decay: of an exponential moving average of the weights, which is then what is measured and exported; 0: none.
-    accumulation: parts a batch is computed in; BatchNorm sees a part at a time.
-    sync_bn: BatchNorm statistics over all devices; without it each device's own, and the first one's are kept.
+    Attributes:
+        architecture: A name of the registry's architectures.
+        dataset: A name of the registry's datasets.
+        threat: The norm and radius to train for; eps 0 is standard training.
+        epochs: Passes over the training images.
+        batch_size: Images per update, over all devices.
+        lr: The highest learning rate.
+        schedule: A name of SCHEDULES: "step" (x 0.1 every `step_epochs`), "onecycle" or "cosine".
+        augment: A name of AUGMENTS: "robustness" (all of robustness' transforms of ImageNet) or "crop_flip".
+        step_epochs: Epochs between the drops of the "step" schedule.
+        momentum: Of SGD.
+        nesterov: Whether the momentum is Nesterov's.
+        weight_decay: On every parameter.
+        attack_steps: Gradient steps of the attack on each batch.
+        attack_step_size: A fraction of eps.
+        random_start: Whether the attack begins at a random point of the ball.
+        seed: Of the first weights, the order of images, augmentation and random starts.
+        objective: A name of OBJECTIVES: "adversarial" (Madry et al. 2018) or "trades" with `trades_beta`.
+        trades_beta: The weight of TRADES' second term.
+        label_smoothing: In [0, 1).
+        ema_decay: Of an exponential moving average of the weights, which is then what is measured and exported; 0:
+            none.
+        accumulation: Parts a batch is computed in; BatchNorm sees a part at a time.
+        sync_bn: BatchNorm statistics over all devices; without it each device's own, and the first one's are kept.
+
+    Raises:
+        UsageError: The values make no training.
     """
 
     architecture: str
@@ -90,51 +111,51 @@ class Recipe:
 
     @property
     def passes(self) -> int:
-        """Forward-sized pieces of work an image and epoch: a forward, a backward to the input and one to the
+        """Forward-sized pieces of work per image and epoch: a forward, a backward to the input and one to the
         weights count one each (the count of performance tables such as Wong et al. 2020's)."""
         row = self.objective_row
         return row.passes + (row.attack_passes + 2 * self.attack_steps if self.threat.eps else 0)
 
     def learning_rate(self, progress: float) -> float:
-        """The rate at `progress` epochs (fractional, 0 <= progress <= epochs)."""
+        """The learning rate at a moment of the training.
+
+        Args:
+            progress: In epochs (fractional, 0 <= progress <= epochs).
+
+        Returns:
+            The rate of the next update.
+        """
         factor = SCHEDULES[self.schedule].factor(progress / self.epochs, int(progress // self.step_epochs))
         return self.lr * factor
 
     @property
     def in_words(self) -> str:
         """A line of a card: the attack, if there is one, and how it is learnt."""
-        return (self._attack_in_words if self.threat.eps else "") + self._learning_in_words
-
-    @property
-    def _attack_in_words(self) -> str:
-        size = Fraction(self.attack_step_size).limit_denominator(1000)
-        start = "a random start" if self.random_start else "the image itself"
-        goal = self.objective_row.words.format_map(vars(self))
-        return f"{goal}PGD with {self.attack_steps} steps of {size} eps from {start}, attack in eval mode; "
-
-    @property
-    def _learning_in_words(self) -> str:
-        parts = [
-            f"SGD with {'Nesterov ' if self.nesterov else ''}momentum {self.momentum:g}",
-            f"batch {self.batch_size}",
-            f"{self.epochs} epochs",
-            SCHEDULES[self.schedule].words.format_map(vars(self)),
-            f"weight decay {self.weight_decay:f}".rstrip("0"),
-        ]
-        parts += [f"label smoothing {self.label_smoothing:g}"] if self.label_smoothing else []
-        parts += [f"weights averaged with decay {self.ema_decay:g}"] if self.ema_decay else []
-        return ", ".join(parts) + "."
+        return in_words(self)
 
     @property
     def sha256(self) -> str:
+        """Of `to_json`."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     def to_json(self) -> str:
+        """All values, as `from_dict` takes them; equal recipes give equal text."""
         return json.dumps(asdict(self), sort_keys=True)
 
 
 def recipe_for(checkpoint: Checkpoint) -> Recipe:
-    """The recipe that reproduces a checkpoint: its collection's, with its own architecture, dataset and threat."""
+    """The recipe that reproduces a checkpoint: its collection's, with its own architecture, dataset and threat.
+
+    Args:
+        checkpoint: From the registry (robust_zoo.get).
+
+    Returns:
+        The complete recipe.
+
+    Example:
+        >>> recipe_for(robust_zoo.get("resnet50_l2_eps3")).attack_steps
+        3
+    """
     values = {name: value for name, value in load_registry().recipes[checkpoint.recipe].items() if name != "note"}
     threat = {"norm": checkpoint.norm, "eps": f"{checkpoint.eps!r}/1"}  # a fraction: the value, whatever the norm
     whose = {"architecture": checkpoint.architecture, "dataset": checkpoint.dataset, "threat": threat}
@@ -142,11 +163,19 @@ def recipe_for(checkpoint: Checkpoint) -> Recipe:
 
 
 def from_dict(values: dict[str, Any], base: Recipe | None = None, *, source: str = "") -> Recipe:
-    """A recipe from plain values: all of one (`base` None), or overrides of `base`.
+    """A recipe from plain values.
 
-    `threat` is a table {norm, eps}; an eps may be a fraction ("8/255").
+    Args:
+        values: By field; `threat` is a table {norm, eps}, and an eps may be a fraction ("8/255").
+        base: The recipe that `values` override; None where they are all of one.
+        source: The file they are from, for errors.
 
-    Raises UsageError naming an unknown field and its closest match, or a value of the wrong type.
+    Returns:
+        The recipe.
+
+    Raises:
+        UsageError: A field is unknown (the error names the closest), a value has the wrong type, or the values make no
+            training.
     """
     types: dict[str, Any] = {field.name: field.type for field in fields(Recipe)}
     clean: dict[str, Any] = {}
@@ -168,9 +197,17 @@ def from_dict(values: dict[str, Any], base: Recipe | None = None, *, source: str
 
 
 def load_overrides(path: Path, base: Recipe) -> Recipe:
-    """`base` with the values of a TOML file, or the whole recipe in the header of an exported .safetensors file.
+    """A recipe from a file.
 
-    Raises UsageError when the file cannot be read or names what no recipe has.
+    Args:
+        path: A TOML file of some fields, or an exported .safetensors file with a whole recipe in its header.
+        base: What the fields of a TOML file override.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        UsageError: The file cannot be read or names what no recipe has.
     """
     try:
         if path.suffix == ".safetensors":

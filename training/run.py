@@ -1,4 +1,4 @@
-"""One training from a name to an exported row: recipe -> loop -> measured -> safetensors, row and card."""
+"""One training from a name to an export: recipe -> loop -> measured -> safetensors, row of checkpoints.toml, card."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from robust_zoo.errors import UsageError
 from robust_zoo.pixels import PixelModel
 from robust_zoo.registry.lookup import get
 from robust_zoo.registry.rows import Checkpoint
-from robust_zoo.training.checkpoint import lock, newest_whole, read_checkpoint
+from robust_zoo.training.checkpoint import newest_whole, read_checkpoint
 from robust_zoo.training.data.dataset import Dataset, load_npz
-from robust_zoo.training.distributed import World, join_world
+from robust_zoo.training.distributed import World, has_native_bf16, join_world
 from robust_zoo.training.export import as_trained, export, measure
 from robust_zoo.training.log import write_status
-from robust_zoo.training.loop import Settings, has_native_bf16, train_model
+from robust_zoo.training.loop import Settings, train_model
 from robust_zoo.training.recipes import Recipe, load_overrides, recipe_for
+from robust_zoo.training.run_lock import lock
 from robust_zoo.training.signals import Interrupt, Stopped
 from robust_zoo.training.version import code_version
 
@@ -30,8 +31,14 @@ from robust_zoo.training.version import code_version
 class Machine:
     """Where and how a training runs; nothing here changes what is trained.
 
-    precision: "fp32", "bf16" (autocast), "fp64" (to compare runs), or "auto": bf16 on a GPU and on CPUs that multiply
-    it natively, else fp32. workers: processes that read images from the disk.
+    Attributes:
+        device: "cpu", "cuda", "cuda:1", or "auto": cuda where there is one.
+        precision: "fp32", "bf16" (autocast), "fp64" (to compare runs), or "auto": bf16 on a GPU and on CPUs that
+            multiply it natively, else fp32.
+        workers: Processes that read images from the disk.
+        save_seconds: Between checkpoints within an epoch.
+        log_steps: Updates between two lines of the log.
+        progress: Whether to show a progress bar on stderr.
     """
 
     device: str = "auto"
@@ -43,7 +50,15 @@ class Machine:
 
 
 def plan_training(name: str, overrides: Path | None = None) -> tuple[Checkpoint, Recipe]:
-    """What a training makes and by which recipe: the registered one, or with the values of a file."""
+    """What a training makes and by which recipe.
+
+    Args:
+        name: A checkpoint's.
+        overrides: A file of recipe values (`load_overrides`); None for the registered recipe.
+
+    Returns:
+        The checkpoint that the run makes, without weights yet, and its recipe.
+    """
     checkpoint = get(name)
     recipe = recipe_for(checkpoint)
     if overrides:
@@ -54,14 +69,27 @@ def plan_training(name: str, overrides: Path | None = None) -> tuple[Checkpoint,
 def train(
     name: str, data: str | Path, out: Path, *, overrides: Path | None = None, machine: Machine = Machine()
 ) -> Path:
-    """Trains the checkpoint `name` by its recipe, measures it and exports it; returns the weights' path.
+    """Trains a checkpoint by its recipe, measures it and exports it. Under torchrun every process calls this.
 
-    data: an .npz with x_train, y_train, x_test, y_test for small datasets; for ImageNet a directory with train and
-    val folders or tar shards, or "hfds/NAME" (see training.sources).
-    out: the run's directory; a run that was cut off goes on from its last checkpoint.
+    Args:
+        name: The checkpoint's.
+        data: An .npz with x_train, y_train, x_test, y_test for small datasets; for ImageNet a directory with train and
+            val folders or tar shards, or "hfds/NAME" (see training.data.folders).
+        out: The run's directory; a run that was cut off goes on from its last checkpoint.
+        overrides: A file of recipe values (robust_zoo.training.recipes.load_overrides); None for the registered recipe.
+        machine: Where and how to run.
 
-    Under torchrun every process calls this. Raises UsageError for what cannot be trained so, Stopped after a signal
-    (the same call goes on).
+    Returns:
+        The path of the exported weights, a .safetensors file; a row for checkpoints.toml and a card lie beside it.
+
+    Raises:
+        UsageError: This cannot be trained so.
+        Stopped: After a signal; the same call goes on.
+        VerificationFailed: The training diverges, or an image cannot be decoded.
+        StorageError: The disk is full or refuses.
+
+    Example:
+        >>> train("resnet18_x0_25_cifar10_l2_eps0_5", "cifar10.npz", Path("run"))
     """
     checkpoint, recipe = plan_training(name, overrides)
     out.mkdir(parents=True, exist_ok=True)
@@ -83,7 +111,17 @@ def train(
 
 
 def untrained(checkpoint: Checkpoint, recipe: Recipe, world: World, precision: str) -> tuple[PixelModel, bool]:
-    """The untrained pixel-space model of a checkpoint, and whether it is to run under bf16 autocast."""
+    """The pixel-space model that a training begins with.
+
+    Args:
+        checkpoint: With the network and its preprocessing.
+        recipe: With the seed of the first weights.
+        world: With the device.
+        precision: As Machine has it.
+
+    Returns:
+        The model, on the CPU, and whether it is to run under bf16 autocast.
+    """
     torch.manual_seed(recipe.seed)
     network = build(checkpoint.network.timm, num_classes=checkpoint.preprocessing.num_classes)
     if precision == "fp64":
@@ -94,9 +132,20 @@ def untrained(checkpoint: Checkpoint, recipe: Recipe, world: World, precision: s
 
 
 def open_split(data: str | Path, split: str, checkpoint: Checkpoint, recipe: Recipe, workers: int) -> Dataset:
-    """The "train" or "test" images of a checkpoint's dataset.
+    """The images of a checkpoint's dataset.
 
-    Raises UsageError when they cannot be read, or are not as many classes as the network's.
+    Args:
+        data: As `train` takes it.
+        split: "train" or "test".
+        checkpoint: With the classes and the preprocessing.
+        recipe: With the augmentation.
+        workers: Processes that read images from the disk.
+
+    Returns:
+        The images of the split.
+
+    Raises:
+        UsageError: They cannot be read, have more classes than the network, or cannot be augmented as the recipe says.
     """
     classes = checkpoint.preprocessing.num_classes
     if str(data).endswith(".npz"):
@@ -137,7 +186,15 @@ def open_split(data: str | Path, split: str, checkpoint: Checkpoint, recipe: Rec
 
 
 def check_same_classes(train_data: Dataset, test_data: Dataset) -> None:
-    """Raises UsageError when the folders of the two splits are not the same classes; in-memory data has none."""
+    """Makes sure that a label means the same class in both splits; in-memory data has no folders to compare.
+
+    Args:
+        train_data: The training images.
+        test_data: The test images.
+
+    Raises:
+        UsageError: The folders of the two splits are not the same classes.
+    """
     from robust_zoo.training.data.folders import check_classes
     from robust_zoo.training.data.image_files import ImageFiles
 

@@ -23,6 +23,7 @@ class Interrupt:
     """
 
     def __init__(self) -> None:
+        """Notes the launcher; signals are caught within the `with` alone."""
         self.reason = ""
         self._parent = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else None
         self._before: dict[int, Any] = {}
@@ -44,7 +45,11 @@ class Interrupt:
         self.reason = signal.Signals(number).name
 
     def poll(self, *_: object) -> None:
-        """Raises Stopped once there is a reason to; takes and ignores what an attack's `watch` is given."""
+        """Ends what calls it once there is a reason to; takes and ignores what an attack's `watch` is given.
+
+        Raises:
+            Stopped: With the reason.
+        """
         if self._parent is not None and os.getppid() != self._parent:
             self.reason = self.reason or "the launcher is gone"
         if self.reason:

@@ -15,7 +15,15 @@ from robust_zoo.training.signals import Stopped
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What each task of the job calls: torchrun's variables from Slurm's, then `train`."""
+    """What each task of the job calls: torchrun's variables from Slurm's, then `train`.
+
+    Attributes:
+        name: The checkpoint to train.
+        data: The images, as `train` takes them.
+        out: The run's directory.
+        overrides: A file of recipe values.
+        machine: Where and how to run.
+    """
 
     name: str
     data: str
@@ -43,13 +51,18 @@ class TrainingJob:
 
 
 def submit(job: Any, parameters: Mapping[str, Any], cluster: str = "slurm") -> Any:
-    """Submits a job: a callable with `name`, `out` and submitit's `checkpoint`. Logs go to <out>/slurm.
+    """Submits a job; its logs go to <out>/slurm.
 
-    Returns submitit's handle (`job_id`, `state`, `result()`).
+    Args:
+        job: A callable with `name`, `out` and submitit's `checkpoint`.
+        parameters: submitit's (`slurm_partition`, `gpus_per_node`, `nodes`, `timeout_min`, ...). One task per GPU.
+        cluster: submitit's name for where to run: "slurm", or "local" or "debug" for a trial.
 
-    parameters: submitit's (`slurm_partition`, `gpus_per_node`, `nodes`, `timeout_min`, ...). One task a GPU.
+    Returns:
+        submitit's handle (`job_id`, `state`, `result()`).
 
-    Raises UsageError when submitit is not installed or does not know a parameter.
+    Raises:
+        UsageError: submitit is not installed or does not know a parameter.
     """
     try:
         import submitit

@@ -23,8 +23,14 @@ ALONE = World(0, 1, torch.device("cpu"))
 
 @dataclass
 class Counts:
-    """Sums over images since the last report. `clean` counts hits on unattacked images in eval mode, where the attack's
-    first pass sees them."""
+    """Sums over images since the last report.
+
+    Attributes:
+        seen: Images.
+        loss: Of the training.
+        adv: Hits on adversarial images in train mode.
+        clean: Hits on unattacked images in eval mode, where the attack's first pass sees them.
+    """
 
     seen: int = 0
     loss: float = 0.0
@@ -32,12 +38,21 @@ class Counts:
     clean: int = 0
 
     def add(self, other: Counts) -> None:
+        """Adds the other's sums, in place."""
         for name, value in vars(other).items():
             setattr(self, name, getattr(self, name) + value)
 
 
 def optimizer_for(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """SGD on every parameter, weight decay included, as robustness does (train.py, make_optimizer_and_schedule)."""
+    """SGD on every parameter, weight decay included, as robustness does (train.py, make_optimizer_and_schedule).
+
+    Args:
+        model: Whose parameters.
+        recipe: With the learning rate, momentum and weight decay.
+
+    Returns:
+        The optimiser, at the recipe's highest learning rate.
+    """
     return torch.optim.SGD(
         model.parameters(),
         lr=recipe.lr,
@@ -49,23 +64,33 @@ def optimizer_for(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 class TrainingLoss(nn.Module):
-    """A recipe's objective through `model`, as one module, so that DistributedDataParallel sees one forward a step.
+    """A recipe's objective through `model`, as one module, so that DistributedDataParallel sees one forward per step.
 
     (images, adv_images, labels) -> (mean loss (), logits of adv_images (B, K)).
     """
 
     def __init__(self, model: nn.Module, recipe: Recipe) -> None:
+        """Keeps the pixel-space model that is trained, and the recipe with the objective."""
         super().__init__()
         self.model, self.recipe = model, recipe
 
     def forward(self, images: Tensor, adv_images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The objective's loss on a batch, (B, C, H, W) twice and (B,)."""
         return self.recipe.objective_row.loss(self.model, images, adv_images, labels, self.recipe)
 
 
 def attack(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe, watch: Watch | None = None) -> Tensor:
-    """The adversarial images a recipe trains on; the images themselves at eps 0.
+    """The adversarial images a recipe trains on.
 
-    model: in eval mode, usually the folded one (training.attacks.folding).
+    Args:
+        model: In eval mode, usually the folded model (training.attacks.folding).
+        images: (B, C, H, W) float in [0, 1]; not modified.
+        labels: (B,) integer classes.
+        recipe: With the threat model, the objective and the attack's steps.
+        watch: Called with (step, logits) in every gradient pass; may raise to end the attack.
+
+    Returns:
+        adv_images (B, C, H, W) in [0, 1]; the images themselves at eps 0.
     """
     goal, eps = recipe.objective_row.attack(model, images), recipe.threat.eps
     return pgd(
@@ -88,10 +113,17 @@ def _nothing(*_: object) -> None:
 
 @dataclass
 class Step:
-    """What a step needs, made once a run; call it with a batch.
+    """What a step needs, made once per run; call it with a batch.
 
-    model: pixel-space, on its device and in its memory format. bf16: autocast; weights and optimiser stay fp32.
-    objective: `model`'s training objective, wrapped for many devices by the caller when there are many.
+    Attributes:
+        model: Pixel-space, on its device and in its memory format.
+        recipe: With the attack and the objective.
+        optimizer: Of the model's parameters.
+        objective: The model's training objective, wrapped for many devices by the caller when there are many.
+        bf16: Whether to run under bf16 autocast; weights and optimiser stay fp32.
+        world: This process among all.
+        poll: Called between attack steps; may raise Stopped.
+        folded: The folded model, made at the first attack.
     """
 
     model: nn.Module
@@ -104,10 +136,18 @@ class Step:
     folded: FoldedModel | None = field(default=None, init=False)
 
     def __call__(self, images: Tensor, labels: Tensor) -> Counts:
-        """One update. images (B, C, H, W) in [0, 1], labels (B,): this device's share of the batch.
+        """One update.
 
-        Raises Stopped, before anything has changed, when a rank was asked to stop; VerificationFailed, naming the
-        layer, when a loss or gradient is not finite on any rank.
+        Args:
+            images: (B, C, H, W) float in [0, 1], this device's share of the batch.
+            labels: (B,) integer classes.
+
+        Returns:
+            The share's sums.
+
+        Raises:
+            Stopped: A rank was asked to stop; nothing has changed yet.
+            VerificationFailed: A loss or gradient is not finite on any rank; the error names the layer.
         """
         counts = Counts(seen=len(labels))
         parts = list(zip(images.chunk(self.recipe.accumulation), labels.chunk(self.recipe.accumulation), strict=True))
@@ -118,7 +158,7 @@ class Step:
             where = "" if sound else find_nonfinite(self.model, images)
             self.optimizer.zero_grad(set_to_none=True)
             for i, ((part, part_labels), adv_images) in enumerate(zip(parts, adv_parts, strict=True)):
-                hold: Any = getattr(self.objective, "no_sync", nullcontext)  # gradients are averaged once a step
+                hold: Any = getattr(self.objective, "no_sync", nullcontext)  # gradients are averaged once per step
                 with hold() if i + 1 < len(parts) else nullcontext():
                     loss, logits = self.objective(part, adv_images, part_labels)
                     loss.div(len(parts)).backward()
@@ -185,4 +225,17 @@ def make_step(
     world: World = ALONE,
     poll: Callable[..., None] = _nothing,
 ) -> Step:
+    """Makes a step, its objective wrapped for many devices where there are many.
+
+    Args:
+        model: Pixel-space, on its device and in its memory format.
+        recipe: With the attack and the objective.
+        optimizer: Of the model's parameters.
+        bf16: Whether to run under bf16 autocast.
+        world: This process among all.
+        poll: Called between attack steps; may raise Stopped.
+
+    Returns:
+        The step, to be called with batches.
+    """
     return Step(model, recipe, optimizer, world.wrap(TrainingLoss(model, recipe)), bf16, world, poll)

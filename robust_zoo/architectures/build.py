@@ -7,7 +7,6 @@ what they mean in timm. Importing this module registers nothing (see robust_zoo.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,7 @@ from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import nn
 
 from robust_zoo.architectures.shufflenet import ShuffleNetV2
-from robust_zoo.errors import UnknownCheckpoint
+from robust_zoo.errors import UnknownCheckpoint, unknown
 
 # timm looks here for the cfgs of the functions that register_architectures() hands to it.
 default_cfgs: dict[str, Any] = {}
@@ -28,9 +27,14 @@ default_cfgs: dict[str, Any] = {}
 class CifarResNet(ResNet):
     """timm's ResNet for small images: one 3x3 stem convolution, no max-pool, a width multiplier.
 
-    width: channels are `width` x (64, 128, 256, 512).
-    stem_stride: 1 keeps 32x32 features in the first stage; 2 costs a quarter.
-    output_stride: of the last stage, from 2 to 8 times stem_stride (the default); less dilates, as in timm.
+    Args:
+        block: timm's class of residual block.
+        layers: Blocks per stage.
+        width: Channels are `width` x (64, 128, 256, 512).
+        stem_stride: 1 keeps 32x32 features in the first stage; 2 costs a quarter.
+        in_chans: Channels of the images.
+        output_stride: Of the last stage, from 2 to 8 times stem_stride (the default); less dilates, as in timm.
+        **kwargs: Those of timm's ResNet.
     """
 
     def __init__(
@@ -132,11 +136,17 @@ def _builder(name: str) -> Callable[..., nn.Module]:
 
 
 def build(architecture: str, **kwargs: Any) -> nn.Module:
-    """A model of any architecture, ours or timm's; it takes normalised images (B, C, H, W) and returns logits.
+    """A model of any architecture, ours or timm's.
 
-    kwargs: those of `timm.create_model`, but `checkpoint_path` (robust_zoo.create_model reads files).
+    Args:
+        architecture: A name of NETWORKS, or timm's.
+        **kwargs: Those of `timm.create_model`, but `checkpoint_path` (robust_zoo.create_model reads files).
 
-    Raises UnknownCheckpoint (exit code 4) naming the three closest architectures.
+    Returns:
+        A model that takes normalised images (B, C, H, W) and returns logits.
+
+    Raises:
+        UnknownCheckpoint: No such architecture (exit code 4); the three closest are in the error.
     """
     if architecture in NETWORKS:
         layer_config = {k: kwargs.pop(k) for k in ("scriptable", "exportable", "no_jit") if k in kwargs}
@@ -147,18 +157,20 @@ def build(architecture: str, **kwargs: Any) -> nn.Module:
         model._model_args = {k: v for k, v in kwargs.items() if k not in placement}  # timm keeps these to save a model
         return model
     if not is_model(architecture):
-        closest = difflib.get_close_matches(architecture, [*NETWORKS, *list_models()], n=3, cutoff=0.0)
-        raise UnknownCheckpoint(
-            f"unknown architecture {architecture!r}",
-            expected=f"one of timm's or robust_zoo's; closest: {', '.join(closest)}",
-            actual=repr(architecture),
-            next="timm.list_models() and robust_zoo.architectures.build.NETWORKS list them",
-        )
+        listed = "timm.list_models() and robust_zoo.architectures.build.NETWORKS list them"
+        raise unknown("architecture", architecture, [*NETWORKS, *list_models()], error=UnknownCheckpoint, next=listed)
     return create_model(architecture, **kwargs)
 
 
 def default_cfg(architecture: str) -> dict[str, Any]:
-    """Where an architecture's first convolution and classifier are, in timm's terms, without any weights' address."""
+    """Where an architecture's first convolution and classifier are, in timm's terms, without any weights' address.
+
+    Args:
+        architecture: A name of NETWORKS, or timm's.
+
+    Returns:
+        Entries of a pretrained_cfg; those that timm has, none for a name it does not know.
+    """
     if architecture in NETWORKS:
         return dict(NETWORKS[architecture].cfg)
     cfg = get_pretrained_cfg(architecture)

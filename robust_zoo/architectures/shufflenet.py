@@ -27,7 +27,14 @@ def _head(in_chs: int, num_classes: int, pool_type: str, **dd: Any) -> tuple[Sel
 
 
 class ShuffleUnit(nn.Module):
-    """Two branches, concatenated and shuffled (figure 3 c, d): the first is the identity unless this downsamples."""
+    """Two branches, concatenated and shuffled (figure 3 c, d): the first is the identity unless this downsamples.
+
+    Args:
+        in_chs: Channels that come in.
+        out_chs: Channels that go out; the same as `in_chs` unless this downsamples.
+        stride: 2 downsamples, 1 does not.
+        **dd: device and dtype.
+    """
 
     def __init__(self, in_chs: int, out_chs: int, stride: int, **dd: Any) -> None:
         super().__init__()
@@ -49,7 +56,14 @@ class ShuffleUnit(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """x: (B, C_in, H, W) -> (B, C_out, H / stride, W / stride)."""
+        """Both branches, interleaved.
+
+        Args:
+            x: (B, C_in, H, W).
+
+        Returns:
+            (B, C_out, H / stride, W / stride).
+        """
         if self.stride > 1:
             kept, worked = x, x
         else:
@@ -62,7 +76,19 @@ class ShuffleUnit(nn.Module):
 class ShuffleNetV2(nn.Module):
     """ShuffleNetV2; every method means what it means for timm's models.
 
-    channels: of the stem, the three stages and the last 1x1 convolution (table 5; x1.0 by default).
+    Args:
+        num_classes: Of the head; 0 removes it.
+        in_chans: Channels of the images.
+        global_pool: timm's name of the pooling, "" for none.
+        drop_rate: Of the dropout before the head.
+        repeats: Units per stage.
+        channels: Of the stem, the three stages and the last 1x1 convolution (table 5; x1.0 by default).
+        output_stride: 32, the only one there is.
+        device: Where the parameters are.
+        dtype: Of the parameters.
+
+    Raises:
+        ValueError: Another output_stride.
     """
 
     def __init__(
@@ -132,7 +158,22 @@ class ShuffleNetV2(nn.Module):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> list[torch.Tensor] | tuple[torch.Tensor, list[torch.Tensor]]:
-        """Features at `indices` of the five taps (the last n for an int, all for None), and the final features."""
+        """Features at some of the five taps, and the final features.
+
+        Args:
+            x: Normalised images (B, C, H, W).
+            indices: Which taps; the last n for an int, all for None.
+            norm: Has no effect: there is no last norm to apply.
+            stop_early: Compute nothing after the last tap wanted.
+            output_fmt: "NCHW", the only one there is.
+            intermediates_only: Without the final features.
+
+        Returns:
+            (final features, list of features), or the list alone.
+
+        Raises:
+            ValueError: Another output_fmt, or indices outside the taps.
+        """
         if output_fmt != "NCHW":
             raise ValueError(f"output_fmt must be NCHW, not {output_fmt}")
         wanted = _tap_indices(indices)
@@ -149,7 +190,19 @@ class ShuffleNetV2(nn.Module):
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """Drops what comes after the last of `indices`; returns the indices kept."""
+        """Drops what comes after the last of the taps wanted.
+
+        Args:
+            indices: Which taps; the last n for an int.
+            prune_norm: Drop the last convolution too.
+            prune_head: Drop the pooling and the classifier.
+
+        Returns:
+            The indices kept.
+
+        Raises:
+            ValueError: Indices outside the taps.
+        """
         wanted = _tap_indices(indices)
         for tap in _TAPS[max(wanted) + 1 :]:
             setattr(self, tap, nn.Sequential())
@@ -161,7 +214,14 @@ class ShuffleNetV2(nn.Module):
         return wanted
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
-        """x: (B, C, H, W) -> (B, num_features, H / 32, W / 32)."""
+        """The features before pooling.
+
+        Args:
+            x: Normalised images (B, C, H, W).
+
+        Returns:
+            (B, num_features, H / 32, W / 32).
+        """
         x = self.maxpool(self.conv1(x))
         if self.grad_checkpointing and not torch.jit.is_scripting():
             x = checkpoint_seq([self.stage2, self.stage3, self.stage4], x, flatten=True)

@@ -15,7 +15,6 @@ from robust_zoo.errors import StorageError, UnknownCheckpoint, UsageError, close
 from robust_zoo.registry.lookup import get, list_models
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
-from robust_zoo.weights.exported import exported
 
 # A string, not a path: an empty one ("$UNSET") means the default, where Path("") would mean the working directory.
 CACHE_DIR = click.option("--cache-dir", metavar="DIR", help="Instead of ROBUST_ZOO_CACHE or the user cache.")
@@ -148,6 +147,8 @@ def select(names: Sequence[str]) -> list[Checkpoint]:
     found: dict[str, Checkpoint] = {}
     for name in names:
         if name.endswith(".safetensors") and Path(name).is_file():
+            from robust_zoo.weights.exported import exported  # not needed to list
+
             checkpoints = [exported(Path(name))]
         else:
             checkpoints = [get(match) for match in _matches(name)] if set(name) & set("*?[") else [get(name)]

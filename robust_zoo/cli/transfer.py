@@ -186,8 +186,7 @@ def _entries(
     from robust_zoo.registry.lookup import list_models
     from robust_zoo.training.transfer import sample_suite, sweep
     from robust_zoo.training.transfer.datasets import open_target
-    from robust_zoo.training.transfer.protocols.salman2020 import variants
-    from robust_zoo.training.transfer.protocols.table import Workspace, load_settings
+    from robust_zoo.training.transfer.protocols.table import PROTOCOLS, Workspace, load_settings
     from robust_zoo.weights.cache import cache_root
 
     workspace = Workspace(out, cache_root() / "features", device, jobs)
@@ -196,10 +195,16 @@ def _entries(
         plan = replace(sample_suite.SAMPLE_PLAN, threat=threat)
         return sweep.transfer(checkpoints, sample_suite.TARGETS, plan, workspace)
     settings = load_settings(protocol, settings_file)
-    plans = [
-        sweep.TransferPlan(protocol, chosen, threat, range(seeds))
-        for chosen in (variants(settings, datasets) if quirks else [settings])
-    ]
+    variants = PROTOCOLS[protocol].variants
+    if quirks and variants is None:
+        raise UsageError(
+            f"{protocol} has no quirks",
+            expected="--quirks with --protocol salman2020",
+            actual=f"--protocol {protocol}",
+            next="robust-zoo transfer run --help",
+        )
+    chosen = variants(settings, datasets) if quirks and variants else [settings]
+    plans = [sweep.TransferPlan(protocol, each, threat, range(seeds)) for each in chosen]
     openers = [partial(open_target, name, root) for name in datasets]
     checkpoints = select(models)
     if launcher == "slurm":

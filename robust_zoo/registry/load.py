@@ -20,7 +20,15 @@ KEY_RULES = ("same", "in_order", "vgg")  # what `keys` of an architecture may be
 
 @dataclass(frozen=True)
 class Registry:
-    """All rows by name, in the file's order. recipes: fields of training.recipes.Recipe, and a `note`."""
+    """All rows by name, in the file's order.
+
+    Attributes:
+        datasets: What checkpoints are trained on.
+        architectures: The networks.
+        recipes: Fields of training.recipes.Recipe, and a `note`.
+        collections: What families of checkpoints share.
+        checkpoints: The sets of weights.
+    """
 
     datasets: Mapping[str, SourceDataset]
     architectures: Mapping[str, Architecture]
@@ -31,7 +39,14 @@ class Registry:
 
 @cache
 def load_registry() -> Registry:
-    """The rows of the package. Raises Refused when the file is damaged."""
+    """The rows of the package.
+
+    Returns:
+        The registry, the same object every time.
+
+    Raises:
+        Refused: The file is damaged.
+    """
     try:
         return parse(tomllib.loads(TOML.read_text(encoding="utf-8")))
     except ValueError as error:  # not TOML, not UTF-8
@@ -39,7 +54,17 @@ def load_registry() -> Registry:
 
 
 def parse(data: dict[str, Any]) -> Registry:
-    """The tables of a checkpoints.toml as rows. Raises Refused when they are not."""
+    """The tables of a checkpoints.toml as rows.
+
+    Args:
+        data: What tomllib made of the file.
+
+    Returns:
+        The registry.
+
+    Raises:
+        Refused: They are no rows, or one names what has no row of its own.
+    """
     try:
         return _parse(data)
     except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:

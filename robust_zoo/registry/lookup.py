@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Any
 
-from robust_zoo.errors import UnknownCheckpoint, UsageError, closest, unknown
+from robust_zoo.errors import UnknownCheckpoint, UsageError, unknown
 from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.rows import Architecture, Checkpoint, SourceDataset
 from robust_zoo.threat import NORMS, eps_from_tag, is_fraction, norm_of, parse_eps, written_eps
@@ -26,8 +26,12 @@ def natural_key(name: str) -> list[tuple[int, float, str]]:
 def canonical_name(name: str) -> str:
     """Any accepted spelling -> the identifier: `resnet50_l2_eps0.5.ckpt` -> `resnet50_l2_eps0_5`.
 
-    Accepts upstream's spellings (`resnet18_linf_eps4.0`), `_linf_eps4/255`, file stems, and timm's or
-    torchvision's name for the architecture (`densenet161_l2_eps3`). Does not check that the checkpoint exists.
+    Args:
+        name: May be one of upstream's spellings (`resnet18_linf_eps4.0`), end in `_linf_eps4/255`, be a file's name,
+            and have timm's or torchvision's name for the architecture (`densenet161_l2_eps3`).
+
+    Returns:
+        The identifier; whether the checkpoint exists is not checked.
     """
     stem = re.sub(r"\.(ckpt|pth|pt|safetensors)$", "", name.strip().lower())
     match = re.fullmatch(_THREAT_TAG.format(norms="|".join(NORMS)), stem)
@@ -43,29 +47,49 @@ def canonical_name(name: str) -> str:
 
 
 def get(name: str | Checkpoint) -> Checkpoint:
-    """A checkpoint, by any accepted spelling of its name; a checkpoint is itself.
+    """A checkpoint, by any accepted spelling of its name.
 
-    Raises UnknownCheckpoint (exit code 4) naming the three closest names.
+    Args:
+        name: A name, as list_models() has them or as `canonical_name` takes them; a checkpoint comes back as it is.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        UnknownCheckpoint: No checkpoint of that name (exit code 4); the three closest names are in the error.
+
+    Example:
+        >>> get("resnet50_l2_eps3.0").name
+        'resnet50_l2_eps3'
     """
     if isinstance(name, Checkpoint):
         return name
     checkpoints = load_registry().checkpoints
     if _NAME.fullmatch(name.strip().lower()) and (found := checkpoints.get(canonical_name(name))):
         return found
-    raise UnknownCheckpoint(
-        f"unknown checkpoint {name!r}",
+    raise unknown(
+        "checkpoint",
+        name,
+        checkpoints,
+        error=UnknownCheckpoint,
+        next="robust-zoo list   (or robust_zoo.list_models()) shows every name",
+        like=canonical_name(name),
         model=repr(name),
         source="the registry",
-        expected=f"one of {len(checkpoints)} names; closest: {', '.join(closest(canonical_name(name), checkpoints))}",
-        actual=repr(name),
-        next="robust-zoo list   (or robust_zoo.list_models()) shows every name",
     )
 
 
 def get_architecture(name: str) -> Architecture:
-    """An architecture's section, by the zoo's, timm's or torchvision's name.
+    """An architecture, by the zoo's, timm's or torchvision's name.
 
-    Raises UnknownCheckpoint naming the three closest.
+    Args:
+        name: One of the three.
+
+    Returns:
+        The architecture.
+
+    Raises:
+        UnknownCheckpoint: No architecture of that name; the three closest are in the error.
     """
     architectures = load_registry().architectures
     for arch in architectures.values():
@@ -77,7 +101,17 @@ def get_architecture(name: str) -> Architecture:
 
 
 def get_dataset(name: str) -> SourceDataset:
-    """A dataset that checkpoints are trained on, by its name here. Raises UsageError naming the known ones."""
+    """A dataset that checkpoints are trained on, by its name here.
+
+    Args:
+        name: As [dataset.X] of checkpoints.toml has it.
+
+    Returns:
+        The dataset.
+
+    Raises:
+        UsageError: No such dataset; the known ones are named.
+    """
     datasets = load_registry().datasets
     if name not in datasets:
         raise unknown("source dataset", name, datasets)
@@ -93,16 +127,28 @@ def list_models(
     eps: float | str | tuple[float | str, float | str] | None = None,
     bundled: bool | None = None,
 ) -> list[str]:
-    """Names of checkpoints, naturally sorted.
+    """Names of checkpoints, naturally sorted. Each filter that is given narrows the list.
 
-    pattern: a shell wildcard (`resnet50_*`) or several, any of which may match; a name without
-        wildcards may be spelled any way `get` accepts.
-    architecture, dataset, norm, bundled: keep only checkpoints that have exactly this value.
-    eps: one radius, or (low, high) with both ends included, in [0, 1] image units; fractions are
-        strings ("4/255"). A bare number that could also mean a count of 1/255 is refused.
+    Args:
+        pattern: A shell wildcard (`resnet50_*`) or several, any of which may match; a name without wildcards may be
+            spelled any way `get` accepts.
+        architecture: Of this architecture, or of one of these.
+        dataset: Trained on this dataset.
+        norm: Of this norm, "l2" or "linf".
+        eps: One radius, or (low, high) with both ends included, in [0, 1] image units; fractions are strings
+            ("4/255"). A bare number that could also mean a count of 1/255 is refused.
+        bundled: In the package (True), or not (False).
 
-    >>> list_models("resnet50_*", norm="l2", eps=(0.5, 1))
-    ['resnet50_l2_eps0_5', 'resnet50_l2_eps1']
+    Returns:
+        The names; none when nothing matches.
+
+    Raises:
+        UsageError: An unknown norm, or an eps that is no radius or can be read two ways.
+        UnknownCheckpoint: An unknown architecture.
+
+    Example:
+        >>> list_models("resnet50_*", norm="l2", eps=(0.5, 1))
+        ['resnet50_l2_eps0_5', 'resnet50_l2_eps1']
     """
     checkpoints = sorted(load_registry().checkpoints.values(), key=lambda checkpoint: natural_key(checkpoint.name))
     if norm is not None:

@@ -14,7 +14,15 @@ DATA = Path(__file__).parents[1] / "bundled"
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network: `timm` names its builder, `keys` the rule from the source's state-dict keys to timm's."""
+    """A network.
+
+    Attributes:
+        name: As the zoo has it.
+        timm: timm's name of its builder.
+        torchvision: torchvision's name, "" where it has none.
+        keys: The rule from the source's state-dict keys to timm's; see weights/state_dict.py.
+        approximate_mb: What a file of it weighs at the source, in MB.
+    """
 
     name: str
     timm: str
@@ -28,12 +36,14 @@ class SourceDataset:
     """A dataset that checkpoints are trained on.
 
     Attributes:
+        name: As the zoo has it.
         title: As the field writes it.
         hub_id: On the Hugging Face hub.
         in_names: Its part of a checkpoint's name, "" for the one that goes without saying.
         train_images: How many there are.
         split: Of which accuracies are, in words: "validation", "test".
-        class_names: By label; empty where timm has them, under the name `timm_classes`.
+        class_names: By label; empty where timm has them.
+        timm_classes: timm's name of them, "" where `class_names` has them.
         usual_eps: Norm -> the radius that the field reports, for models that were trained for none.
         curve_eps: Norm -> the radii of an accuracy curve.
     """
@@ -58,7 +68,14 @@ class SourceDataset:
 class Preprocessing:
     """How images reach the network, in the terms of timm's `pretrained_cfg`.
 
-    input_size: (C, H, W). mean, std: one number a channel, of images in [0, 1].
+    Attributes:
+        input_size: (C, H, W).
+        interpolation: Of the resizing.
+        crop_pct: The crop over the resized image's shorter side.
+        crop_mode: Where the crop is taken.
+        mean: One number per channel, of images in [0, 1].
+        std: As mean.
+        num_classes: Of the head.
     """
 
     input_size: tuple[int, int, int]
@@ -74,7 +91,20 @@ class Preprocessing:
 class Collection:
     """What a family of checkpoints shares: where it is hosted, how it was made, how its images are prepared.
 
-    paper: "arXiv:NUMBER" or "". citation: BibTeX or "". recipe: a name of [recipe.X], "" where none is known.
+    Attributes:
+        name: As the zoo has it.
+        title: In sentences.
+        paper: "arXiv:NUMBER" or "".
+        citation: BibTeX or "".
+        dataset: What they were trained on.
+        repo: On the Hugging Face hub, "" when the files are not there.
+        revision: The commit of `repo` that is pinned.
+        mirrors: Base addresses of other copies.
+        recipe: A name of [recipe.X], "" where none is known.
+        licence: Of the weights.
+        origin: A page about them.
+        reported_by: Who reported the figures; "" when they were measured here.
+        preprocessing: How their images are prepared.
     """
 
     name: str
@@ -96,7 +126,16 @@ class Collection:
 class Measurement:
     """One accuracy measured by this project: `correct` of `n` images, with everything needed to repeat it.
 
-    attack: "none" (clean) or e.g. "pgd-20"; norm and eps in [0, 1] units, None for clean.
+    Attributes:
+        attack: "none" (clean) or e.g. "pgd-20".
+        correct: How many images were classified right.
+        n: Of how many.
+        data: Which images, in words.
+        weights_sha256: Of the file that was measured.
+        code: The version that measured.
+        norm: What the attack was bounded in, None for clean.
+        eps: Its radius in [0, 1] units, None for clean.
+        settings: The attack's, in words.
     """
 
     attack: str
@@ -111,6 +150,7 @@ class Measurement:
 
     @property
     def count(self) -> Count:
+        """With its interval."""
         return Count(self.correct, self.n)
 
     @property
@@ -121,12 +161,20 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One row: a named set of weights.
+    """A named set of weights, and what is known of it. `get(name)` gives one.
 
-    file: the file's exact name at its sources (in the package's data folder when `bundled`).
-    sha256: of that file, None when only the hub declares one. size: its bytes, None when unknown.
-    clean_accuracy: top-1 in percent on the dataset's test (ImageNet: validation) images.
-    reported_by: who reported it; "" when it was measured here, with the evidence in `measured`.
+    Attributes:
+        name: The identifier: `{architecture}_{norm}_eps{eps}`, and more where that is not enough.
+        collection: What it shares with its family.
+        network: Its architecture.
+        threat: What it was trained to withstand.
+        file: The file's exact name at its sources (in the package's data folder when `bundled`).
+        clean_accuracy: Top-1 in percent on the dataset's test (ImageNet: validation) images.
+        sha256: Of that file, None when only the hub declares one.
+        size: Its bytes, None when unknown.
+        bundled: Whether the file lies on this disk already: in the package, or where `robust-zoo train` put it.
+        training: How it was trained, in words, where it was trained here.
+        measured: The accuracies measured by this project.
     """
 
     name: str
@@ -143,6 +191,7 @@ class Checkpoint:
 
     @property
     def architecture(self) -> str:
+        """The name of its network."""
         return self.network.name
 
     @property
@@ -152,6 +201,7 @@ class Checkpoint:
 
     @property
     def norm(self) -> str:
+        """The threat model's: "l2" or "linf"."""
         return self.threat.norm
 
     @property
@@ -161,14 +211,17 @@ class Checkpoint:
 
     @property
     def recipe(self) -> str:
+        """The name of the recipe it was trained by, "" where none is known."""
         return self.collection.recipe
 
     @property
     def licence(self) -> str:
+        """Of the weights."""
         return self.collection.licence
 
     @property
     def reported_by(self) -> str:
+        """Who reported clean_accuracy; "" when it was measured here, with the evidence in `measured`."""
         return self.collection.reported_by
 
     @property
@@ -180,14 +233,18 @@ class Checkpoint:
 
     @property
     def preprocessing(self) -> Preprocessing:
+        """How its images are prepared."""
         return self.collection.preprocessing
 
     @property
     def approximate_size(self) -> int:
-        """Bytes at the source: exact when the row knows, else what files of this architecture weigh."""
+        """Bytes at the source: exact when `size` is known, else what files of this architecture weigh."""
         return self.size or int(self.network.approximate_mb * 1e6)
 
 
 def checkpoint_name(architecture: str, dataset: SourceDataset, threat: ThreatModel, variant: str = "") -> str:
-    """What a checkpoint is called: ("resnet18", CIFAR-10, L2 0.5) -> "resnet18_cifar10_l2_eps0_5"."""
+    """What a checkpoint is called: ("resnet18", CIFAR-10, L2 0.5) -> "resnet18_cifar10_l2_eps0_5".
+
+    `variant` tells it from others of the same architecture, dataset and threat.
+    """
     return "_".join(filter(None, [architecture, dataset.in_names, threat.tag, variant]))

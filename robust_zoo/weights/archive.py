@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from robust_zoo.errors import Refused, UsageError, VerificationFailed
+from robust_zoo.errors import Refused, VerificationFailed, missing_file
 from robust_zoo.files import storage, sync_directory
 from robust_zoo.weights import manifest
 from robust_zoo.weights.manifest import Entry
@@ -22,12 +22,21 @@ from robust_zoo.weights.manifest import Entry
 MANIFEST = "manifest.json"
 _MEMBER = re.compile(r"weights/[a-z0-9_]+\.(safetensors|json)|cards/[a-z0-9_]+\.md|checkpoints\.toml|manifest\.json")
 _CHUNK = 1 << 20  # bytes
+_MAKE_ONE = "robust-zoo bundle PATTERN -o FILE   makes one, where there is internet"
 Progress = Callable[[int], object]
 
 
 @dataclass(frozen=True)
 class Archive:
-    """An open bundle that holds exactly what its manifest lists; the hashes of all but the weights were compared."""
+    """An open bundle that holds exactly what its manifest lists; the hashes of all but the weights were compared.
+
+    Attributes:
+        path: Of the bundle.
+        tar: The open file.
+        members: What lies in it, by name.
+        entries: What its manifest promises, by name.
+        texts: The contents of all but the weights and the manifest, by name.
+    """
 
     path: Path
     tar: tarfile.TarFile
@@ -41,6 +50,7 @@ class Archive:
         return [name[len("weights/") : -len(".json")] for name in self.texts if name.endswith(".json")]
 
     def content(self, name: str) -> IO[bytes]:
+        """A member, to be read where it lies."""
         file = self.tar.extractfile(self.members[name])
         assert file is not None  # regular files have content
         return file
@@ -49,9 +59,17 @@ class Archive:
 def write(out: Path, texts: Mapping[str, bytes], files: Mapping[str, tuple[Path, Entry]], progress: Progress) -> None:
     """Writes the manifest, then texts, then files, all or nothing, and reads the files back.
 
-    The same content gives the same bytes. progress: told the bytes of files as they are read back.
+    The same content gives the same bytes.
 
-    Raises StorageError, or VerificationFailed when a file is not what its entry says.
+    Args:
+        out: The bundle to write.
+        texts: Small contents by name.
+        files: Where each further member is, and what it must be, by name.
+        progress: Told the bytes of files as they are read back.
+
+    Raises:
+        StorageError: The disk refused.
+        VerificationFailed: A file is not what its entry says.
     """
     entries = {name: Entry(hashlib.sha256(text).hexdigest(), len(text)) for name, text in texts.items()}
     entries |= {name: entry for name, (_, entry) in files.items()}
@@ -79,15 +97,20 @@ def write(out: Path, texts: Mapping[str, bytes], files: Mapping[str, tuple[Path,
 
 @contextmanager
 def opened(path: Path) -> Iterator[Archive]:
+    """A bundle, checked, for as long as the block runs.
+
+    Args:
+        path: Of the bundle.
+
+    Yields:
+        The open bundle.
+
+    Raises:
+        UsageError: There is no such file.
+        Refused: It is no bundle, or holds what a bundle does not.
+    """
     if not path.is_file():
-        raise UsageError(
-            f"no such file: {path}",
-            model=path.name,
-            source=str(path),
-            expected="a file of robust-zoo bundle",
-            actual="nothing there",
-            next="robust-zoo bundle PATTERN -o FILE   makes one, where there is internet",
-        )
+        raise missing_file(path, "a file of robust-zoo bundle", _MAKE_ONE, model=path.name)
     try:
         with tarfile.open(path, "r:") as tar:
             yield _checked(path, tar)
@@ -132,7 +155,16 @@ def _listed(tar: tarfile.TarFile) -> list[tarfile.TarInfo]:
 
 
 def copy(file: IO[bytes], out: IO[bytes] | None, progress: Progress) -> str:
-    """Copies, if there is a place to copy to; returns the sha256 of what was read."""
+    """Reads a member to its end, and copies it if there is a place to copy to.
+
+    Args:
+        file: The member.
+        out: Where it goes; None only reads.
+        progress: Told the bytes of each piece.
+
+    Returns:
+        The sha256 of what was read.
+    """
     digest = hashlib.sha256()
     while chunk := file.read(_CHUNK):
         digest.update(chunk)
@@ -150,7 +182,7 @@ def _info(name: str, size: int) -> tarfile.TarInfo:
 
 
 def changed(path: Path, expected: str, actual: str) -> VerificationFailed:
-    """The error for a file that is not what was verified a moment ago."""
+    """The error for a file that is not what was verified a moment ago: its sha256 as it was, and as it is."""
     return VerificationFailed(
         f"{path.name} changed while it was bundled",
         model=path.stem,
@@ -168,5 +200,5 @@ def _no_bundle(path: Path, actual: str) -> Refused:
         source=str(path),
         expected="a tar file that robust-zoo bundle wrote: its manifest, and exactly what that lists",
         actual=actual,
-        next="robust-zoo bundle PATTERN -o FILE   makes one, where there is internet",
+        next=_MAKE_ONE,
     )

@@ -26,10 +26,11 @@ from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.weights import archive
 from robust_zoo.weights.archive import Archive, Progress
 from robust_zoo.weights.cache import Receipt, cache_root, read_receipt
-from robust_zoo.weights.ensure import VerifiedFile, Weights, cached, convert_into
+from robust_zoo.weights.ensure import convert_into
 from robust_zoo.weights.lock import lock
 from robust_zoo.weights.manifest import Entry
 from robust_zoo.weights.sources import Fetched
+from robust_zoo.weights.verify import VerifiedFile, Weights, cached
 
 
 def pack(
@@ -40,10 +41,17 @@ def pack(
 ) -> None:
     """Bundles verified weights into `out`, all or nothing, and reads it back.
 
-    The same weights give the same bytes, whoever bundles them. card: makes one of a checkpoint, to read. progress: told
-    the bytes as they are read back.
+    The same weights give the same bytes, whoever bundles them.
 
-    Raises StorageError, or VerificationFailed when a file changed since it was verified.
+    Args:
+        out: The bundle to write.
+        found: Checkpoints and their verified weights in a cache.
+        card: Makes a checkpoint's card, to read.
+        progress: Told the bytes as they are read back.
+
+    Raises:
+        StorageError: The disk refused.
+        VerificationFailed: A file changed since it was verified.
     """
     texts: dict[str, bytes] = {TOML.name: TOML.read_bytes()}
     files: dict[str, tuple[Path, Entry]] = {}
@@ -60,13 +68,23 @@ def pack(
 def unpack(
     path: Path, *, cache_dir: str | Path | None = None, progress: Progress = lambda n: None
 ) -> Iterator[tuple[str, Weights | ZooError]]:
-    """Takes a bundle's weights into the cache, one after the other: (name, what came of it).
+    """Takes a bundle's weights into the cache, one after the other.
 
     A file with another hash than the manifest's, or another name than this registry's, is an error of that checkpoint.
     Weights that the cache has, verified, stay. The state is "vouched": the hash is the bundle's word, since the file
-    that the row pins was converted elsewhere; "unverified" stays so.
+    that the checkpoint pins was converted elsewhere; "unverified" stays so.
 
-    Raises UsageError when there is no such file, Refused when it is no bundle, or holds what a bundle does not.
+    Args:
+        path: Of the bundle.
+        cache_dir: Instead of ROBUST_ZOO_CACHE or the platform's user cache.
+        progress: Told the bytes as they are copied.
+
+    Yields:
+        (name, what came of it): the weights in the cache, or the error.
+
+    Raises:
+        UsageError: There is no such file.
+        Refused: It is no bundle, or holds what a bundle does not.
     """
     root = cache_root(cache_dir)
     with archive.opened(path) as bundle:
@@ -79,7 +97,18 @@ def unpack(
 
 
 def size(path: Path) -> int:
-    """Bytes of weights in a bundle. Raises as `read` does."""
+    """Bytes of weights in a bundle.
+
+    Args:
+        path: Of the bundle.
+
+    Returns:
+        Their sum.
+
+    Raises:
+        UsageError: There is no such file.
+        Refused: It is no bundle, or holds what a bundle does not.
+    """
     with archive.opened(path) as bundle:
         return sum(bundle.members[_weights(name)].size for name in bundle.names)
 

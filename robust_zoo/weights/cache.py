@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from robust_zoo.errors import StorageError, VerificationFailed
-from robust_zoo.files import read_hashed, storage, sync_directory, write_chunks
+from robust_zoo.files import Buffer, read_hashed, storage, sync_directory, write_chunks
 from robust_zoo.registry.rows import Checkpoint
 
 
@@ -23,8 +23,15 @@ from robust_zoo.registry.rows import Checkpoint
 class Receipt:
     """What a cached file is.
 
-    sha256, size: of the safetensors file. state: see robust_zoo.weights.ensure.Weights.
-    source: where the bytes came from. source_file, source_sha256, revision: the file they were made of.
+    Attributes:
+        name: The checkpoint's.
+        sha256: Of the safetensors file.
+        size: Its bytes.
+        state: See robust_zoo.weights.verify.VerifiedFile.
+        source: Where the bytes came from.
+        source_file: The name of the file they were made of.
+        source_sha256: That file's sha256.
+        revision: That file's commit on the hub.
     """
 
     name: str
@@ -38,7 +45,17 @@ class Receipt:
 
 
 def cache_root(cache_dir: str | Path | None = None) -> Path:
-    """The cache's directory: the argument, ROBUST_ZOO_CACHE, or the platform's user cache. An empty value is unset."""
+    """The cache's directory: the argument, ROBUST_ZOO_CACHE, or the platform's user cache. An empty value is unset.
+
+    Args:
+        cache_dir: The argument; None or "" leaves it to the others.
+
+    Returns:
+        The directory, which may not exist yet.
+
+    Raises:
+        StorageError: There is no home, and no private temporary directory either.
+    """
     if chosen := cache_dir or os.environ.get("ROBUST_ZOO_CACHE"):
         return Path(os.path.expanduser(chosen))  # noqa: PTH111  (unlike Path's, it takes an unknown ~user as it is)
     from platformdirs import user_cache_path
@@ -78,6 +95,7 @@ def local_directories() -> tuple[Path, ...]:
 
 
 def weights_path(root: Path, name: str) -> Path:
+    """Where a checkpoint's weights are, or would be, in a cache."""
     return root / "weights" / f"{name}.safetensors"
 
 
@@ -90,10 +108,19 @@ def read_receipt(root: Path, name: str) -> Receipt | None:
         return None
 
 
-def hashed(checkpoint: Checkpoint, root: Path) -> tuple[Receipt, bytearray] | None:
-    """The receipt of a cached file, and the bytes that were just hashed; None when it is not cached. Changes nothing.
+def hashed(checkpoint: Checkpoint, root: Path) -> tuple[Receipt, Buffer] | None:
+    """The receipt of a cached file, and the bytes that were just hashed. Changes nothing.
 
-    Raises VerificationFailed when the file or its receipt is not what was promised, OSError when it cannot be read.
+    Args:
+        checkpoint: Whose weights.
+        root: The cache.
+
+    Returns:
+        (receipt, content), None when they are not cached.
+
+    Raises:
+        VerificationFailed: The file or its receipt is not what was promised.
+        OSError: The file cannot be read.
     """
     path = weights_path(root, checkpoint.name)
     if not path.is_file():
@@ -110,7 +137,7 @@ def hashed(checkpoint: Checkpoint, root: Path) -> tuple[Receipt, bytearray] | No
 
 
 def corrupt(checkpoint: Checkpoint, path: Path, expected: str, actual: str) -> VerificationFailed:
-    """The error for a cached file that is not what was promised."""
+    """The error for a cached file that is not what was promised: what was expected of it, and what it is."""
     return VerificationFailed(
         f"the cached weights of {checkpoint.name} are damaged",
         model=f"{checkpoint.name} ({path.name})",
@@ -122,7 +149,15 @@ def corrupt(checkpoint: Checkpoint, path: Path, expected: str, actual: str) -> V
 
 
 def set_aside(root: Path, name: str) -> None:
-    """Moves a damaged file out of the way, to `.corrupt` (one copy is kept); its receipt goes."""
+    """Moves a damaged file out of the way, to `.corrupt` (one copy is kept); its receipt goes.
+
+    Args:
+        root: The cache.
+        name: The checkpoint's.
+
+    Raises:
+        StorageError: The disk refused.
+    """
     path = weights_path(root, name)
     with storage(path):
         path.replace(path.with_suffix(".corrupt"))
@@ -134,6 +169,17 @@ def store(file: Path, receipt: Receipt, root: Path) -> Path:
 
     A receipt without its file counts as absent, and one that does not fit the file as damaged: no order of
     events makes wrong bytes pass. Targets that are symbolic links are replaced, not followed.
+
+    Args:
+        file: The finished file; it moves.
+        receipt: What it is.
+        root: The cache.
+
+    Returns:
+        Where it is now.
+
+    Raises:
+        StorageError: The disk refused.
     """
     target = weights_path(root, receipt.name)
     with storage(target):
@@ -150,7 +196,15 @@ def cached_names(root: Path) -> list[str]:
 
 
 def leftovers(root: Path, known: set[str]) -> list[Path]:
-    """What `prune` may delete: cut downloads, temporaries, damaged copies, weights whose row is gone, lone receipts."""
+    """What `prune` may delete: cut downloads, temporaries, damaged copies, weights whose row is gone, lone receipts.
+
+    Args:
+        root: The cache.
+        known: The names that have a row.
+
+    Returns:
+        Files, sorted.
+    """
     weights = root / "weights"
     found = [p for p in (root / "downloads").glob("*") if p.is_file()]
     found += [p for p in weights.glob(".*.tmp")] + list(weights.glob("*.corrupt"))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from robust_zoo import errors
-from robust_zoo.errors import Refused, UsageError
+from robust_zoo.errors import Refused, missing_file
 from robust_zoo.files import storage
 from robust_zoo.registry.rows import Architecture
 
@@ -33,25 +33,32 @@ def convert(
     model: str = "",
     time_limit: float = TIME_LIMIT,
 ) -> dict[str, Any]:
-    """Converts `source` (.ckpt, .pth, .pt or .safetensors) to timm's keys in `target`, all or nothing.
+    """Converts a file to safetensors with timm's keys, all or nothing.
 
-    header: provenance for the file's metadata; the same source and header give the same bytes.
-    mean, std: what the checkpoint's own normaliser must equal; None takes the file's word (and records it).
-    num_classes: what the head must have; None takes the file's word. model: the name for messages.
+    Args:
+        source: A .ckpt, .pth, .pt or .safetensors file.
+        target: The file to write.
+        network: What the weights are of.
+        header: Provenance for the file's metadata; the same source and header give the same bytes.
+        mean: What the checkpoint's own normaliser must equal, one number per channel of images in [0, 1]; None takes
+            the file's word (and records it).
+        std: As mean.
+        num_classes: What the head must have; None takes the file's word.
+        model: The name for messages.
+        time_limit: Seconds, with all waiting for disks.
 
-    Returns {"sha256", "num_classes", "mean", "std"} (mean and std None when the file has no normaliser).
-    Raises Refused (exit 6) for files that are unsafe or malformed, VerificationFailed (exit 1) for weights that are
-    not this architecture's, differ from their own copy, are normalised otherwise, or are not finite; StorageError
-    (exit 5) when `target` cannot be written.
+    Returns:
+        {"sha256", "num_classes", "mean", "std"}: mean and std None when the file has no normaliser.
+
+    Raises:
+        UsageError: There is no such file (exit 2).
+        Refused: The file is unsafe or malformed (exit 6).
+        VerificationFailed: The weights are not this architecture's, differ from their own copy, are normalised
+            otherwise, or are not finite (exit 1).
+        StorageError: `target` cannot be written (exit 5).
     """
     if not source.is_file():
-        raise UsageError(
-            f"no such file: {source}",
-            model=model,
-            source=str(source),
-            expected="a checkpoint file",
-            actual="nothing there",
-        )
+        raise missing_file(source, "a checkpoint file", model=model)
     # A name of this call's own: what a killed child leaves behind can be swept without touching another call's.
     mine = target.with_name(f".{target.name[:150]}.{uuid.uuid4().hex[:12]}.tmp")
     request = {

@@ -43,6 +43,7 @@ def _allowed_numpy() -> list[Any]:
 
 
 def main() -> None:
+    """Answers one request; an error of ours, or no memory, is an answer too."""
     request = json.load(sys.stdin)
     torch.set_num_threads(1)  # each thread would take address space, more of it than the limit leaves on 64 cores
     allowance = 2 * Path(request["source"]).stat().st_size + _HEADROOM
@@ -66,7 +67,18 @@ def main() -> None:
 
 
 def work(request: dict[str, Any]) -> dict[str, Any]:
-    """Reads, checks and writes; see robust_zoo.weights.convert.convert for the fields."""
+    """Reads, checks and writes.
+
+    Args:
+        request: See robust_zoo.weights.convert.convert for the fields.
+
+    Returns:
+        What that returns.
+
+    Raises:
+        Refused: The file is unsafe or malformed.
+        VerificationFailed: The weights are not the ones asked for.
+    """
     source, target = Path(request["source"]), Path(request["target"])
     content = load_content(source)
     from robust_zoo.architectures.build import build
@@ -111,7 +123,17 @@ def _limit(memory: int, seconds: int) -> None:
 
 
 def load_content(source: Path) -> Any:
-    """The object in a checkpoint file, by its first bytes, never running code from it. Raises Refused."""
+    """The object in a checkpoint file, by its first bytes, never running code from it.
+
+    Args:
+        source: The file.
+
+    Returns:
+        Tensors and plain values, nested as they were saved.
+
+    Raises:
+        Refused: The file is unsafe, malformed, or no checkpoint.
+    """
     with source.open("rb") as file:
         start = file.read(512)
     if start.startswith(_ZIP_MAGIC):

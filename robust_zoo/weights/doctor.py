@@ -19,8 +19,8 @@ from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.lookup import get
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.weights import cache
-from robust_zoo.weights.ensure import verified
 from robust_zoo.weights.safetensors_file import read_header
+from robust_zoo.weights.verify import verified
 
 BAD = ("html", "pointer", "truncated", "wrong", "damaged", "unreadable")  # statuses that need the fix
 _SUFFIXES = (".ckpt", ".pth", ".pt", ".safetensors")
@@ -32,8 +32,13 @@ _ADDED = re.compile(r"( ?\(\d+\)|-[0-9a-f]{8,})$")
 class Finding:
     """A file of ours, or one that should be.
 
-    name: the checkpoint's. status: "good", "unknown hash" (whole, but nothing here can prove its origin), or one of
-    BAD. fix: a shell command, "" when there is nothing to do.
+    Attributes:
+        path: Of the file.
+        name: The checkpoint's.
+        status: "good", "unknown hash" (whole, but nothing here can prove its origin), or one of BAD.
+        size: Bytes.
+        detail: What was found, in words.
+        fix: A shell command, "" when there is nothing to do.
     """
 
     path: Path
@@ -61,7 +66,15 @@ def places() -> tuple[Path, ...]:
 
 
 def candidates(roots: Sequence[Path], given: Sequence[Path] = ()) -> list[Path]:
-    """Files to examine: in `roots` those named like a checkpoint; of `given` files and folders all weights."""
+    """Files to examine.
+
+    Args:
+        roots: Folders, of which those files that are named like a checkpoint.
+        given: Files, and folders of which all weights.
+
+    Returns:
+        Files, each once.
+    """
     found = [path for root in roots for path in _files(root) if named(path)]
     for path in given:
         found += [path] if path.is_file() else [file for file in _files(path) if file.suffix in _SUFFIXES]
@@ -107,7 +120,14 @@ def in_cache(root: Path) -> Iterator[Finding]:
 
 
 def examine(path: Path) -> Finding | None:
-    """What one file is; None when neither its name, its hash nor its header is of a checkpoint here."""
+    """What one file is.
+
+    Args:
+        path: Of the file.
+
+    Returns:
+        The finding, None when neither its name nor its hash is of a checkpoint here.
+    """
     checkpoint = named(path)
     try:
         size = path.stat().st_size

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from robust_zoo.errors import UnknownCheckpoint, UsageError
+from robust_zoo.errors import UnknownCheckpoint, cannot_read
 from robust_zoo.files import sha256_of
 from robust_zoo.registry.lookup import get_architecture, get_dataset
 from robust_zoo.registry.rows import Architecture, Checkpoint, Collection, Measurement, Preprocessing
@@ -25,7 +25,16 @@ def network_of(architecture: str) -> Architecture:
 def exported(path: Path) -> Checkpoint:
     """The checkpoint of a file that `robust-zoo train` wrote; it can be evaluated and transferred.
 
-    Raises UsageError for other files, Refused for damaged ones, OSError for what cannot be read.
+    Args:
+        path: Of the safetensors file.
+
+    Returns:
+        The checkpoint, `bundled`, with the collection "custom".
+
+    Raises:
+        UsageError: A file that does not say how it was made.
+        Refused: A damaged file, or no safetensors file.
+        OSError: The file cannot be read.
     """
     header, sha256 = read_header(path), sha256_of(path)
     try:
@@ -61,10 +70,6 @@ def exported(path: Path) -> Checkpoint:
             measured=measured,
         )
     except (KeyError, ValueError, TypeError, IndexError) as error:
-        raise UsageError(
-            f"{path.name} does not say how it was made",
-            source=str(path),
-            expected="a file that robust-zoo train wrote",
-            actual=f"{type(error).__name__}: {error}",
-            next=f'robust_zoo.create_model(ARCHITECTURE, checkpoint_path="{path}")   loads files of others',
-        ) from None
+        others = f'robust_zoo.create_model(ARCHITECTURE, checkpoint_path="{path}")   loads files of others'
+        expected = "a file that robust-zoo train wrote"
+        raise cannot_read(f"how {path.name} was made", path, expected, error, others) from None

@@ -25,7 +25,22 @@ class SourceFailed(Exception):
 
 
 def request(session: requests.Session, url: str, headers: Mapping[str, str], have: int) -> requests.Response:
-    """Follows up to five redirects, never from https to http, never with credentials to another origin."""
+    """Follows up to five redirects, never from https to http, never with credentials to another origin.
+
+    Args:
+        session: Of requests.
+        url: The address.
+        headers: To send.
+        have: How many bytes are there already: only the rest is asked for.
+
+    Returns:
+        An answer of status 200 or 206, its body not read yet.
+
+    Raises:
+        SourceFailed: Any other answer.
+        UsageError: ROBUST_ZOO_TIMEOUT is no time.
+        requests.RequestException: No answer.
+    """
     wanted = {**headers, "Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     for _ in range(_MAX_HOPS + 1):
         response = _patient(session, url, wanted)
@@ -51,7 +66,19 @@ def request(session: requests.Session, url: str, headers: Mapping[str, str], hav
 
 
 def head(url: str, headers: Mapping[str, str]) -> requests.Response:
-    """One HEAD, redirects not followed: the hub's own answer about a file, not that of where its bytes are."""
+    """One HEAD, redirects not followed: the hub's own answer about a file, not that of where its bytes are.
+
+    Args:
+        url: The address.
+        headers: To send.
+
+    Returns:
+        The answer, of any status.
+
+    Raises:
+        UsageError: ROBUST_ZOO_TIMEOUT is no time.
+        requests.RequestException: No answer.
+    """
     import requests
 
     with requests.Session() as session:

@@ -21,8 +21,16 @@ _log = logging.getLogger(__name__)
 def lock(root: Path, name: str) -> Iterator[bool]:
     """Holds a checkpoint's lock while its weights are fetched, so that many ranks make one transfer.
 
-    Yields whether the lock is held. It is best effort (network file systems may not have one): after a minute in
-    which the holder got nowhere, or where locks do not exist, it yields False and the caller must not share files.
+    Args:
+        root: The cache.
+        name: The checkpoint's.
+
+    Yields:
+        Whether the lock is held. It is best effort (network file systems may not have one): after a minute in which
+        the holder got nowhere, or where locks do not exist, it is False and the caller must not share files.
+
+    Raises:
+        StorageError: The disk refused.
     """
     path = root / "downloads" / f"{name}.lock"
     with storage(path):
@@ -38,6 +46,11 @@ def sweep(root: Path, name: str, source_file: str) -> None:
 
     A process that gave up on the lock may still be writing, so only what is a day older than the lock's last use goes:
     both times are the file system's, whatever this machine's clock says.
+
+    Args:
+        root: The cache.
+        name: The checkpoint's.
+        source_file: The name of its source file.
     """
     lock_file = root / "downloads" / f"{name}.lock"
     with suppress(OSError):  # tidying must never stand in the way of weights

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from robust_zoo.errors import Refused, UsageError, VerificationFailed
+from robust_zoo.errors import Refused, UsageError, VerificationFailed, missing_file, not_installed
 from robust_zoo.files import sha256_of
 from robust_zoo.registry.load import TOML, load_registry
 from robust_zoo.registry.rows import DATA
@@ -26,7 +26,12 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Entry:
-    """One file. size: in bytes, None when unknown."""
+    """One file.
+
+    Attributes:
+        sha256: Of its bytes.
+        size: In bytes, None when unknown.
+    """
 
     sha256: str
     size: int | None
@@ -49,7 +54,18 @@ def render(entries: Mapping[str, Entry]) -> bytes:
 
 
 def parse(text: bytes, source: str) -> dict[str, Entry]:
-    """A manifest's entries. source: where it is from, for messages. Raises Refused when it is not exactly one."""
+    """A manifest's entries.
+
+    Args:
+        text: Its bytes.
+        source: Where it is from, for messages.
+
+    Returns:
+        Entries by file name.
+
+    Raises:
+        Refused: It is not exactly a manifest.
+    """
     try:
         content = json.loads(text, object_pairs_hook=once)
         if content["format"] != FORMAT or content.keys() != {"format", "files"}:
@@ -81,10 +97,17 @@ def check_signature(
 ) -> None:
     """That `manifest` was signed by this key or identity, and that what is installed is what it lists.
 
-    signature: a file that model_signing wrote (a Sigstore bundle). public_key: a PEM file of an elliptic-curve key.
-    identity, issuer: instead, who signed with Sigstore, and who vouched for them; that opens a connection.
+    Args:
+        signature: A file that model_signing wrote (a Sigstore bundle).
+        public_key: A PEM file of an elliptic-curve key.
+        identity: Instead, who signed with Sigstore; that opens a connection.
+        issuer: Who vouched for the identity.
+        manifest: What was signed.
 
-    Raises UsageError (nothing to compare with, or the `signing` extra is not installed) or VerificationFailed.
+    Raises:
+        UsageError: Nothing to compare with, or the `signing` extra is not installed.
+        VerificationFailed: The signature does not hold, or what is installed is something else.
+        Refused: What was signed is no manifest.
     """
     if bool(public_key) == bool(identity and issuer):
         raise UsageError(
@@ -96,21 +119,11 @@ def check_signature(
     try:
         from model_signing import verifying
     except ImportError as error:
-        raise UsageError(
-            "signatures need the signing extra",
-            expected="model-signing and pyopenssl",
-            actual=str(error),
-            next="pip install 'robust-zoo[signing]'",
-        ) from None
+        # model-signing, or one of those it is made of
+        raise not_installed("signatures need the signing extra", error.name or "model-signing", "signing") from None
     for path in (signature, *filter(None, [public_key])):
         if not path.is_file():
-            raise UsageError(
-                f"no such file: {path}",
-                source=str(path),
-                expected="a signature and a public key",
-                actual="nothing there",
-                next="fetch both from the release",
-            )
+            raise missing_file(path, "a signature and a public key", "fetch both from the release")
     config = verifying.Config()
     if public_key:
         config.use_elliptic_key_verifier(public_key=public_key)

@@ -8,21 +8,30 @@ from pathlib import Path
 from typing import Any
 
 from robust_zoo.errors import Refused, damaged, missing_file
-from robust_zoo.files import read_hashed, sha256_of, storage
+from robust_zoo.files import Buffer, read_hashed, sha256_of, storage
 from robust_zoo.registry.rows import Architecture
 from robust_zoo.weights.cache import cache_root
 from robust_zoo.weights.convert import convert
 from robust_zoo.weights.safetensors_file import header_of, read_header
 
 
-def load(path: Path, network: Architecture, cache_dir: str | Path | None = None) -> tuple[bytearray, dict[str, Any]]:
+def load(path: Path, network: Architecture, cache_dir: str | Path | None = None) -> tuple[Buffer, dict[str, Any]]:
     """The file's tensors as the content of a safetensors file (converted once, cached), and what it says of itself.
 
-    path: a `.ckpt` of the robustness library, a torchvision or timm state dict, or safetensors.
-    Returns the converted file's bytes, and the entries of pretrained_cfg that the file fixes: num_classes, and mean and
-    std when it carries a normaliser.
+    Args:
+        path: A `.ckpt` of the robustness library, a torchvision or timm state dict, or safetensors.
+        network: What the weights are of.
+        cache_dir: Instead of ROBUST_ZOO_CACHE or the platform's user cache.
 
-    Raises Refused, VerificationFailed, UsageError or StorageError.
+    Returns:
+        The converted file's bytes, and the entries of pretrained_cfg that the file fixes: num_classes, and mean and
+        std when it carries a normaliser.
+
+    Raises:
+        UsageError: There is no such file.
+        Refused: The file is unsafe or malformed.
+        VerificationFailed: The weights are not this architecture's, or not finite.
+        StorageError: The disk refused.
     """
     path = path.expanduser()
     if not path.is_file():
@@ -44,7 +53,7 @@ def load(path: Path, network: Architecture, cache_dir: str | Path | None = None)
     return content, {"num_classes": int(header["num_classes"]), **statistics}
 
 
-def _kept(target: Path) -> bytearray | None:
+def _kept(target: Path) -> Buffer | None:
     """The bytes of an earlier conversion, if they are the ones that were written."""
     proof = _proof(target)
     if not (target.is_file() and proof.is_file()):
@@ -63,7 +72,14 @@ def provenance(path: Path, source_sha256: str, network: Architecture) -> Mapping
 
 
 def own_files(root: Path) -> list[tuple[str, str, Path]]:
-    """(the file's own name, its architecture, the converted file) of each that `load` keeps in this cache."""
+    """The files that `load` keeps in a cache.
+
+    Args:
+        root: The cache.
+
+    Returns:
+        (the file's own name, its architecture, the converted file) of each.
+    """
     found = []
     for path in sorted((root / "private").glob("[!.]*.safetensors")):
         try:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from robust_zoo.errors import Refused
-from robust_zoo.files import write_chunks
+from robust_zoo.files import Buffer, write_chunks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,10 +30,21 @@ _SIZES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2,
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> str:
-    """Writes `tensors` under `header` to `path`, all or nothing; returns the file's sha256.
+    """Writes a safetensors file, all or nothing.
 
     The bytes depend on the arguments only: tensors are ordered by falling item size, then by name (so that
     each is aligned), header keys by name.
+
+    Args:
+        path: The file.
+        tensors: By name.
+        header: Its metadata.
+
+    Returns:
+        The file's sha256.
+
+    Raises:
+        OSError: The disk refused; what was there stays.
     """
     order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
     table: dict[str, object] = {"__metadata__": dict(sorted({**header, "format": "pt"}.items()))}
@@ -56,28 +67,64 @@ def _bytes(tensor: Tensor) -> Any:
 
 
 def read_header(path: Path) -> dict[str, str]:
-    """The metadata of a safetensors file. Raises Refused (exit code 6) when the file is not one."""
+    """The metadata of a safetensors file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Texts by key, none when it says nothing of itself.
+
+    Raises:
+        Refused: The file is no safetensors file (exit code 6).
+    """
     return read_table(path).get("__metadata__", {})
 
 
 def read_table(path: Path) -> dict[str, dict]:
-    """The whole header: `__metadata__`, and for each tensor its dtype, shape and data_offsets.
+    """The whole header of a safetensors file.
 
-    Raises Refused when the header is malformed, too long, or does not cover the file exactly.
+    Args:
+        path: The file.
+
+    Returns:
+        `__metadata__`, and for each tensor its dtype, shape and data_offsets.
+
+    Raises:
+        Refused: The header is malformed, too long, or does not cover the file exactly.
     """
     with path.open("rb") as file:
         return _table(file, path.stat().st_size, path)[0]
 
 
-def header_of(content: bytearray, path: Path) -> dict[str, str]:
-    """As read_header, of a file's content; path: for messages."""
+def header_of(content: Buffer, path: Path) -> dict[str, str]:
+    """As read_header, of a file's content.
+
+    Args:
+        content: The whole file.
+        path: Where it is from, for messages.
+
+    Returns:
+        Texts by key, none when it says nothing of itself.
+
+    Raises:
+        Refused: It is no safetensors file.
+    """
     return _table(io.BytesIO(content[: _MAX_HEADER + 8]), len(content), path)[0].get("__metadata__", {})
 
 
-def tensors_of(content: bytearray, path: Path) -> dict[str, Tensor]:
+def tensors_of(content: Buffer, path: Path) -> dict[str, Tensor]:
     """The tensors of a file's content, which they share: nothing is copied, and what changes one changes the other.
 
-    Raises Refused as read_table does.
+    Args:
+        content: The whole file.
+        path: Where it is from, for messages.
+
+    Returns:
+        The tensors by name, on the CPU.
+
+    Raises:
+        Refused: As read_table does.
     """
     import torch
 
@@ -87,13 +134,14 @@ def tensors_of(content: bytearray, path: Path) -> dict[str, Tensor]:
     for name, entry in table.items():
         if name == "__metadata__":
             continue
-        count, offset = math.prod(entry["shape"]), begin + entry["data_offsets"][0]
+        count, (first, last) = math.prod(entry["shape"]), entry["data_offsets"]
+        offset, kind = begin + first, types[entry["dtype"]]
         if not count:
-            flat = torch.empty(0, dtype=types[entry["dtype"]])
+            flat = torch.empty(0, dtype=kind)
         elif offset % _SIZES[entry["dtype"]]:  # a file of others, whose tensors do not lie as the processor wants them
-            flat = torch.frombuffer(content[offset : begin + entry["data_offsets"][1]], dtype=types[entry["dtype"]])
+            flat = torch.frombuffer(bytearray(content[offset : begin + last]), dtype=kind)
         else:
-            flat = torch.frombuffer(content, dtype=types[entry["dtype"]], count=count, offset=offset)
+            flat = torch.frombuffer(content, dtype=kind, count=count, offset=offset)
         found[name] = flat.view(entry["shape"])
     return found
 
@@ -120,7 +168,17 @@ def _table(file: IO[bytes], size: int, path: Path) -> tuple[dict[str, dict], int
 
 
 def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object in which no key stands twice: readers differ in which of the two they take."""
+    """A JSON object in which no key stands twice: readers differ in which of the two they take.
+
+    Args:
+        pairs: What json hands to its object_pairs_hook.
+
+    Returns:
+        The object.
+
+    Raises:
+        ValueError: A key stands twice.
+    """
     if len(table := dict(pairs)) < len(pairs):
         raise ValueError("a key stands twice")
     return table

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from robust_zoo.errors import Unavailable, VerificationFailed, ZooError
 from robust_zoo.files import sha256_of, storage
 from robust_zoo.registry.rows import DATA, Checkpoint
 from robust_zoo.weights.cache import local_directories
 from robust_zoo.weights.http import SourceFailed, head, origin
 from robust_zoo.weights.transport import CUTS, Expected, Stalled, WrongBytes, cause, download
+from robust_zoo.weights.unserved import Source, unserved
 
 _log = logging.getLogger(__name__)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -23,16 +23,16 @@ _unreachable: set[tuple[str, str]] = set()  # origins that did not answer in thi
 
 
 @dataclass(frozen=True)
-class Source:
-    """One place that may have the file. kind: "bundled", "local", "hub" or "mirror"; location: a path or address."""
-
-    kind: str
-    location: str
-
-
-@dataclass(frozen=True)
 class Fetched:
-    """A verified source file. state as in robust_zoo.weights.ensure; `temporary` files are ours to delete after use."""
+    """A verified source file.
+
+    Attributes:
+        path: Where it is.
+        sha256: Of its bytes.
+        state: How far its origin is proven; see robust_zoo.weights.verify.VerifiedFile.
+        source: Where its bytes came from.
+        temporary: Whether it is ours to delete after use.
+    """
 
     path: Path
     sha256: str
@@ -43,7 +43,12 @@ class Fetched:
 
 @dataclass(frozen=True)
 class Declared:
-    """What the hub says of a file at the pinned revision."""
+    """What the hub says of a file at the pinned revision.
+
+    Attributes:
+        sha256: Of its bytes.
+        size: In bytes, None when it does not say.
+    """
 
     sha256: str
     size: int | None
@@ -63,7 +68,17 @@ def mirrors() -> tuple[str, ...]:
 def sources_for(
     checkpoint: Checkpoint, *, directories: Sequence[Path], extra_mirrors: Sequence[str], offline: bool
 ) -> tuple[Source, ...]:
-    """The sources of a checkpoint, in the order in which they are tried."""
+    """The sources of a checkpoint, in the order in which they are tried.
+
+    Args:
+        checkpoint: Whose file.
+        directories: Local ones that may have it.
+        extra_mirrors: Base addresses, besides the collection's.
+        offline: Without those that need a socket.
+
+    Returns:
+        The sources.
+    """
     if checkpoint.bundled:
         return (Source("bundled", str(DATA / checkpoint.file)),)
     local = [Source("local", str(directory / checkpoint.file)) for directory in directories]
@@ -94,7 +109,14 @@ def _hub_headers() -> dict[str, str]:
 def declared(checkpoint: Checkpoint) -> Declared:
     """Asks the hub for the sha256 and size it records for the file at the pinned revision (LFS metadata).
 
-    Raises SourceFailed when the hub does not answer, or answers for another revision or without a sha256.
+    Args:
+        checkpoint: Whose file.
+
+    Returns:
+        What the hub declares.
+
+    Raises:
+        SourceFailed: It does not answer, or answers for another revision or without a sha256.
     """
     import requests
 
@@ -125,12 +147,21 @@ def fetch(
 ) -> Fetched:
     """The source file of a checkpoint, its bytes verified; sources are tried in turn.
 
-    directory: where downloads are kept while they arrive (resumable by another process).
-    allow_unverified: also take a file for which no hash is known anywhere.
-    unique: a suffix for the partial file, when another process may be writing the usual one.
+    Args:
+        checkpoint: Whose file.
+        directory: Where downloads are kept while they arrive (resumable by another process).
+        offline: Open no socket.
+        allow_unverified: Also take a file for which no hash is known anywhere.
+        progress: Show a bar on stderr.
+        unique: A suffix for the partial file, when another process may be writing the usual one.
 
-    Raises VerificationFailed (1) when a source served other bytes and none the right ones, Unavailable (3) with the
-    list of sources and causes, StorageError (5).
+    Returns:
+        The file.
+
+    Raises:
+        VerificationFailed: A source served other bytes, and none the right ones (exit code 1).
+        Unavailable: No source served the file (exit code 3); the sources and causes are in the error.
+        StorageError: The disk refused (exit code 5).
     """
     planned = sources_for(checkpoint, directories=local_directories(), extra_mirrors=mirrors(), offline=offline)
     sources = sorted(planned, key=_goes_last)
@@ -174,7 +205,7 @@ def fetch(
             failures.append((source, f"cannot be read: {error.strerror or error}"))
         except WrongBytes as error:
             wrong.append((source, f"sha256 {error.sha256} ({error.size:,} bytes)"))
-    raise _failure(checkpoint, sha256, state, wrong, failures, offline=offline)
+    raise unserved(checkpoint, sha256, state, wrong, failures, offline=offline)
 
 
 def _goes_last(source: Source) -> bool:
@@ -204,45 +235,3 @@ def _take_local(source: Source, sha256: str | None) -> tuple[Path, str]:
     if sha256 not in (None, found):
         raise WrongBytes(found, path.stat().st_size)
     return path, found
-
-
-def _failure(
-    checkpoint: Checkpoint,
-    sha256: str | None,
-    state: str,
-    wrong: list[tuple[Source, str]],
-    failures: list[tuple[Source, str]],
-    *,
-    offline: bool,
-) -> ZooError:
-    model = f"{checkpoint.name} ({checkpoint.file})"
-    tried = "; ".join(dict.fromkeys(f"{source.location}: {cause}" for source, cause in wrong + failures))
-    if wrong:
-        return VerificationFailed(
-            f"{checkpoint.name}: other bytes than promised, and no source has the right ones",
-            model=model,
-            source=tried,
-            expected=f"sha256 {sha256} ({state})",
-            actual="; ".join(cause for _, cause in wrong),
-            next=f"robust-zoo info {checkpoint.name}   shows where this hash comes from",
-        )
-    if any("no sha256 is known" in cause for _, cause in failures):
-        following = (
-            f"go online, so that the hub can declare it; or robust-zoo download {checkpoint.name} --allow-unverified"
-        )
-    elif offline:
-        following = f"online: robust-zoo download {checkpoint.name} (about {checkpoint.approximate_size / 1e6:,.0f} MB)"
-    else:
-        following = f"robust-zoo download {checkpoint.name}   tries again and resumes; ROBUST_ZOO_MIRRORS adds sources"
-    return Unavailable(
-        f"{checkpoint.name} is not cached, and offline mode is on"
-        if offline
-        else f"no source could serve {checkpoint.name}",
-        model=model,
-        source=tried or "the cache and ROBUST_ZOO_PATH",
-        expected=f"{checkpoint.file}" + (f" with sha256 {sha256}" if sha256 else ""),
-        actual="offline: no socket was opened"
-        if offline
-        else f"failed sources: {len({source for source, _ in failures})}",
-        next=following,
-    )

@@ -24,7 +24,13 @@ _CLASSIFIER_BIAS = re.compile(r"(head\.)?(fc|classifier(\.\d+)?)\.bias")
 
 @dataclass(frozen=True)
 class Found:
-    """A bare network's tensors, with the normaliser that came with them (None when there was none)."""
+    """A bare network's tensors, with the normaliser that came with them.
+
+    Attributes:
+        state: The tensors by name.
+        mean: One number per channel, of images in [0, 1]; None when there was no normaliser.
+        std: As mean.
+    """
 
     state: dict[str, Tensor]
     mean: tuple[float, ...] | None = None
@@ -38,8 +44,15 @@ def unwrap(raw: Any) -> Found:
     library's train.py) and plain state dicts. The attacker's second copy must equal the first; it and the
     normaliser are taken off.
 
-    Raises Refused when there is no state dict of ordinary tensors, VerificationFailed when the copies differ or the
-    normaliser is not one.
+    Args:
+        raw: What torch.load returned.
+
+    Returns:
+        The network's tensors and the normaliser.
+
+    Raises:
+        Refused: There is no state dict of ordinary tensors.
+        VerificationFailed: The copies differ, or the normaliser is not one.
     """
     state = _tensors(raw)
     state = _without_prefix(state, "module.")
@@ -113,7 +126,7 @@ def _statistic(state: dict[str, Tensor], keys: Sequence[str]) -> tuple[float, ..
     tensors = [state[key] for key in keys if key in state]
     if not all(0 < t.numel() <= _MOST_CHANNELS and t.is_floating_point() and t.isfinite().all() for t in tensors):
         shapes = ", ".join(f"{tuple(t.shape)} {t.dtype}" for t in tensors)
-        raise _fail("the checkpoint's normaliser makes no sense", f"one finite number a channel in {keys[0]}", shapes)
+        raise _fail("the checkpoint's normaliser makes no sense", f"one finite number per channel in {keys[0]}", shapes)
     found = [tuple(t.flatten().tolist()) for t in tensors]
     if len(set(found)) > 1:
         raise _fail("the model and its attacker normalise differently", str(found[0]), str(found[1]))
@@ -121,7 +134,16 @@ def _statistic(state: dict[str, Tensor], keys: Sequence[str]) -> tuple[float, ..
 
 
 def check_normalizer(found: Found, mean: Sequence[float], std: Sequence[float]) -> None:
-    """The checkpoint's own normaliser must be the one its row promises (to 1e-6). Raises VerificationFailed."""
+    """The file's own normaliser, where it has one, must be the one that was promised (to 1e-6).
+
+    Args:
+        found: What unwrap made of the file.
+        mean: What was promised, one number per channel of images in [0, 1].
+        std: As mean.
+
+    Raises:
+        VerificationFailed: It is another one.
+    """
     for name, own, promised in (("mean", found.mean, mean), ("std", found.std, std)):
         if own is None:
             continue
@@ -130,7 +152,17 @@ def check_normalizer(found: Found, mean: Sequence[float], std: Sequence[float]) 
 
 
 def classes(state: Mapping[str, Tensor]) -> int:
-    """How many classes a state dict's last layer has. Raises Refused when it has none by a usual name."""
+    """How many classes a state dict's last layer has.
+
+    Args:
+        state: The tensors by name.
+
+    Returns:
+        The length of its bias.
+
+    Raises:
+        Refused: There is no last layer by a usual name.
+    """
     biases = sorted(key for key in state if _CLASSIFIER_BIAS.fullmatch(key))
     if not biases or state[biases[-1]].ndim != 1:
         last = f"{list(state)[-3:]}"
@@ -141,10 +173,18 @@ def classes(state: Mapping[str, Tensor]) -> int:
 def to_timm(state: dict[str, Tensor], rule: str, reference: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """torchvision's keys -> timm's, by the architecture's rule; a state dict with timm's keys comes back as it is.
 
-    rule: "same"; "in_order": both libraries define the same layers in the same order, so keys are renamed one by one,
-        in the order of the numbers in their names (a file's own order proves nothing: safetensors sorts its keys);
-        "vgg": timm holds the hidden linear layers as convolutions (torchvision classifier.0/3/6).
-    reference: the timm model's state dict (meta tensors will do).
+    Args:
+        state: The tensors by name.
+        rule: "same"; "in_order": both libraries define the same layers in the same order, so keys are renamed one by
+            one, in the order of the numbers in their names (a file's own order proves nothing: safetensors sorts its
+            keys); "vgg": timm holds the hidden linear layers as convolutions (torchvision classifier.0/3/6).
+        reference: The timm model's state dict (meta tensors will do).
+
+    Returns:
+        The tensors by timm's names; where they do not fit, as they were, for check() to say so.
+
+    Raises:
+        ValueError: No such rule.
     """
     if rule == "same" or state.keys() == reference.keys():
         return state
@@ -178,7 +218,15 @@ def _definition_order(key: str) -> tuple[Any, ...]:
 
 
 def check(state: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> None:
-    """Every tensor of the network, no other, of the right shape and type, and finite. Raises VerificationFailed."""
+    """Every tensor of the network, no other, of the right shape and type, and finite.
+
+    Args:
+        state: The tensors by name.
+        reference: The model's state dict (meta tensors will do).
+
+    Raises:
+        VerificationFailed: What is missing, not expected, mis-shaped or not finite.
+    """
     missing, extra = [k for k in reference if k not in state], [k for k in state if k not in reference]
     if missing or extra:
         raise _fail(

@@ -27,7 +27,12 @@ _CHUNK = 1 << 16  # bytes; what arrived of a chunk that is cut is lost, so not m
 
 
 class WrongBytes(Exception):
-    """The source served a whole file with another hash."""
+    """The source served a whole file with another hash.
+
+    Args:
+        sha256: Of what was served.
+        size: Its bytes.
+    """
 
     def __init__(self, sha256: str, size: int) -> None:
         super().__init__(sha256, size)
@@ -40,7 +45,13 @@ class Stalled(SourceFailed):
 
 @dataclass(frozen=True)
 class Expected:
-    """What is known of a file before it arrives. limit: the most bytes that are ever read."""
+    """What is known of a file before it arrives.
+
+    Attributes:
+        sha256: None when unknown.
+        size: In bytes, None when unknown.
+        limit: The most bytes that are ever read.
+    """
 
     sha256: str | None
     size: int | None
@@ -50,12 +61,24 @@ class Expected:
 def download(
     url: str, part: Path, expected: Expected, *, headers: Mapping[str, str], label: str = ""
 ) -> tuple[str, int]:
-    """Streams `url` into `part`, going on where an earlier try stopped; returns (sha256, bytes).
+    """Streams an address into a file, going on where an earlier try stopped.
 
-    label: shown on the progress bar on stderr; none when empty. Without an expected hash nothing is resumed.
     What is on the disk is hashed again at the end: where locks lie, another process may have written there too.
 
-    Raises SourceFailed (Stalled), WrongBytes or StorageError; after WrongBytes the part is gone, otherwise it is kept.
+    Args:
+        url: The address.
+        part: The file; without an expected hash it is not resumed.
+        expected: What is known of it.
+        headers: To send.
+        label: Shown on the progress bar on stderr; no bar when empty.
+
+    Returns:
+        (sha256, bytes).
+
+    Raises:
+        SourceFailed: The source cannot serve the file (Stalled: it stopped in the middle); the part is kept.
+        WrongBytes: It served another file; the part is gone.
+        StorageError: The disk refused; the part is kept.
     """
     import requests
     from urllib3.exceptions import ReadTimeoutError

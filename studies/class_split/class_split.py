@@ -39,12 +39,20 @@ EPOCHS = 6
 RADII = (0.0, 0.1, 0.25, 0.5, 1.0)
 SOURCE = (0, 2, 4, 6, 8)  # airplane, bird, deer, frog, ship
 TARGET = {1: "automobile", 3: "cat", 5: "dog", 7: "horse", 9: "truck"}
-LABELS = {"cifar10-other-half": (20, 100, 500), "digits": (20, 80)}  # a class; digits have 89 at most
+LABELS = {"cifar10-other-half": (20, 100, 500), "digits": (20, 80)}  # per class; digits have 89 at most
 SEEDS = range(3)
 
 
 def source_classes(data: Path, out: Path) -> Path:
-    """An .npz with the images of the source's classes, under the labels they have."""
+    """Writes the images of the source's classes, under the labels they have.
+
+    Args:
+        data: An .npz with CIFAR-10.
+        out: The .npz to write.
+
+    Returns:
+        `out`.
+    """
     with np.load(data) as whole:
         parts: dict[str, Any] = {}
         for split in ("train", "test"):
@@ -55,7 +63,14 @@ def source_classes(data: Path, out: Path) -> Path:
 
 
 def other_half(data: Path) -> Target:
-    """The five classes that the backbones never saw."""
+    """The five classes that the backbones never saw.
+
+    Args:
+        data: An .npz with CIFAR-10.
+
+    Returns:
+        The target, its labels counted from 0.
+    """
     splits = {}
     for split in ("train", "test"):
         images = load_npz(data, split)
@@ -65,7 +80,15 @@ def other_half(data: Path) -> Target:
 
 
 def backbones(data: Path, runs: Path) -> list[Checkpoint]:
-    """One for each radius, trained by `robust-zoo train` where it is not there yet."""
+    """One backbone for each radius, trained by `robust-zoo train` where it is not there yet.
+
+    Args:
+        data: An .npz with CIFAR-10.
+        runs: The folder of run directories.
+
+    Returns:
+        Checkpoints, in the order of RADII.
+    """
     checkpoints = []
     for eps in RADII:
         run = runs / ThreatModel("l2", eps).tag
@@ -83,6 +106,7 @@ def backbones(data: Path, runs: Path) -> list[Checkpoint]:
 
 
 def plans(dataset: str) -> list[TransferPlan]:
+    """A linear probe and a fine-tuning for each number of labels of a target of LABELS."""
     found = []
     for labels in LABELS[dataset]:
         tuned = Finetune(lrs=(0.005, 0.02), weight_decays=(5e-4,), epochs=20, batch_size=32, train_size=labels)
@@ -94,7 +118,14 @@ def plans(dataset: str) -> list[TransferPlan]:
 
 
 def by_radius(entries: Iterable[dict[str, Any]]) -> dict[tuple[str, str, int], dict[float, list[float]]]:
-    """Accuracies over seeds by (dataset, protocol, labels a class), then by the backbone's radius."""
+    """Sorts accuracies.
+
+    Args:
+        entries: Of cells.
+
+    Returns:
+        In percent, over seeds, by (dataset, protocol, labels per class), then by the backbone's radius.
+    """
     found: dict[tuple[str, str, int], dict[float, list[float]]] = {}
     for e in entries:
         key = (e["dataset"], e["protocol"], e["settings"]["train_size"])
@@ -103,7 +134,14 @@ def by_radius(entries: Iterable[dict[str, Any]]) -> dict[tuple[str, str, int], d
 
 
 def table(entries: Sequence[dict[str, Any]]) -> str:
-    """Markdown: mean and standard error over seeds, the best radius of a line in bold."""
+    """Writes the table of README.md.
+
+    Args:
+        entries: Of cells.
+
+    Returns:
+        Markdown: mean and standard error over seeds, the best radius of a line in bold.
+    """
     home = dict(sorted({e["checkpoint"]["eps"]: e["checkpoint"]["clean_accuracy"] for e in entries}.items()))
     head = " | ".join(f"eps {eps:g}" for eps in home)
     lines = [f"| target | protocol | labels a class | {head} |", "|---|---|---|" + "---|" * len(home)]
@@ -121,7 +159,12 @@ def table(entries: Sequence[dict[str, Any]]) -> str:
 
 
 def draw(entries: Sequence[dict[str, Any]], out: Path) -> None:
-    """Accuracy against the radius: a panel for each target and protocol, a line for each number of labels."""
+    """Draws accuracy against the radius: a panel for each target and protocol, a line for each number of labels.
+
+    Args:
+        entries: Of cells.
+        out: The picture's file.
+    """
     found = by_radius(entries)
     panels = sorted({(dataset, protocol) for dataset, protocol, _ in found})
     canvas = figure(4.2 * len(panels), 3.6)
@@ -139,6 +182,7 @@ def draw(entries: Sequence[dict[str, Any]], out: Path) -> None:
 
 
 def main() -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="an .npz with x_train, y_train, x_test, y_test")
     parser.add_argument("runs", type=Path, help="of the backbones, their cells, and the cache of features")

@@ -137,8 +137,8 @@ def test_size_of_the_cifar_family(name, parameters):
 
 def test_importing_and_building_register_nothing():
     code = (
-        "import timm; before = timm.list_models(); from robust_zoo import architectures;"
-        "architectures.build('resnet18_x0_25'); assert timm.list_models() == before"
+        "import timm; before = timm.list_models(); from robust_zoo.architectures.build import build;"
+        "build('resnet18_x0_25'); assert timm.list_models() == before"
     )
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
 

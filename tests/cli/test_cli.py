@@ -165,7 +165,8 @@ def test_help_shows_examples_that_parse(path, command):
         assert args.pop(0) == "robust-zoo"
         verb = main
         while isinstance(verb, click.Group):
-            verb = verb.get_command(ROOT, args.pop(0))
+            default = args[0] not in verb.list_commands(ROOT) and "run" in verb.list_commands(ROOT)
+            verb = verb.get_command(ROOT, "run" if default else args.pop(0))
         assert verb is command or isinstance(command, click.Group)
         verb.make_context(verb.name, args, parent=ROOT)  # raises when an option or an argument is wrong
 
@@ -324,7 +325,8 @@ def test_verify_names_a_damaged_package(tmp_path, monkeypatch):
         content = bytearray((rows.DATA / TABLE[name]["file"]).read_bytes())
         content[-1] ^= name == ROBUST
         (tmp_path / TABLE[name]["file"]).write_bytes(content)
-    monkeypatch.setattr("robust_zoo.cli.verify.DATA", tmp_path)
+    for module in ("cli.verify", "weights.ensure"):
+        monkeypatch.setattr(f"robust_zoo.{module}.DATA", tmp_path)
     result = run("verify")
     assert result.exit_code == 1 and result.stderr.count("error: ") == 1
     assert TABLE[ROBUST]["sha256"] in result.stderr and "reinstall" in result.stderr

@@ -31,7 +31,7 @@ def test_every_row_has_an_oracle():
 def noticed(block):
     """Whether a row that was changed is refused, or differs from its oracle."""
     try:
-        [row] = parse(SECTIONS | tomllib.loads("[[checkpoint]]\n" + block))[1].values()
+        [row] = parse(SECTIONS | tomllib.loads("[[checkpoint]]\n" + block)).checkpoints.values()
     except (Refused, tomllib.TOMLDecodeError):
         return True
     return differences(row) != []

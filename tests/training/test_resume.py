@@ -180,7 +180,7 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(zygote, whole, t
 
 
 def test_a_full_disk_keeps_what_was_there(tmp_path, monkeypatch):
-    checkpoint.save(tmp_path, 0, 1, {"a": torch.ones(3)})
+    checkpoint.write_checkpoint(tmp_path, 0, 1, {"a": torch.ones(3)})
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
 
     def full(descriptor):
@@ -188,7 +188,7 @@ def test_a_full_disk_keeps_what_was_there(tmp_path, monkeypatch):
 
     monkeypatch.setattr(checkpoint.os, "fsync", full)
     with pytest.raises(StorageError, match="cannot write checkpoint-0000-00000002"):
-        checkpoint.save(tmp_path, 0, 2, {"a": torch.zeros(3)})
+        checkpoint.write_checkpoint(tmp_path, 0, 2, {"a": torch.zeros(3)})
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 

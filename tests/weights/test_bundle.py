@@ -288,9 +288,9 @@ def test_cut_and_mutated_bundles_never_give_other_bytes(site, tmp_path, own_mach
 
     def install(row, fetched, root, *, promised):  # the contained check has its own tests, and takes seconds
         taken.append((row.name, hashlib.sha256(fetched.path.read_bytes()).hexdigest(), promised))
-        return Weights(fetched.path, promised, fetched.state, fetched.source)
+        return Weights(fetched.path, promised, fetched.state, fetched.source, bytearray())
 
-    monkeypatch.setattr(bundle, "install", install)
+    monkeypatch.setattr(bundle, "convert_into", install)
     draw = random.Random(0)
     refusals = 0
     for case in range(220):

@@ -271,7 +271,8 @@ def test_a_lock_is_held_by_one_and_freed(tmp_path, monkeypatch):
 
 
 def test_a_lock_dies_with_its_process(tmp_path):
-    code = f"import time; from pathlib import Path; from robust_zoo import lock; root = Path({str(tmp_path)!r})\n"
+    code = "import time; from pathlib import Path; from robust_zoo.weights import lock\n"
+    code += f"root = Path({str(tmp_path)!r})\n"
     code += f"with lock.lock(root, {ROW.name!r}): print('held', flush=True); time.sleep(60)"
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert child.stdout.readline() == "held\n"

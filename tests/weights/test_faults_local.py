@@ -117,7 +117,8 @@ def test_twenty_kills_of_one_download(hub, tmp_path):
 DYING = """
 import os, signal, sys
 from pathlib import Path
-from robust_zoo import cache
+from robust_zoo import files
+from robust_zoo.weights import cache
 steps = iter(range(int(sys.argv[1]), -1, -1))
 def mortal(step):
     def do(*arguments, **kwargs):
@@ -126,7 +127,7 @@ def mortal(step):
         return step(*arguments, **kwargs)
     return do
 for owner, name in ((os, "write"), (os, "fsync"), (os, "rename"), (os, "replace"), (Path, "replace"), (Path, "chmod"),
-                    (Path, "mkdir"), (Path, "unlink"), (cache, "sync_directory")):
+                    (Path, "mkdir"), (Path, "unlink"), (cache, "sync_directory"), (files, "sync_directory")):
     setattr(owner, name, mortal(getattr(owner, name)))
 """
 
@@ -138,7 +139,7 @@ def test_a_kill_between_any_two_steps_of_a_store(stored, sound, own_machine):
     storing = f"{DYING}\nfrom robust_zoo.weights.cache import store, read_receipt\n"
     storing += f"root = Path({str(own_machine)!r})\n"
     storing += f"receipt = read_receipt(Path({str(own_machine.parent)!r}) / 'kept', {REAL.name!r})\n"
-    storing += "install(root / 'finished.tmp', receipt, root)"
+    storing += "store(root / 'finished.tmp', receipt, root)"
     kept = own_machine.parent / "kept" / "weights"
     kept.mkdir(parents=True)
     (kept / path.with_suffix(".json").name).write_bytes(path.with_suffix(".json").read_bytes())

@@ -28,11 +28,11 @@ def test_it_covers_every_file_of_the_package_and_every_pinned_source():
     assert len(pinned) == 37
     assert entries.keys() == {
         "checkpoints.toml",
-        *(f"data/{path.name}" for path in DATA.iterdir()),
+        *(f"bundled/{path.name}" for path in DATA.iterdir()),
         *(f"source/{row.file}" for row in pinned),
     }
     assert {entries[f"source/{row.file}"].sha256 for row in pinned} == {row.sha256 for row in pinned}
-    assert all(entries[f"data/{get(n).file}"].sha256 == get(n).sha256 for n in list_models(bundled=True))
+    assert all(entries[f"bundled/{get(n).file}"].sha256 == get(n).sha256 for n in list_models(bundled=True))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -84,7 +85,7 @@ def test_one_hash_for_a_grid_of_fine_tunings(hashes, tmp_path):
 @pytest.mark.parametrize("change", ["overwritten", "truncated", "deleted"])
 def test_a_loaded_model_stays_what_it_is(change, tmp_path):
     """Nothing of it is mapped from the file."""
-    path = shutil.copy(DATA / get(NAME).file, tmp_path)
+    path = Path(shutil.copy(DATA / get(NAME).file, tmp_path))
     model = pixel_model(create_model(replace(get(NAME), file=str(path))).eval())
     images = cifar10_sample(1).images.float() / 255
     with torch.no_grad():
@@ -100,7 +101,7 @@ def test_a_loaded_model_stays_what_it_is(change, tmp_path):
 
 
 def test_a_file_that_changes_after_it_was_verified_is_not_looked_at_again(tmp_path):
-    path = shutil.copy(DATA / get(NAME).file, tmp_path)
+    path = Path(shutil.copy(DATA / get(NAME).file, tmp_path))
     weights = ensure(replace(get(NAME), file=str(path)))
     path.write_bytes(b"other bytes")
     model = create_model(NAME, weights=weights)

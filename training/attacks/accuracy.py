@@ -26,10 +26,21 @@ def pgd_accuracy(
 ) -> Count:
     """Accuracy of a pixel-space model under PGD; eps 0 or steps 0 is clean accuracy.
 
-    model: [0, 1] images -> logits, evaluated in eval mode on its own device; every module keeps its mode.
-    steps: of 2.5 eps / steps (Madry et al. 2018); an image counts as broken at its first misclassified iterate.
-    restarts: 0 is one run from the images, else so many from random starts.
-    progress: a label for a progress bar on stderr, none when empty. poll: called between attack steps; may raise.
+    An image counts as broken at its first misclassified iterate.
+
+    Args:
+        model: [0, 1] images -> logits, evaluated in eval mode on its own device; every module keeps its mode.
+        data: The images and their labels.
+        threat: The norm, and the radius of the ball.
+        steps: How many, each of size 2.5 eps / steps (Madry et al. 2018).
+        restarts: 0 is one run from the images, else so many from random starts.
+        seed: Of the random starts.
+        batch_size: Images per forward pass.
+        progress: A label for a progress bar on stderr, none when empty.
+        poll: Called between attack steps; may raise.
+
+    Returns:
+        How many of the images are robust (with steps 0: right), of how many.
     """
     device = next(model.parameters(), torch.empty(0)).device
     correct = 0

@@ -86,15 +86,27 @@ def apgd(
     stop: bool = True,
     poll: Poll = None,
 ) -> Tensor:
-    """Adversarial images where one was found, the images themselves elsewhere.
+    """Auto-PGD from random starts on the ball's surface (Croce & Hein 2020, algorithm 1).
 
-    model: [0, 1] images -> logits, in eval mode. loss: "ce", "dlr" or, with `targets` > 0, "dlr-targeted", which runs
-    once for each of that many most likely wrong classes.
-    stop: an image leaves the batch once it is misclassified, so that its adversarial image is the first such iterate;
-    without it every image makes every step and the last one counts, as in the reference. Which images fall is the same.
-    poll: called after every step; may raise.
+    Args:
+        model: [0, 1] images -> logits, in eval mode.
+        images: (B, C, H, W) float in [0, 1]; not modified.
+        labels: (B,) integer classes.
+        threat: The norm, and the radius of the ball.
+        loss: "ce", "dlr" or, with `targets` > 0, "dlr-targeted".
+        targets: With "dlr-targeted", one run towards each of this many most likely wrong classes; else 0.
+        steps: Gradient steps per run.
+        restarts: Runs, each from a random start of its own, per target.
+        seed: Of the random starts, which are drawn on the CPU.
+        stop: An image leaves the batch once it is misclassified, so that its adversarial image is the first such
+            iterate; without it every image makes every step and the last one counts, as in the reference. Which images
+            are broken is the same.
+        poll: Called after every step; may raise.
+
+    Returns:
+        Adversarial images (B, C, H, W) where one was found, the images themselves elsewhere.
     """
-    generator = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         logits = model(images)
     adv_images, robust = images.clone(), logits.argmax(1) == labels
@@ -105,7 +117,7 @@ def apgd(
             if not len(rows):
                 return adv_images
             towards = order[rows, -target]
-            found, fooled = _run(model, images[rows], labels[rows], towards, threat, loss, generator, steps, stop, poll)
+            found, fooled = _run(model, images[rows], labels[rows], towards, threat, loss, rng, steps, stop, poll)
             adv_images[rows[fooled]] = found[fooled]
             robust[rows[fooled]] = False
     return adv_images
@@ -119,7 +131,7 @@ def _run(
     targets: Tensor,
     threat: ThreatModel,
     loss: str,
-    generator: torch.Generator,
+    rng: torch.Generator,
     steps: int,
     stop: bool,
     poll: Poll,
@@ -139,7 +151,7 @@ def _run(
         return values.detach(), wrong
 
     found, fooled = images.clone(), torch.zeros(len(images), dtype=torch.bool, device=images.device)
-    p = _start(images, labels, targets, threat, generator)
+    p = _start(images, labels, targets, threat, rng)
     value, wrong = evaluate(p)
     p.best, p.grad_best, p.loss_best, p.loss_best_at_check = p.adv, p.grad, value, value
     window, since = max(int(0.22 * steps), 1), 0
@@ -162,23 +174,23 @@ def _run(
     return found, fooled
 
 
-def _start(images: Tensor, labels: Tensor, targets: Tensor, threat: ThreatModel, generator: torch.Generator) -> _Points:
+def _start(images: Tensor, labels: Tensor, targets: Tensor, threat: ThreatModel, rng: torch.Generator) -> _Points:
     """A random point on the ball's surface; drawn on the CPU, so that every device sees the same."""
     norm = rules(threat.norm)
-    noise = norm.apgd_noise(images.shape, generator).to(images)
-    adv = (images + threat.eps * (noise / (norm.size(noise) + _TINY))).clamp(0, 1)
+    noise = norm.apgd_noise(images.shape, rng).to(images)
+    adv_images = (images + threat.eps * (noise / (norm.size(noise) + _TINY))).clamp(0, 1)
     nothing = torch.zeros(len(images), dtype=images.dtype, device=images.device)
     return _Points(
         index=torch.arange(len(images), device=images.device),
         images=images,
         labels=labels,
         targets=targets,
-        adv=adv,
-        adv_before=adv,
-        grad=adv,
+        adv=adv_images,
+        adv_before=adv_images,
+        grad=adv_images,
         loss=nothing,
-        best=adv,
-        grad_best=adv,
+        best=adv_images,
+        grad_best=adv_images,
         loss_best=nothing,
         loss_best_at_check=nothing,
         rises=nothing.long(),

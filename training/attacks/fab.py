@@ -25,10 +25,21 @@ def fab_targeted(
     stop: bool = True,
     poll: Poll = None,
 ) -> Tensor:
-    """Adversarial images within the ball where one was found, the images themselves elsewhere; nothing is random.
+    """Targeted FAB (Croce & Hein 2020b); nothing is random.
 
-    One run towards each of the `targets` most likely wrong classes. stop: an image is left alone once a point within
-    eps is known; without it the nearest point of all steps is returned, as in the reference.
+    Args:
+        model: [0, 1] images -> logits, in eval mode.
+        images: (B, C, H, W) float in [0, 1]; not modified.
+        labels: (B,) integer classes.
+        threat: The norm, and the radius of the ball.
+        targets: One run towards each of this many most likely wrong classes.
+        steps: Projections per run.
+        stop: An image is left alone once a point within eps is known; without it the nearest point of all steps is
+            returned, as in the reference.
+        poll: Called after every step; may raise.
+
+    Returns:
+        Adversarial images (B, C, H, W) within the ball where one was found, the images themselves elsewhere.
     """
     with torch.no_grad():
         logits = model(images)
@@ -100,11 +111,18 @@ def _linearise(model: nn.Module, x: Tensor, labels: Tensor, targets: Tensor) -> 
 def project(points: Tensor, w: Tensor, b: Tensor, norm: Rules) -> Tensor:
     """The smallest steps, in `norm`, from `points` onto the hyperplanes w.x = b within the box [0, 1].
 
-    points, w: (B, D); b: (B,). Where a hyperplane misses the box, the step that comes nearest to it.
-
     Every coordinate moves by min(t |v|, room) against the sign of w, where v is w for L2 and its sign for Linf, and
     room is the way to the box's side. What that gains is piecewise linear and rising in t; the t that gains the
     distance is found by sorting the ends of the pieces.
+
+    Args:
+        points: (B, D) in the box.
+        w: (B, D), the hyperplanes' normals.
+        b: (B,), their offsets.
+        norm: The rules of the norm to be small in.
+
+    Returns:
+        The steps (B, D); where a hyperplane misses the box, the step that comes nearest to it.
     """
     gain = (w * points).sum(1) - b
     w = torch.where(gain[:, None] < 0, -w, w)

@@ -1,7 +1,7 @@
-"""A copy of a model for the attack's passes: the same function in eval mode, with BatchNorm folded into convolutions.
+"""The folded model, for the attack's passes: the same function in eval mode, with BatchNorm folded into convolutions.
 
 Folding takes a memory-bound read and write out of every convolution of the 2 x steps passes an attack makes
-(Jacob et al. 2018, section 3.2). The copy shares all storage with the model but the folded weights, which
+(Jacob et al. 2018, section 3.2). The folded model shares all storage with the original but the folded weights, which
 `refresh` computes anew after an update; its parameters ask for no gradient.
 """
 
@@ -42,25 +42,36 @@ class _Pair:
 
 @dataclass(frozen=True)
 class FoldedModel:
-    """`model` is the copy, always in eval mode; `refresh()` after each update of the original."""
+    """A model with its BatchNorm folded, and what it takes to keep it up to date.
+
+    Attributes:
+        model: The folded model, always in eval mode.
+        pairs: What `refresh()` folds anew; call it after each update of the original.
+    """
 
     model: nn.Module
     pairs: tuple[_Pair, ...]
 
     @torch.no_grad()
     def refresh(self) -> None:
+        """Folds the original's present weights and statistics."""
         for pair in self.pairs:
             pair.fold()
 
 
 def folded_model(model: nn.Module, example: Tensor, *, dtype: torch.dtype | None = None) -> FoldedModel:
-    """The folded copy of a pixel-space model, checked to give the model's own eval-mode logits on `example`.
+    """Folds a pixel-space model, and checks that it gives the model's own eval-mode logits on `example`.
 
-    example: (B, C, H, W) in [0, 1] on the model's device; a few images are enough.
-    dtype: of the folded weights (torch.bfloat16 under autocast saves casting them in every pass).
+    Where folding would change the function (a convolution read by others than its BatchNorm), nothing is folded, with
+    a warning.
 
-    The model must already be on its device and in its memory format. Where folding would change the function (a
-    convolution read by others than its BatchNorm), nothing is folded, with a warning.
+    Args:
+        model: The original, already on its device and in its memory format.
+        example: (B, C, H, W) in [0, 1] on the model's device; a few images are enough.
+        dtype: Of the folded weights (torch.bfloat16 under autocast saves casting them in every pass).
+
+    Returns:
+        The folded model, up to date.
     """
     with eval_mode(model), torch.no_grad(), torch.autocast(example.device.type, enabled=False):
         expected = model(example)
@@ -121,17 +132,17 @@ def _find_pairs(model: nn.Module, example: Tensor) -> list[tuple[str, str]]:
     return [(conv, norm) for conv, norm in pairs if calls[conv] == calls[norm] == 1]
 
 
-def _fold(model: nn.Module, copied: nn.Module, names: list[tuple[str, str]]) -> FoldedModel:
-    """Gives each named convolution of the copy weights of its own, and puts nothing (or timm's activation) after it."""
+def _fold(model: nn.Module, alias: nn.Module, names: list[tuple[str, str]]) -> FoldedModel:
+    """Gives each named convolution of `alias` weights of its own, and puts nothing (or timm's activation) after it."""
     pairs = []
     for conv_name, norm_name in names:
         conv, norm = model.get_submodule(conv_name), model.get_submodule(norm_name)
-        folded = copied.get_submodule(conv_name)
+        folded = alias.get_submodule(conv_name)
         assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and isinstance(folded, nn.Conv2d)
         folded.weight = nn.Parameter(torch.empty_like(conv.weight), requires_grad=False)
         folded.bias = nn.Parameter(conv.weight.new_empty(conv.out_channels), requires_grad=False)
         parent, _, child = norm_name.rpartition(".")
         # timm's BatchNormAct2d carries the activation that follows it
-        setattr(copied.get_submodule(parent), child, getattr(copied.get_submodule(norm_name), "act", nn.Identity()))
+        setattr(alias.get_submodule(parent), child, getattr(alias.get_submodule(norm_name), "act", nn.Identity()))
         pairs.append(_Pair(conv, norm, folded))
-    return FoldedModel(copied.eval(), tuple(pairs))
+    return FoldedModel(alias.eval(), tuple(pairs))

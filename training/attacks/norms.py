@@ -29,11 +29,13 @@ class Rules:
         start: like, eps -> a random perturbation, uniform in the ball.
         direction: gradient -> steepest ascent step of size 1.
         project: delta, eps -> nearest perturbation in the ball.
-        apgd_noise: shape, generator -> what a start on the ball's surface is scaled from; drawn on the CPU.
-        apgd_direction, apgd_into_ball: (gradient), (adv_images, images, eps); the reference's order of operations, on
-            which its pixels depend.
+        apgd_noise: shape, rng -> what a start on the ball's surface is scaled from; drawn on the CPU.
+        apgd_direction: gradient -> Auto-PGD's step of size 1, in the reference's order of operations, on which its
+            pixels depend.
+        apgd_into_ball: adv_images, images, eps -> adv_images in ball and box; the order of operations likewise.
         fab_speed: |w| of a hyperplane -> how fast each coordinate moves on the shortest way to it.
-        square_start, square_move: Square's first perturbation, and its proposals (training.attacks.square_moves).
+        square_start: images, eps, rng -> Square's first adv_images (training.attacks.square_moves).
+        square_move: images, best, eps, share, rng -> its proposals after that.
     """
 
     size: Callable[[Tensor], Tensor]
@@ -74,7 +76,7 @@ RULES: dict[str, Rules] = {
         start=_l2_start,
         direction=_unit,
         project=lambda delta, eps: delta.renorm(2, 0, eps),
-        apgd_noise=lambda shape, generator: torch.randn(shape, generator=generator),
+        apgd_noise=lambda shape, rng: torch.randn(shape, generator=rng),
         apgd_direction=lambda grad: grad / (square_moves.l2_size(grad) + _APGD_TINY),
         apgd_into_ball=_l2_into_ball,
         fab_speed=lambda weight: weight,
@@ -86,7 +88,7 @@ RULES: dict[str, Rules] = {
         start=lambda like, eps: eps * (2 * torch.rand_like(like) - 1),
         direction=torch.sign,
         project=lambda delta, eps: delta.clamp(-eps, eps),
-        apgd_noise=lambda shape, generator: 2 * torch.rand(shape, generator=generator) - 1,
+        apgd_noise=lambda shape, rng: 2 * torch.rand(shape, generator=rng) - 1,
         apgd_direction=torch.sign,
         apgd_into_ball=lambda x, images, eps: x.clamp(images - eps, images + eps).clamp(0, 1),
         fab_speed=lambda weight: (weight > 0).to(weight.dtype),
@@ -99,7 +101,15 @@ RULES: dict[str, Rules] = {
 def rules(norm: str) -> Rules:
     """The rules of a norm, for every attack.
 
-    Raises UsageError for an unknown norm, ZooError for one of NORMS without rules here.
+    Args:
+        norm: A name of robust_zoo.threat.NORMS.
+
+    Returns:
+        Its row of RULES.
+
+    Raises:
+        UsageError: The norm is unknown.
+        ZooError: The norm is one of NORMS without rules here.
     """
     norm_of(norm)
     if norm not in RULES:

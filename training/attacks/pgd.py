@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robust_zoo.errors import UsageError
+from robust_zoo.errors import UsageError, unknown
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks.norms import as_images, rules
 
-# (logits (B, K), labels (B,)) -> one loss an image (B,)
+# (logits (B, K), labels (B,)) -> one loss per image (B,)
 Loss = Callable[[Tensor, Tensor], Tensor]
 # called after each step of what takes long; may raise to end it
 Poll = Callable[..., None] | None
@@ -39,7 +39,11 @@ LOSSES: dict[str, Loss] = {
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Every module in eval mode inside, and back in its own mode after (frozen BatchNorms stay frozen)."""
+    """Every module in eval mode inside, and back in its own mode after (frozen BatchNorms stay frozen).
+
+    Args:
+        model: Whose modules; changed in place.
+    """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -67,20 +71,34 @@ def pgd(
 ) -> Tensor:
     """Adversarial images: `steps` of steepest ascent on the loss, projected after each (ball, then box).
 
-    model: (B, C, H, W) in [0, 1] -> logits (B, K). Runs in eval mode; every module is left in its own mode.
-    images: (B, C, H, W) float in [0, 1]; not modified. labels: (B,) integer classes.
-    step_size: in [0, 1] units of the norm; Salman et al. 2020 train with 3 steps of 2/3 eps, no random start.
-    random_start: begin at a point drawn uniformly from the ball; restarts: how often, keeping for each image the
-        restart with the highest final loss.
-    loss: "ce", "margin" (Carlini & Wagner's), or a function (logits, labels) -> (B,).
-    targeted: `labels` are the classes to reach; the loss is minimised.
-    keep_best: return for each image the iterate of highest loss (the start among them) instead of the last; one
-        more forward pass. robustness' `use_best`.
-    start: (B, C, H, W), where to begin instead of at the images.
-    watch: called with (step, logits) in every gradient pass; may raise to end the attack.
+    No parameter of the model receives a gradient.
 
-    Returns adv_images (B, C, H, W) in [0, 1] with ||adv_images - images|| <= eps. No parameter
-    receives a gradient. eps 0 returns the images themselves. Raises UsageError for images outside [0, 1].
+    Args:
+        model: (B, C, H, W) in [0, 1] -> logits (B, K). Runs in eval mode; every module is left in its own mode.
+        images: (B, C, H, W) float in [0, 1]; not modified.
+        labels: (B,) integer classes.
+        threat: The norm, and the radius of the ball.
+        steps: Gradient steps; 0 returns the images themselves.
+        step_size: In [0, 1] units of the norm; Salman et al. 2020 train with 3 steps of 2/3 eps, no random start.
+        random_start: Begin at a point drawn uniformly from the ball.
+        restarts: How often to begin, keeping for each image the restart with the highest final loss.
+        loss: "ce", "margin" (Carlini & Wagner's), or a function (logits, labels) -> (B,).
+        targeted: `labels` are the classes to reach; the loss is minimised.
+        keep_best: Return for each image the iterate of highest loss (the start among them) instead of the last; one
+            more forward pass. robustness' `use_best`.
+        start: (B, C, H, W), where to begin instead of at the images.
+        watch: Called with (step, logits) in every gradient pass; may raise to end the attack.
+
+    Returns:
+        adv_images (B, C, H, W) in [0, 1] with ||adv_images - images|| <= eps; at eps 0 the images themselves.
+
+    Raises:
+        UsageError: Images are outside [0, 1], labels do not match them, restarts lack a random start, or the loss is
+            unknown.
+
+    Example:
+        >>> model = pixel_model(create_model("resnet50_l2_eps3"))
+        >>> adv_images = pgd(model, images, labels, ThreatModel("l2", 3.0), steps=20, step_size=0.375)
     """
     _check(images, labels, restarts, random_start, loss)
     if threat.eps == 0 or steps == 0:
@@ -88,33 +106,32 @@ def pgd(
     norm, eps, images = rules(threat.norm), threat.eps, images.detach()
     of_logits, sign = LOSSES[loss] if isinstance(loss, str) else loss, -1.0 if targeted else 1.0
 
-    def losses(adv: Tensor, step: int) -> Tensor:
-        logits = model(adv).float() if adv.dtype != torch.float64 else model(adv)
-        if watch and adv.requires_grad:
+    def losses(adv_images: Tensor, step: int) -> Tensor:
+        logits = model(adv_images).float() if adv_images.dtype != torch.float64 else model(adv_images)
+        if watch and adv_images.requires_grad:
             watch(step, logits.detach())
         return sign * of_logits(logits, labels)
 
     best, best_loss = images, torch.full((len(images),), float("-inf"), device=images.device)
     with eval_mode(model):
         for _ in range(restarts):
-            adv = images if start is None else start
-            adv = (images + norm.project(adv - images + (norm.start(images, eps) if random_start else 0), eps)).clamp(
-                0, 1
-            )
+            begin = images if start is None else start
+            delta = norm.project(begin - images + (norm.start(images, eps) if random_start else 0), eps)
+            adv_images = (images + delta).clamp(0, 1)
             for step in range(steps):
                 with torch.enable_grad():
-                    loss_now = losses(adv.requires_grad_(True), step)
-                    (grad,) = torch.autograd.grad(loss_now.sum(), adv)
+                    loss_now = losses(adv_images.requires_grad_(True), step)
+                    (grad,) = torch.autograd.grad(loss_now.sum(), adv_images)
                 with torch.no_grad():
-                    adv = adv.detach()
+                    adv_images = adv_images.detach()
                     if keep_best:
-                        best, best_loss = _better(best, best_loss, adv, loss_now)
-                    delta = norm.project(adv + step_size * norm.direction(grad) - images, eps)
-                    adv = (images + delta).clamp(0, 1)
+                        best, best_loss = _better(best, best_loss, adv_images, loss_now)
+                    delta = norm.project(adv_images + step_size * norm.direction(grad) - images, eps)
+                    adv_images = (images + delta).clamp(0, 1)
             if not keep_best and restarts == 1:
-                return adv
+                return adv_images
             with torch.no_grad():
-                best, best_loss = _better(best, best_loss, adv, losses(adv, steps))
+                best, best_loss = _better(best, best_loss, adv_images, losses(adv_images, steps))
     return best
 
 
@@ -132,20 +149,30 @@ def pgd_until_wrong(
 ) -> Tensor:
     """PGD on the cross-entropy whose images leave at their first misclassified iterate: for counting, not for training.
 
-    model, images, labels: as in `pgd`, the model in eval mode. relative_step: a step is relative_step * eps / steps.
-    restarts: 0 is one run from the images, else so many from random starts drawn with `seed`. poll: called after every
-    step; may raise. The logits that decide are those of the gradient passes, and of one pass after the last step.
+    The logits that decide are those of the gradient passes, and of one pass after the last step.
 
-    Returns the misclassified iterates, and the images themselves where there is none.
+    Args:
+        model: (B, C, H, W) in [0, 1] -> logits (B, K), in eval mode.
+        images: (B, C, H, W) float in [0, 1]; not modified.
+        labels: (B,) integer classes.
+        threat: The norm, and the radius of the ball.
+        steps: Gradient steps per run.
+        restarts: 0 is one run from the images, else so many from random starts drawn with `seed`.
+        relative_step: A step is relative_step * eps / steps.
+        seed: Of the random starts.
+        poll: Called after every step; may raise.
+
+    Returns:
+        The misclassified iterates (B, C, H, W), and the images themselves where there is none.
     """
-    norm, generator = rules(threat.norm), torch.Generator().manual_seed(seed)
+    norm, rng = rules(threat.norm), torch.Generator().manual_seed(seed)
     adv_images, left = images.clone(), torch.arange(len(images), device=images.device)
     step_size = relative_step * threat.eps / steps
     for _ in range(max(restarts, 1)):
         adv = images[left]
         if restarts:
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+                torch.manual_seed(int(torch.randint(2**31, (), generator=rng)))
                 adv = (adv + norm.start(adv.cpu(), threat.eps).to(adv)).clamp(0, 1)
         for step in range(steps + 1):
             last = step == steps
@@ -154,14 +181,14 @@ def pgd_until_wrong(
                 logits = model(pixels)
                 loss = LOSSES["ce"](logits, labels[left]).sum()
             with torch.no_grad():
-                fine = logits.argmax(1) == labels[left]
-                adv_images[left[~fine]] = pixels.detach()[~fine]
-                if not last and fine.any():
-                    grad = torch.autograd.grad(loss, pixels, materialize_grads=True, allow_unused=True)[0][fine]
-                    origin = images[left][fine]
-                    ahead = pixels.detach()[fine] + step_size * norm.direction(grad)
+                robust = logits.argmax(1) == labels[left]
+                adv_images[left[~robust]] = pixels.detach()[~robust]
+                if not last and robust.any():
+                    grad = torch.autograd.grad(loss, pixels, materialize_grads=True, allow_unused=True)[0][robust]
+                    origin = images[left][robust]
+                    ahead = pixels.detach()[robust] + step_size * norm.direction(grad)
                     adv = (origin + norm.project(ahead - origin, threat.eps)).clamp(0, 1)
-                left = left[fine]
+                left = left[robust]
             if poll:
                 poll()
             if not len(left):
@@ -169,10 +196,10 @@ def pgd_until_wrong(
     return adv_images
 
 
-def _better(best: Tensor, best_loss: Tensor, adv: Tensor, loss: Tensor) -> tuple[Tensor, Tensor]:
+def _better(best: Tensor, best_loss: Tensor, adv_images: Tensor, loss: Tensor) -> tuple[Tensor, Tensor]:
     """Image by image whichever has the higher loss."""
     higher = loss > best_loss
-    return torch.where(as_images(higher, adv), adv, best), torch.where(higher, loss, best_loss)
+    return torch.where(as_images(higher, adv_images), adv_images, best), torch.where(higher, loss, best_loss)
 
 
 def _check(images: Tensor, labels: Tensor, restarts: int, random_start: bool, loss: str | Loss) -> None:
@@ -195,4 +222,4 @@ def _check(images: Tensor, labels: Tensor, restarts: int, random_start: bool, lo
             actual="random_start=False",
         )
     if isinstance(loss, str) and loss not in LOSSES:
-        raise UsageError(f"unknown loss {loss!r}", expected=f"one of {', '.join(LOSSES)}, or a function", actual=loss)
+        raise unknown("loss", loss, LOSSES, next="give one of these, or a function (logits, labels) -> (B,)")

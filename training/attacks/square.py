@@ -25,9 +25,19 @@ def square(
     seed: int = 0,
     poll: Poll = None,
 ) -> Tensor:
-    """Adversarial images where one was found, the images themselves elsewhere.
+    """Square (Andriushchenko et al. 2020), which needs no gradient.
 
-    images: (B, C, H, W); an image is asked about until it is misclassified, `queries` times at most.
+    Args:
+        model: [0, 1] images -> logits, in eval mode.
+        images: (B, C, H, W) float in [0, 1]; not modified.
+        labels: (B,) integer classes.
+        threat: The norm, and the radius of the ball.
+        queries: The model is asked about an image until it is misclassified, this often at most.
+        seed: Of the squares, which are drawn on the CPU.
+        poll: Called after every query; may raise.
+
+    Returns:
+        Adversarial images (B, C, H, W) where one was found, the images themselves elsewhere.
     """
     with torch.no_grad():
         rows = (model(images).argmax(1) == labels).nonzero().squeeze(1)

@@ -14,15 +14,24 @@ class Rng:
     """Square's random numbers, in the reference's order; drawn on the CPU."""
 
     def __init__(self, seed: int, like: Tensor) -> None:
+        """Seeds the numbers.
+
+        Args:
+            seed: Equal seeds give equal numbers.
+            like: The tensor whose device and type the signs get.
+        """
         self.generator, self.like = torch.Generator().manual_seed(seed), like
 
     def signs(self, *shape: int) -> Tensor:
+        """-1 or 1 for each place of a tensor of this shape."""
         return (2 * torch.rand(shape, generator=self.generator) - 1).sign().to(self.like)
 
     def below(self, n: int) -> int:
+        """A whole number in [0, n)."""
         return int((n * torch.rand(1, generator=self.generator)).long())
 
     def coin(self) -> bool:
+        """True half of the time."""
         return bool(torch.rand(1, generator=self.generator) > 0.5)
 
 
@@ -32,13 +41,33 @@ def l2_size(x: Tensor) -> Tensor:
 
 
 def linf_start(images: Tensor, eps: float, rng: Rng) -> Tensor:
-    """Vertical stripes of +-eps."""
+    """Vertical stripes of +-eps.
+
+    Args:
+        images: (B, C, H, W) in [0, 1].
+        eps: The radius.
+        rng: Draws the stripes' signs.
+
+    Returns:
+        adv_images (B, C, H, W) in ball and box.
+    """
     batch, channels, _, width = images.shape
     return (images + eps * rng.signs(batch, channels, 1, width)).clamp(0, 1)
 
 
 def linf_move(images: Tensor, best: Tensor, eps: float, share: float, rng: Rng) -> Tensor:
-    """One square, of one colour, at one place for the whole batch, set to +-eps."""
+    """One square, of one colour, at one place for the whole batch, set to +-eps.
+
+    Args:
+        images: (B, C, H, W) in [0, 1].
+        best: (B, C, H, W), the best adv_images so far.
+        eps: The radius.
+        share: Of an image's pixels that the square covers.
+        rng: Draws the place and the colour.
+
+    Returns:
+        The proposed adv_images (B, C, H, W) in ball and box.
+    """
     channels, height, width = images.shape[1:]
     side = min(max(round(math.sqrt(share * height * width)), 1), height, width)
     top, left = rng.below(height - side), rng.below(width - side)
@@ -64,7 +93,16 @@ def _bump(side: int, like: Tensor, rng: Rng) -> Tensor:
 
 
 def l2_start(images: Tensor, eps: float, rng: Rng) -> Tensor:
-    """A grid of bumps, 5 x 5 or a few more."""
+    """A grid of bumps, 5 x 5 or a few more.
+
+    Args:
+        images: (B, C, H, W) in [0, 1].
+        eps: The radius.
+        rng: Draws the bumps' signs and directions.
+
+    Returns:
+        adv_images (B, C, H, W) in ball and box.
+    """
     batch, channels, height, width = images.shape
     side = height // 5
     delta, margin = torch.zeros_like(images), (height - side * 5) // 2
@@ -78,7 +116,18 @@ def l2_start(images: Tensor, eps: float, rng: Rng) -> Tensor:
 
 
 def l2_move(images: Tensor, best: Tensor, eps: float, share: float, rng: Rng) -> Tensor:
-    """Takes the perturbation out of one window, and gives its budget, and what is unused, to a bump in another."""
+    """Takes the perturbation out of one window, and gives its budget, and what is unused, to a bump in another.
+
+    Args:
+        images: (B, C, H, W) in [0, 1].
+        best: (B, C, H, W), the best adv_images so far.
+        eps: The radius.
+        share: Of an image's pixels that a window covers.
+        rng: Draws the windows and the bump.
+
+    Returns:
+        The proposed adv_images (B, C, H, W) in ball and box.
+    """
     batch, channels, height, width = images.shape
     side = max(round(math.sqrt(share * height * width)), 3)
     side = min(side + (side % 2 == 0), height, width)

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from robust_zoo.errors import UsageError, closest
+from robust_zoo.errors import unknown
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks.apgd import apgd
 from robust_zoo.training.attacks.fab import fab_targeted
@@ -19,8 +19,14 @@ from robust_zoo.training.attacks.square import square
 
 @dataclass(frozen=True)
 class Stage:
-    """One attack of a suite. `run(model, images, labels, threat, seed=, poll=, **settings)` -> adv_images, which are
-    the images themselves where nothing was found."""
+    """One attack of a suite.
+
+    Attributes:
+        name: What it is called in results.
+        run: (model, images, labels, threat, seed=, poll=, **settings) -> adv_images, which are the images themselves
+            where nothing was found.
+        settings: What `run` is given in every call.
+    """
 
     name: str
     run: Callable[..., Tensor]
@@ -66,31 +72,47 @@ _PGD = re.compile(r"pgd-([1-9]\d{0,4})(?:x([1-9]\d{0,2}))?")
 
 
 def suite(name: str) -> tuple[Stage, ...]:
-    """The stages of "none" (clean), "fgsm", "pgd-20" (steps; "pgd-20x5": five random restarts), "apgd-ce", "apgd-t",
-    "fab-t", "square" or "autoattack".
+    """The stages of an attack.
 
-    Raises UsageError naming the closest.
+    Args:
+        name: "none" (clean), "fgsm", "pgd-20" (steps; "pgd-20x5": five random restarts), "apgd-ce", "apgd-t", "fab-t",
+            "square" or "autoattack".
+
+    Returns:
+        Its attacks, in the order they run.
+
+    Raises:
+        UsageError: No attack has this name; the error names the closest.
     """
     if match := _PGD.fullmatch(name):
         return (Stage(name, pgd_until_wrong, {"steps": int(match[1]), "restarts": int(match[2] or 0)}),)
     if name not in SUITES:
-        names = [*SUITES, "pgd-20"]
-        raise UsageError(
-            f"unknown attack {name!r}",
-            expected=f"one of {', '.join(names)} (any number of steps; pgd-20x5: five random restarts)",
-            actual=repr(name),
-            next=f"--attack {closest(name, names)[0]}",
-        )
+        about = "pgd-20: any number of steps; pgd-20x5: five random restarts"
+        raise unknown("attack", name, [*SUITES, "pgd-20"], next=f"--attack {{closest}}   ({about})")
     return SUITES[name]
 
 
 def settings(name: str) -> list[dict[str, Any]]:
-    """What decides a figure under this name, as plain values."""
+    """What decides a figure under this name, as plain values.
+
+    Args:
+        name: An attack's, as `suite` takes it.
+
+    Returns:
+        For each stage its name, as "attack", and its settings.
+    """
     return [{"attack": stage.name, **stage.settings} for stage in suite(name)]
 
 
 def in_words(name: str) -> str:
-    """The settings in a line, as cards have them: "apgd-ce (loss ce, steps 100), then ..."."""
+    """The settings in a line, as cards have them: "apgd-ce (loss ce, steps 100), then ...".
+
+    Args:
+        name: An attack's, as `suite` takes it.
+
+    Returns:
+        Words for a sentence, without a full stop.
+    """
     if match := _PGD.fullmatch(name):
         steps, starts = match[1], f"{match[2]} random starts" if match[2] else "the image itself"
         return f"{steps} steps of 2.5 eps / {steps}, cross-entropy, from {starts}, until misclassified"

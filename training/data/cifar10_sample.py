@@ -1,4 +1,4 @@
-"""The bundled sample images: 1,000 CIFAR-10 test images, 100 a class."""
+"""The bundled sample images: 1,000 CIFAR-10 test images, 100 per class."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from robust_zoo.errors import VerificationFailed
+from robust_zoo.errors import damaged
 from robust_zoo.registry.lookup import get_dataset
 from robust_zoo.registry.rows import DATA
 from robust_zoo.training.data.dataset import Images
@@ -26,20 +26,25 @@ def cifar10_classes() -> tuple[str, ...]:
 
 
 def cifar10_sample(per_class: int = PER_CLASS) -> Images:
-    """The first `per_class` (<= 100) sample images of each class, class by class: (10 * per_class, 3, 32, 32) uint8.
+    """The bundled CIFAR-10 test images, class by class.
 
-    Raises VerificationFailed when the bundled sheet is not the one that was published.
+    Args:
+        per_class: The first so many of each class, 100 at most.
+
+    Returns:
+        Images (10 * per_class, 3, 32, 32) uint8 and their labels.
+
+    Raises:
+        VerificationFailed: The bundled sheet is not the one that was published.
+
+    Example:
+        >>> len(cifar10_sample(per_class=5))
+        50
     """
     found = hashlib.sha256(_SHEET.read_bytes()).hexdigest()
     if found != _SHEET_SHA256:
-        raise VerificationFailed(
-            "the bundled sample images are damaged",
-            model=_SHEET.name,
-            source="the installed package",
-            expected=_SHEET_SHA256,
-            actual=found,
-            next="pip install --force-reinstall robust-zoo",
-        )
+        what = "the bundled sample images are"
+        raise damaged(what, "the installed package", _SHEET_SHA256, found, model=_SHEET.name)
     sheet = np.asarray(Image.open(_SHEET).convert("RGB"))
     tiles = sheet.reshape(CLASSES, _SIZE, PER_CLASS, _SIZE, 3).transpose(0, 2, 4, 1, 3)[:, :per_class]
     labels = torch.arange(CLASSES).repeat_interleave(per_class)
@@ -47,7 +52,14 @@ def cifar10_sample(per_class: int = PER_CLASS) -> Images:
 
 
 def sheet_from(data: Images) -> Image.Image:
-    """The sheet of a CIFAR-10 test split: how the bundled file was made, and can be made again."""
+    """The sheet of a CIFAR-10 test split: how the bundled file was made, and can be made again.
+
+    Args:
+        data: The test split, (10000, 3, 32, 32) uint8.
+
+    Returns:
+        The sheet: a row of 100 images for each class.
+    """
     rows = [data.images[data.labels == c][:PER_CLASS] for c in range(CLASSES)]
     tiles = torch.stack(rows).numpy()  # (10, 100, 3, 32, 32)
     height, width = CLASSES * _SIZE, PER_CLASS * _SIZE

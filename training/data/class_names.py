@@ -8,7 +8,14 @@ from robust_zoo.registry.rows import SourceDataset
 
 
 def class_names(dataset: SourceDataset) -> tuple[str, ...]:
-    """English names by label, the first of several."""
+    """English names of a dataset's classes.
+
+    Args:
+        dataset: A row of checkpoints.toml, with names of its own or the name of timm's list.
+
+    Returns:
+        A name for each label, the first where a class has several.
+    """
     if dataset.class_names:
         return dataset.class_names
     return tuple(description.split(",")[0] for description in _descriptions(dataset.timm_classes))

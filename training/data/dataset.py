@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robust_zoo.errors import UsageError
+from robust_zoo.errors import cannot_read
 
 _PAD = 4  # crop offset in pixels, the field's standard CIFAR augmentation
 _CPU = torch.device("cpu")
@@ -26,29 +26,46 @@ Batches = Iterator[tuple[Tensor, Tensor]]  # images (B, 3, H, W) float in [0, 1]
 
 
 class Dataset(Protocol):
-    """What the loop and the evaluation need: `Images` in memory, `ImageFiles` on disk (training.files)."""
+    """What the loop and the evaluation need: `Images` in memory, `ImageFiles` on disk (training.data.image_files)."""
 
     @property
-    def labels(self) -> Tensor: ...
+    def labels(self) -> Tensor:
+        """(N,) int64, in order."""
+        ...
 
     def __len__(self) -> int: ...
 
     @property
-    def sha256(self) -> str: ...
+    def sha256(self) -> str:
+        """Says which dataset this is; quick to compute."""
+        ...
 
     @property
-    def contents_sha256(self) -> str: ...
+    def contents_sha256(self) -> str:
+        """Of every image and label, in order."""
+        ...
 
-    def subset(self, indices: Tensor) -> Dataset: ...
+    def subset(self, indices: Tensor) -> Dataset:
+        """The images at `indices`, in that order."""
+        ...
 
-    def batches(self, size: int) -> Batches: ...
+    def batches(self, size: int) -> Batches:
+        """All images in order, unaugmented, `size` at a time."""
+        ...
 
-    def train_batches(self, indices: Sequence[Tensor], *, seed: int, epoch: int, device: torch.device) -> Batches: ...
+    def train_batches(self, indices: Sequence[Tensor], *, seed: int, epoch: int, device: torch.device) -> Batches:
+        """A batch on `device` for each of `indices`, augmented as (seed, epoch, index) say."""
+        ...
 
 
 @dataclass(frozen=True)
 class Images:
-    """A labelled dataset in memory. images: (N, 3, H, W) uint8; labels: (N,) int64."""
+    """A labelled dataset in memory.
+
+    Attributes:
+        images: (N, 3, H, W) uint8.
+        labels: (N,) int64.
+    """
 
     images: Tensor
     labels: Tensor
@@ -65,20 +82,32 @@ class Images:
 
     @property
     def contents_sha256(self) -> str:
+        """The same: what is in memory is quick to hash."""
         return self.sha256
 
     def subset(self, indices: Tensor) -> Images:
+        """The images at `indices`, in that order."""
         return Images(self.images[indices], self.labels[indices])
 
     def batches(self, size: int) -> Batches:
-        """In order, unaugmented."""
+        """All images in order, unaugmented, `size` at a time."""
         for start in range(0, len(self), size):
             yield self.images[start : start + size].float() / 255, self.labels[start : start + size]
 
     def train_batches(
         self, indices: Sequence[Tensor], *, seed: int, epoch: int, device: torch.device = _CPU
     ) -> Batches:
-        """Batches of the given images, reflect-padded, randomly cropped and flipped on `device`."""
+        """Batches of the given images, reflect-padded, randomly cropped and flipped on `device`.
+
+        Args:
+            indices: For each batch the indices of its images.
+            seed: With `epoch` and an image's index, decides how the image is changed.
+            epoch: Counted from 0.
+            device: Where the batches are wanted.
+
+        Yields:
+            Images (B, 3, H, W) float in [0, 1], and labels (B,) int64.
+        """
         _, offsets, flips = _draws(len(self), seed, epoch)
         for index in indices:
             images = _crop(self.images[index].to(device), offsets[index].to(device))
@@ -88,10 +117,10 @@ class Images:
 
 def _draws(n: int, seed: int, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
     """The order of an epoch, and each image's crop offsets (N, 2) in [0, 2 * _PAD] and flip, read at its own index."""
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    order = torch.randperm(n, generator=generator)
-    offsets = torch.randint(0, 2 * _PAD + 1, (n, 2), generator=generator)
-    return order, offsets, torch.rand(n, generator=generator) < 0.5
+    rng = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    order = torch.randperm(n, generator=rng)
+    offsets = torch.randint(0, 2 * _PAD + 1, (n, 2), generator=rng)
+    return order, offsets, torch.rand(n, generator=rng) < 0.5
 
 
 def seed_of(*numbers: int) -> int:
@@ -100,9 +129,18 @@ def seed_of(*numbers: int) -> int:
 
 
 def epoch_order(n: int, batch_size: int, *, seed: int, epoch: int, rank: int = 0, ranks: int = 1) -> list[Tensor]:
-    """The indices of each batch of an epoch that fall to `rank`; the short last batch is dropped.
+    """The indices of each batch of an epoch that `rank` sees; together the ranks see what one would.
 
-    batch_size: images an update over all ranks. Together the ranks see what one would.
+    Args:
+        n: Images of the dataset.
+        batch_size: Images per update, over all ranks.
+        seed: With `epoch`, decides the order.
+        epoch: Counted from 0.
+        rank: Whose share.
+        ranks: How many share a batch.
+
+    Returns:
+        For each batch (batch_size // ranks,) int64; the short last batch is dropped.
     """
     order, _, _ = _draws(n, seed, epoch)
     share = batch_size // ranks
@@ -111,26 +149,40 @@ def epoch_order(n: int, batch_size: int, *, seed: int, epoch: int, rank: int = 0
 
 
 def spread(data: Dataset, n: int) -> Dataset:
-    """`n` images evenly spaced through the dataset (all of it when it has fewer): every class of a sorted one."""
+    """Some images evenly spaced through a dataset: every class of a sorted one.
+
+    Args:
+        data: The dataset.
+        n: How many; all of it when it has fewer.
+
+    Returns:
+        The images, in the dataset's order.
+    """
     return data.subset(torch.arange(min(n, len(data))) * len(data) // min(n, len(data)))
 
 
 def load_npz(path: Path, split: str) -> Images:
     """Reads `x_{split}` (N, H, W, 3) uint8 and `y_{split}` (N,) from an .npz file.
 
-    Raises UsageError when the file or the split is missing.
+    Args:
+        path: The file.
+        split: "train", "test" or another that the file has.
+
+    Returns:
+        Images (N, 3, H, W) uint8 and labels (N,) int64.
+
+    Raises:
+        UsageError: The file or the split is missing, or is not such images and labels.
     """
     expected = f"an .npz with x_{split} (N, H, W, 3) uint8 and y_{split} (N,)"
     try:
         with np.load(path) as file:
             images, labels = file[f"x_{split}"], file[f"y_{split}"]
     except (OSError, KeyError, ValueError) as error:
-        raise UsageError(
-            f"cannot read {split} images", source=str(path), expected=expected, actual=str(error)
-        ) from None
+        raise cannot_read(f"{split} images", path, expected, error) from None
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or len(images) != len(labels):
         found = f"images {images.dtype} {images.shape}, labels {labels.shape}"
-        raise UsageError(f"not a dataset of {split} images", source=str(path), expected=expected, actual=found)
+        raise cannot_read(f"{split} images", path, expected, found)
     return Images(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(labels).long())
 
 
@@ -138,8 +190,9 @@ def _crop(images: Tensor, offsets: Tensor) -> Tensor:
     """images (B, C, H, W) uint8, offsets (B, 2) in [0, 2 * _PAD] -> crops of the reflect-padded images, same shape."""
     batch, channels, height, width = images.shape
     padded = F.pad(images.float(), (_PAD,) * 4, mode="reflect").to(images.dtype)
-    here = images.device
-    rows = (offsets[:, :1] + torch.arange(height, device=here)).view(-1, 1, height, 1)
-    columns = (offsets[:, 1:] + torch.arange(width, device=here)).view(-1, 1, 1, width)
-    every = torch.arange(batch, device=here).view(-1, 1, 1, 1), torch.arange(channels, device=here).view(1, -1, 1, 1)
-    return padded[*every, rows, columns]
+    device = images.device
+    rows = (offsets[:, :1] + torch.arange(height, device=device)).view(-1, 1, height, 1)
+    columns = (offsets[:, 1:] + torch.arange(width, device=device)).view(-1, 1, 1, width)
+    every_image = torch.arange(batch, device=device).view(-1, 1, 1, 1)
+    every_channel = torch.arange(channels, device=device).view(1, -1, 1, 1)
+    return padded[every_image, every_channel, rows, columns]

@@ -11,15 +11,20 @@ from torch import Tensor
 
 from robust_zoo.errors import UsageError
 
+LAYOUTS = "robust-zoo train --help   describes the layouts"  # what errors say next
 _IMAGES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
 @dataclass(frozen=True)
 class EncodedImages:
-    """Labelled encoded images. names, sizes (bytes) and labels, (N,) int64, by index; read(index) -> the file's bytes.
-    Picklable, for loader processes.
+    """Labelled encoded images, by index; picklable, for loader processes.
 
-    classes: the folders that labels stand for, () where the dataset numbers its classes itself.
+    Attributes:
+        names: What errors call the images.
+        sizes: In bytes.
+        labels: (N,) int64.
+        classes: The folders that labels stand for, () where the dataset numbers its classes itself.
+        read: index -> the file's bytes.
     """
 
     names: Sequence[str]
@@ -41,21 +46,33 @@ class EncodedImages:
 
 
 def in_order(classes: Iterable[str]) -> list[str]:
-    """Class folders by name; by number where all are numbers (or ImageNetV2's "10" would come before its "2")."""
+    """Sorts class folders by name; by number where all are numbers (or ImageNetV2's "10" would come before its "2").
+
+    Args:
+        classes: Their names.
+
+    Returns:
+        The names; a class's label is its place.
+    """
     names = list(classes)
     return sorted(names, key=int) if all(name.isdecimal() for name in names) else sorted(names)
 
 
 def is_image(name: str) -> bool:
+    """Whether a path ends as images do, and no part of it is hidden."""
     path = Path(name)
     return path.suffix.lower() in _IMAGES and not any(part.startswith(".") for part in path.parts)
 
 
 def not_a_dataset(where: Path, expected: str, actual: str) -> UsageError:
-    return UsageError(
-        "not a dataset of images",
-        source=str(where),
-        expected=expected,
-        actual=actual,
-        next="robust-zoo train --help   describes the layouts",
-    )
+    """The error for a folder or tar file that is not laid out as a dataset.
+
+    Args:
+        where: The folder or file.
+        expected: In words.
+        actual: What is there instead.
+
+    Returns:
+        The error, to be raised.
+    """
+    return UsageError("not a dataset of images", source=str(where), expected=expected, actual=actual, next=LAYOUTS)

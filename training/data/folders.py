@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import torch
 
-from robust_zoo.errors import UsageError, not_installed
-from robust_zoo.training.data.encoded import EncodedImages, in_order, is_image, not_a_dataset
+from robust_zoo.errors import UsageError, cannot_read, not_installed
+from robust_zoo.training.data.encoded import LAYOUTS, EncodedImages, in_order, is_image, not_a_dataset
 from robust_zoo.training.data.tar import open_tars
 
 _LABEL = ("label",)
@@ -22,6 +22,16 @@ _SPLITS = {"train": ("train",), "val": ("val", "validation")}
 
 
 def from_folder(root: Path, names: Sequence[str], index: int) -> bytes:
+    """The bytes of an image.
+
+    Args:
+        root: The folder that the names begin in.
+        names: Of all images, by index.
+        index: Which.
+
+    Returns:
+        The file's content, still encoded.
+    """
     return (root / names[index]).read_bytes()  # a million names go to a loader process in 0.5 s, Paths in 14
 
 
@@ -34,13 +44,20 @@ def _from_rows(rows: Any, index: int) -> bytes:
 def open_source(data: str | Path, split: Literal["train", "val"]) -> EncodedImages:
     """The "train" or "val" images under `data`.
 
-    data: a directory with `train` and `val` (or `validation`) folders of class folders, or of tar files, or with
-    `train*.tar` and `val*.tar` (or `*-train-*.tar`, as timm's) beside each other; or "hfds/NAME", where NAME is on the
-    hub or a directory that `datasets` wrote or can load. Tar members are labelled by their folder, or WebDataset's
-    way by KEY.cls or the "label" in KEY.json. Sorted class folders (by number, where they are numbers) are the
-    classes 0, 1, ...
+    Tar members are labelled by their folder, or WebDataset's way by KEY.cls or the "label" in KEY.json. Sorted class
+    folders (by number, where they are numbers) are the classes 0, 1, ...
 
-    Raises UsageError naming what is missing, empty or unreadable.
+    Args:
+        data: A directory with `train` and `val` (or `validation`) folders of class folders, or of tar files, or with
+            `train*.tar` and `val*.tar` (or `*-train-*.tar`, as timm's) beside each other; or "hfds/NAME", where NAME
+            is on the hub or a directory that `datasets` wrote or can load.
+        split: Which of the two.
+
+    Returns:
+        The split's images, none of them read yet.
+
+    Raises:
+        UsageError: Something is missing, empty or unreadable; the error names it.
     """
     if str(data).startswith("hfds/"):
         return open_rows(str(data).removeprefix("hfds/"), "train" if split == "train" else "validation")
@@ -56,12 +73,22 @@ def open_source(data: str | Path, split: Literal["train", "val"]) -> EncodedImag
         source=str(root),
         expected=f"a folder or .tar files named {' or '.join(_SPLITS[split])}",
         actual=", ".join(found) or "nothing there",
-        next="robust-zoo train --help   describes the layouts",
+        next=LAYOUTS,
     )
 
 
 def open_folder(root: Path) -> EncodedImages:
-    """The images of one directory: tar files, else class folders."""
+    """The images of one directory.
+
+    Args:
+        root: Holds tar files, else class folders.
+
+    Returns:
+        Its images, none of them read yet.
+
+    Raises:
+        UsageError: The directory holds neither, or something in it is empty or unreadable.
+    """
     tars = sorted(root.glob("[!.]*.tar"))
     return open_tars(tars) if tars else _folders(root)
 
@@ -98,12 +125,19 @@ def _images(folder: Path, name: str) -> Iterator[tuple[str, int]]:
 
 
 def open_rows(name: str, wanted: str, columns: tuple[str, ...] = _LABEL) -> EncodedImages:
-    """The `wanted` split of a dataset on the hub or one that `datasets` saved in the directory `name`.
+    """A split of a dataset in Hugging Face's format.
 
-    columns: of the labels, the first that is there. With columns of the caller's choice the classes are the sorted
-    values (by number where they are numbers), whatever they count from; else labels count from 0.
+    Args:
+        name: Of a dataset on the hub, or the directory that `datasets` saved one in.
+        wanted: The split.
+        columns: Of the labels, the first that is there. With columns of the caller's choice the classes are the sorted
+            values (by number where they are numbers), whatever they count from; else labels count from 0.
 
-    Raises UsageError.
+    Returns:
+        The split's images, none of them read yet.
+
+    Raises:
+        UsageError: The `datasets` library is not installed, or the dataset cannot be read.
     """
     try:
         import datasets
@@ -127,23 +161,28 @@ def open_rows(name: str, wanted: str, columns: tuple[str, ...] = _LABEL) -> Enco
         paths = pc.struct_field(images, "path").to_pylist()
         sizes = pc.fill_null(pc.binary_length(pc.struct_field(images, "bytes")), 0).to_pylist()
     except (OSError, ValueError, KeyError, datasets.exceptions.DatasetsError) as error:
-        raise UsageError(
-            f"cannot read {wanted} of the dataset {name}",
-            source=f"hfds/{name}",
-            expected=f"a dataset with a {wanted} split and the columns image and label",
-            actual=str(error).strip(),
-        ) from None
+        expected = f"a dataset with a {wanted} split and the columns image and label"
+        what = f"{wanted} of the dataset {name}"
+        raise cannot_read(what, f"hfds/{name}", expected, str(error).strip()) from None
     names = [Path(path).name if path else str(number) for number, path in enumerate(paths)]
     return EncodedImages(names, sizes, labels, classes, partial(_from_rows, rows))
 
 
 def check_classes(train: EncodedImages, val: EncodedImages) -> None:
-    """Raises UsageError when the class folders of the splits differ: the same number would mean different classes."""
+    """Makes sure that a label means the same class in both splits.
+
+    Args:
+        train: The training images.
+        val: The validation images.
+
+    Raises:
+        UsageError: The class folders of the splits differ.
+    """
     if train.classes and val.classes and train.classes != val.classes:
         raise UsageError(
             "the splits have different classes",
             source=val.names[0],
             expected=f"the {len(train.classes)} of train",
             actual=f"{len(val.classes)}; in one only: {', '.join(sorted({*train.classes} ^ {*val.classes})[:5])}",
-            next="robust-zoo train --help   describes the layouts",
+            next=LAYOUTS,
         )

@@ -33,17 +33,31 @@ _EIGENVECTORS = torch.tensor([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8
 
 
 def lighting(rng: np.random.Generator) -> Tensor:
-    """A random shift of an image's colour: (3,), to be added to [0, 1] values (Krizhevsky et al. 2012, section 4.1)."""
+    """A random shift of an image's colour (Krizhevsky et al. 2012, section 4.1).
+
+    Args:
+        rng: Draws the shift.
+
+    Returns:
+        (3,), to be added to [0, 1] values.
+    """
     return _EIGENVECTORS @ (torch.from_numpy(rng.normal(0, _NOISE, 3)).float() * _EIGENVALUES)
 
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Images of a `EncodedImages`. size: the crop; resize: the shorter side before it, at test time.
+    """A labelled dataset of encoded images, which loader processes decode.
 
-    augment: "robustness" (random resized crop, flip, jitter of brightness, contrast and saturation, colour noise) or
-    "crop_flip" (the first two). workers: loader processes, as many as there are cores at most. shrink: the shorter
-    side that images are first brought to, 0 for none (Salman et al. 2020 take away ImageNet's finer grain so).
+    Attributes:
+        source: Where the images are read.
+        size: The side of the crop, in pixels.
+        resize: The shorter side before the crop, at test time.
+        augment: "robustness" (random resized crop, flip, jitter of brightness, contrast and saturation, colour noise)
+            or "crop_flip" (the first two).
+        workers: Loader processes, as many as there are cores at most.
+        shrink: The shorter side that images are first brought to, 0 for none (Salman et al. 2020 take away ImageNet's
+            finer grain so).
+        indices: Of the images that this is a subset of, in order; None for all of them.
     """
 
     source: EncodedImages
@@ -52,18 +66,19 @@ class ImageFiles:
     augment: str = "robustness"
     workers: int = 0
     shrink: int = 0
-    indices: Tensor | None = None  # of the images that this is a subset of, in order
+    indices: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.source) if self.indices is None else len(self.indices)
 
     @property
     def labels(self) -> Tensor:
+        """(N,) int64, in order."""
         return self.source.labels if self.indices is None else self.source.labels[self.indices]
 
     @property
     def rows(self) -> Sequence[int]:
-        """Of the source, in order."""
+        """Indices of the images in the source, in order."""
         return range(len(self.source)) if self.indices is None else self.indices.tolist()
 
     @property
@@ -89,18 +104,29 @@ class ImageFiles:
         return digest.hexdigest()
 
     def subset(self, indices: Tensor) -> ImageFiles:
+        """The images at `indices`, in that order."""
         return replace(self, indices=indices if self.indices is None else self.indices[indices])
 
     def batches(self, size: int) -> Batches:
-        """In order: the shorter side to `resize` (bilinear, antialiased), centre crop."""
+        """All images in order, `size` at a time: the shorter side to `resize` (bilinear, antialiased), centre crop."""
         rows = torch.arange(len(self.source)) if self.indices is None else self.indices
         for images, _, labels in self._load(rows.split(size), self._for_test):
             yield images.float() / 255, labels
 
     def train_batches(self, indices: Sequence[Tensor], *, seed: int, epoch: int, device: torch.device) -> Batches:
-        """Batches of the given images, augmented, in [0, 1] on `device`.
+        """Batches of the given images, augmented.
 
-        Raises VerificationFailed naming the file that cannot be decoded.
+        Args:
+            indices: For each batch the indices of its images.
+            seed: With `epoch` and an image's index, decides how the image is changed.
+            epoch: Counted from 0.
+            device: Where the batches are wanted.
+
+        Yields:
+            Images (B, 3, size, size) float in [0, 1], and labels (B,) int64.
+
+        Raises:
+            VerificationFailed: A file cannot be decoded; the error names it.
         """
         chosen = indices if self.indices is None else [self.indices[index] for index in indices]
         for images, shifts, labels in self._load(chosen, Augment(self, seed, epoch), device):
@@ -129,7 +155,11 @@ class ImageFiles:
         return F.center_crop(image, [self.size, self.size]), torch.zeros(3)
 
     def decode(self, index: int) -> Tensor:
-        """(3, H, W) uint8 of any JPEG, PNG or WebP: grey, CMYK and wrongly named ones as well."""
+        """(3, H, W) uint8 of any JPEG, PNG or WebP of the source: grey, CMYK and wrongly named ones as well.
+
+        Raises:
+            VerificationFailed: The file cannot be decoded; the error names it.
+        """
         try:
             encoded = torch.frombuffer(bytearray(self.source.read(index)), dtype=torch.uint8)
             with warnings.catch_warnings():  # torchvision 0.29 announces a move to TorchCodec, which is not there yet
@@ -150,7 +180,13 @@ class ImageFiles:
 
 @dataclass(frozen=True)
 class Augment:
-    """index -> (image (3, size, size) uint8, colour shift (3,)), by a generator of (seed, epoch, index)."""
+    """index -> (image (3, size, size) uint8, colour shift (3,)), by a generator of (seed, epoch, index).
+
+    Attributes:
+        files: Whose images, and how they are augmented.
+        seed: The recipe's.
+        epoch: Counted from 0.
+    """
 
     files: ImageFiles
     seed: int
@@ -170,8 +206,17 @@ class Augment:
 
 
 def crop_window(height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """(top, left, height, width) of 8 % to all of an image at a ratio of 3/4 to 4/3, as torchvision's
-    RandomResizedCrop (Szegedy et al. 2015, section 6); the largest central window when ten tries do not fit."""
+    """A window of 8 % to all of an image at a ratio of 3/4 to 4/3, as torchvision's RandomResizedCrop (Szegedy et al.
+    2015, section 6); the largest central window when ten tries do not fit.
+
+    Args:
+        height: Of the image, in pixels.
+        width: The same.
+        rng: Draws the window.
+
+    Returns:
+        (top, left, height, width) of the window.
+    """
     for _ in range(10):
         area = height * width * rng.uniform(0.08, 1)
         ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from robust_zoo.errors import UsageError, VerificationFailed
+from robust_zoo.errors import UsageError, damaged
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.data.encoded import EncodedImages
 from robust_zoo.training.data.folders import open_folder, open_source
@@ -23,9 +23,18 @@ _WORKERS = 4
 
 
 def validation(data: str, checkpoint: Checkpoint, count: int | None = 50_000) -> ImageFiles:
-    """The validation images: `data` holds a val folder, shards, or is hfds/NAME; or is itself the folder of classes.
+    """ImageNet's validation images.
 
-    Raises UsageError unless there are `count` of them, and for a folder that is no class of ImageNet.
+    Args:
+        data: Holds a val folder, or shards, or is "hfds/NAME"; or is itself the folder of classes.
+        checkpoint: Whose preprocessing the images get.
+        count: How many there must be, None for any number.
+
+    Returns:
+        The images, with ImageNet's labels.
+
+    Raises:
+        UsageError: There are not `count` of them, or a folder is no class of ImageNet.
     """
     try:
         source = open_source(data, "val")
@@ -39,7 +48,16 @@ def validation(data: str, checkpoint: Checkpoint, count: int | None = 50_000) ->
 def robustbench(data: str, checkpoint: Checkpoint, count: int | None = 5_000) -> ImageFiles:
     """RobustBench's images, by name and in its order, out of the validation set.
 
-    Raises UsageError naming images that are not there.
+    Args:
+        data: Where the validation set is, as `validation` takes it.
+        checkpoint: Whose preprocessing the images get.
+        count: The first so many of RobustBench's list, None for all.
+
+    Returns:
+        The images, with ImageNet's labels.
+
+    Raises:
+        UsageError: Some of the images are not there; the error names one.
     """
     whole = validation(data, checkpoint, None)
     place = {Path(name).name: i for i, name in enumerate(whole.source.names)}
@@ -56,27 +74,51 @@ def robustbench(data: str, checkpoint: Checkpoint, count: int | None = 5_000) ->
 
 
 def imagenet_v2(data: str, checkpoint: Checkpoint, count: int | None = 10_000) -> ImageFiles:
-    """One of the three sets of ImageNetV2 (Recht et al. 2019): `data` is the folder of 0 ... 999, or of wnids."""
+    """One of the three sets of ImageNetV2 (Recht et al. 2019).
+
+    Args:
+        data: The folder of 0 ... 999, or of wnids.
+        checkpoint: Whose preprocessing the images get.
+        count: How many there must be, None for any number.
+
+    Returns:
+        The images, with ImageNet's labels.
+
+    Raises:
+        UsageError: There are not `count` of them, or a folder is no class of ImageNet.
+    """
     return _files(_relabelled(open_folder(Path(data)), data), checkpoint, data, count)
 
 
 def folder(data: str, checkpoint: Checkpoint) -> ImageFiles:
-    """Any class folders called by wnid, by class number, or by an English name of the class."""
+    """Any images of ImageNet's classes.
+
+    Args:
+        data: The folder of class folders, called by wnid, by class number, or by an English name of the class.
+        checkpoint: Whose preprocessing the images get.
+
+    Returns:
+        The images, with ImageNet's labels.
+
+    Raises:
+        UsageError: A folder is no class of ImageNet.
+    """
     return _files(_relabelled(open_folder(Path(data)), data), checkpoint, data, None)
 
 
 def robustbench_names() -> list[str]:
-    """The file names of the list. Raises VerificationFailed when the bundled copy is damaged."""
+    """The file names of RobustBench's list, in its order.
+
+    Returns:
+        5,000 names.
+
+    Raises:
+        VerificationFailed: The bundled list is damaged.
+    """
     content = gzip.decompress(_LIST.read_bytes())
     found = hashlib.sha256(content).hexdigest()
     if found != _LIST_SHA256:
-        raise VerificationFailed(
-            "the bundled list of images is damaged",
-            source=_LIST.name,
-            expected=_LIST_SHA256,
-            actual=found,
-            next="pip install --force-reinstall robust-zoo",
-        )
+        raise damaged("the bundled list of images is", _LIST.name, _LIST_SHA256, found)
     return [Path(line).name for line in content.decode().split()]
 
 
@@ -99,7 +141,11 @@ def _relabelled(source: EncodedImages, data: str) -> EncodedImages:
 
 @cache
 def class_numbers() -> dict[str, int]:
-    """wnid, number and English names -> number; names that two classes share (crane, maillot) mean neither."""
+    """What ImageNet's classes are called.
+
+    Returns:
+        wnid, number and English names -> number; names that two classes share (crane, maillot) mean neither.
+    """
     from timm.data import ImageNetInfo
 
     info = ImageNetInfo()

@@ -22,7 +22,17 @@ def _from_tars(files: Sequence[Path], spans: Sequence[tuple[int, int, int]], ind
 
 
 def open_tars(files: list[Path]) -> EncodedImages:
-    """All shards as one source, sorted by name. Raises UsageError for a damaged shard or an image without a label."""
+    """All shards as one source.
+
+    Args:
+        files: The shards.
+
+    Returns:
+        Their images, sorted by name, none of them read yet.
+
+    Raises:
+        UsageError: A shard is damaged, or an image has no label.
+    """
     entries: list[tuple[str, tuple[int, int, int], str | int]] = []
     for number, file in enumerate(files):
         try:

@@ -20,13 +20,22 @@ from robust_zoo.threat import NORMS, ThreatModel
 from robust_zoo.training.attacks.norms import rules
 from robust_zoo.training.attacks.suites import suite
 from robust_zoo.training.data.class_names import class_names
+from robust_zoo.training.evaluation.threats import own_threat
 
 _TILE, _GAP, _LINE = 224, 6, 18  # pixels of the sheet
 
 
 @dataclass(frozen=True)
 class Attacked:
-    """One image: (3, H, W) in [0, 1] before and after, and (class, probability in percent) of each."""
+    """One image before and after the attack.
+
+    Attributes:
+        file: Where the image comes from.
+        image: (3, H, W) in [0, 1], as the checkpoint sees it.
+        adv_image: (3, H, W) in [0, 1], in steps of 1/255.
+        before: The model's class of `image` and its probability in percent.
+        after: The same of `adv_image`.
+    """
 
     file: Path
     image: Tensor
@@ -36,7 +45,7 @@ class Attacked:
 
     @property
     def sizes(self) -> dict[str, float]:
-        """The change's size in every norm."""
+        """The change's size in every norm, by the norm's name; pixels are in [0, 1]."""
         delta = (self.adv_image - self.image)[None]
         return {norm: rules(norm).size(delta).item() for norm in NORMS}
 
@@ -46,27 +55,36 @@ def attack_images(
 ) -> list[Attacked]:
     """Attacks what the model sees of each image; writes `<stem>_adversarial.png` and the sheet `attack.png` to `out`.
 
-    threat: None is what the checkpoint was trained for. The label attacked is the model's own before the attack. PNGs
-    hold 8 bits a channel, so the adversarial images are rounded to them first, and what is said of them is said after.
+    The label attacked is the model's own before the attack. PNGs hold 8 bits per channel, so the adversarial images are
+    rounded to them first, and what is said of them is said after.
 
-    Raises UsageError for files that are no images, and for a checkpoint without a radius of its own.
+    Args:
+        name: A checkpoint's name.
+        files: Images that Pillow reads.
+        threat: Norm and radius; None means what the checkpoint was trained for.
+        attack: A name that `attacks.suites.suite` knows, e.g. "pgd-20".
+        out: The folder that the pictures are written to; made where it is not there.
+
+    Returns:
+        One `Attacked` for each file, in their order.
+
+    Raises:
+        UsageError: A file is no image, the attack is unknown, or the checkpoint has no radius of its own and no threat
+            is given.
+        UnknownCheckpoint: No checkpoint has that name.
+
+    Example:
+        >>> attack_images("resnet50_l2_eps3", [Path("dog.jpg")], None, "pgd-20", Path("attacked"))
     """
     checkpoint = get(name)
-    if threat is None and not checkpoint.eps:
-        raise UsageError(
-            f"{checkpoint.name} was trained for no radius",
-            model=checkpoint.name,
-            expected="--norm and --eps",
-            actual="eps 0",
-            next=f"robust-zoo attack {checkpoint.name} IMAGE --norm linf --eps 4/255",
-        )
+    threat = threat or own_threat(checkpoint, f"attack {checkpoint.name} IMAGE")
     images = torch.stack([load(file, checkpoint.preprocessing) for file in files])
     model = pixel_model(create_model(checkpoint.name)).eval()
     with torch.no_grad():
         labels = model(images).argmax(1)
     adv_images = images
     for stage in suite(attack):
-        found = stage(model, images, labels, threat or checkpoint.threat, seed=0, poll=None)
+        found = stage(model, images, labels, threat, seed=0, poll=None)
         moved = (found != images).flatten(1).any(1) & (adv_images == images).flatten(1).all(1)
         adv_images = torch.where(moved.view(-1, 1, 1, 1), found, adv_images)
     adv_images = (adv_images * 255).round() / 255
@@ -83,7 +101,18 @@ def attack_images(
 
 
 def load(file: Path, p: Preprocessing) -> Tensor:
-    """An image as the checkpoint wants it, (3, S, S) in [0, 1] in steps of 1/255: resized, centre crop."""
+    """Reads an image as the checkpoint wants it: resized, centre crop.
+
+    Args:
+        file: An image that Pillow reads.
+        p: The checkpoint's preprocessing: the crop's side S and the part of the image that it is.
+
+    Returns:
+        (3, S, S) in [0, 1], in steps of 1/255.
+
+    Raises:
+        UsageError: The file is not an image.
+    """
     size = p.input_size[-1]
     try:
         image = Image.open(file).convert("RGB")
@@ -111,7 +140,14 @@ def _picture(pixels: Tensor) -> Image.Image:
 
 
 def sheet(shown: Sequence[Attacked]) -> Image.Image:
-    """A checkpoint an image: as it is, adversarial, and the change magnified to the full range around grey."""
+    """Draws a row for each image: as it is, adversarial, and the change magnified to the full range around grey.
+
+    Args:
+        shown: The images, from the top down.
+
+    Returns:
+        The picture, with what the model says under each tile.
+    """
     height = _TILE + _LINE + _GAP
     canvas = Image.new("RGB", (3 * (_TILE + _GAP) + _GAP, len(shown) * height + _GAP), "white")
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(12)

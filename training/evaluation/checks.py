@@ -26,9 +26,15 @@ _SHARE = 0.05  # of the images, from which on a fault is not chance
 
 @dataclass(frozen=True)
 class Subject:
-    """What is looked at: a pixel-space model as the user hands it over, images (B, C, H, W) in [0, 1] and labels (B,).
+    """What the checks look at.
 
-    mean, std: the statistics the model is said to normalise with, per channel; empty when not known.
+    Attributes:
+        model: Takes pixels, as the user hands it over.
+        images: (B, C, H, W) in [0, 1].
+        labels: (B,) int64.
+        threat: The threat model of the figure.
+        mean: Per channel, what the model is said to normalise with; empty when not known.
+        std: Per channel, likewise.
     """
 
     model: nn.Module
@@ -41,7 +47,14 @@ class Subject:
 
 @dataclass(frozen=True)
 class Check:
-    """`fails` is True when the check speaks against the model."""
+    """One way to find out that a figure means nothing.
+
+    Attributes:
+        name: As reports show it.
+        meaning: What is wrong where it fails, in words.
+        paper: The address of its source.
+        fails: Of a `Subject`; True when the check speaks against the model.
+    """
 
     name: str
     meaning: str
@@ -117,8 +130,8 @@ def _square_stronger(s: Subject) -> bool:
     if not right.any():
         return False
     images, labels = s.images[right], s.labels[right]
-    fooled = square(s.model, images, labels, s.threat, queries=_QUERIES)
-    return int((_logits(s.model, fooled).argmax(1) != labels).sum()) > max(1, _SHARE * len(s.labels))
+    adv_images = square(s.model, images, labels, s.threat, queries=_QUERIES)
+    return int((_logits(s.model, adv_images).argmax(1) != labels).sum()) > max(1, _SHARE * len(s.labels))
 
 
 def _normalised_twice(s: Subject) -> bool:
@@ -152,8 +165,13 @@ CHECKS = (
 
 
 def failed_checks(subject: Subject) -> list[str]:
-    """The names of the checks that speak against a figure of this model; [] for a sound one.
+    """Runs every check of `CHECKS`.
 
-    The images should be classified mostly right: on a model that knows nothing, nothing can be said.
+    Args:
+        subject: The model and images that it mostly classifies right: of a model that knows nothing, nothing can be
+            said.
+
+    Returns:
+        The names of the checks that speak against a figure of this model; [] for a sound one.
     """
     return [check.name for check in CHECKS if check.fails(subject)]

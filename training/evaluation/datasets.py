@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from robust_zoo.errors import UsageError
+from robust_zoo.errors import UsageError, cannot_read, unknown
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.data import imagenet
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
@@ -19,7 +18,14 @@ from robust_zoo.training.data.dataset import Dataset, Images, load_npz
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """A dataset by name. classes: the dataset that a checkpoint must be of. where: what --data is to hold."""
+    """A dataset that figures are measured on.
+
+    Attributes:
+        classes: The dataset that a checkpoint must be of.
+        title: What its figures carry.
+        where: What --data is to hold; empty for what comes with the package.
+        open: Of --data and the checkpoint; its images.
+    """
 
     classes: str
     title: str
@@ -34,9 +40,7 @@ def _cifar101(data: str, checkpoint: Checkpoint) -> Images:
     try:
         images, labels = (np.load(file) for file in files)
     except (OSError, ValueError) as error:
-        raise UsageError(
-            "cannot read CIFAR-10.1", source=data, expected=" and ".join(f.name for f in files), actual=str(error)
-        ) from None
+        raise cannot_read("CIFAR-10.1", data, " and ".join(f.name for f in files), str(error)) from None
     if images.shape != (2000, 32, 32, 3) or images.dtype != np.uint8 or labels.shape != (2000,):
         raise UsageError(
             "not CIFAR-10.1 v6",
@@ -56,7 +60,7 @@ def _cifar10(data: str, checkpoint: Checkpoint) -> Images:
 
 
 DATASETS = {
-    "sample": EvaluationSet("cifar10", "cifar10 bundled sample", "nothing: it comes with the package", _sample),
+    "sample": EvaluationSet("cifar10", "cifar10 bundled sample", "", _sample),
     "cifar10": EvaluationSet("cifar10", "cifar10 test", "an .npz with x_test and y_test", _cifar10),
     "cifar10.1": EvaluationSet(
         "cifar10", "cifar10.1 v6", "cifar10.1_v6_data.npy and cifar10.1_v6_labels.npy", _cifar101
@@ -73,27 +77,31 @@ DATASETS = {
 
 
 def open_dataset(name: str, data: str, checkpoint: Checkpoint) -> tuple[str, Dataset]:
-    """The title that figures on a dataset carry, and its images.
+    """Opens a dataset of `DATASETS` for a checkpoint.
 
-    Raises UsageError for an unknown name, a missing --data, and a checkpoint of other classes.
+    Args:
+        name: Of the dataset.
+        data: The file or folder that holds it; "" for what comes with the package.
+        checkpoint: What is to be evaluated; it decides which images of a dataset are its own.
+
+    Returns:
+        The title that figures on the dataset carry, and its images.
+
+    Raises:
+        UsageError: The name is unknown, --data is missing or not the dataset, or the checkpoint is of other classes.
     """
     if name not in DATASETS:
-        raise UsageError(
-            f"unknown dataset {name!r}",
-            expected=f"one of {', '.join(DATASETS)}",
-            actual=repr(name),
-            next=f"--dataset {difflib.get_close_matches(name, DATASETS, n=1, cutoff=0.0)[0]}",
-        )
-    source = DATASETS[name]
-    if checkpoint.dataset != source.classes:
+        raise unknown("dataset", name, DATASETS, next="--dataset {closest}")
+    chosen = DATASETS[name]
+    if checkpoint.dataset != chosen.classes:
         fitting = ", ".join(key for key, value in DATASETS.items() if value.classes == checkpoint.dataset)
         raise UsageError(
             f"{checkpoint.name} does not know the classes of {name}",
             model=checkpoint.name,
             expected=f"--dataset {fitting or 'of ' + checkpoint.dataset}",
             actual=f"--dataset {name}",
-            next=f"robust-zoo list --dataset {source.classes}",
+            next=f"robust-zoo list --dataset {chosen.classes}",
         )
-    if not data and name != "sample":
-        raise UsageError(f"--dataset {name} needs --data", expected=source.where, actual="no --data")
-    return source.title, source.open(data, checkpoint)
+    if chosen.where and not data:
+        raise UsageError(f"--dataset {name} needs --data", expected=chosen.where, actual="no --data")
+    return chosen.title, chosen.open(data, checkpoint)

@@ -27,8 +27,12 @@ ROBUST, WRONG = -1, -2  # values of Chunk.broken_by; >= 0: the stage
 class Chunk:
     """What is known of one chunk; grows until `stage` is past the last.
 
-    broken_by: (n,) int8, the number of the stage that broke an image, ROBUST, or WRONG (without any attack).
-    batch: batches of `stage` that are done. seconds: it has taken so far.
+    Attributes:
+        labels: (n,) int64.
+        broken_by: (n,) int8, the number of the stage that broke an image, ROBUST, or WRONG (without any attack).
+        stage: The number of the stage that is at work.
+        batch: Batches of `stage` that are done.
+        seconds: What it has taken so far.
     """
 
     labels: np.ndarray
@@ -44,8 +48,18 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An evaluation, but for its images. batch_size decides the random numbers that an image meets, so it is part of a
-    figure's settings."""
+    """An evaluation, but for its images.
+
+    Attributes:
+        model: Takes pixels in [0, 1], in eval mode.
+        threat: What every adversarial image is held to.
+        stages: The attacks, in order; none means clean accuracy.
+        batch_size: Images per batch; it decides the random numbers that an image meets, so it is part of a figure's
+            settings.
+        seed: Of the attacks.
+        poll: Called between steps of an attack; it may raise to stop.
+        device: Where the model is.
+    """
 
     model: nn.Module
     threat: ThreatModel
@@ -59,7 +73,17 @@ class Evaluation:
 def run_chunk(evaluation: Evaluation, data: Dataset, file: Path, progress: Callable[[int, int], None]) -> Chunk:
     """Evaluates a chunk of at most CHUNK images, going on from `file` when it exists; `file` is whole at any moment.
 
-    progress: called with (images decided upon, images robust so far).
+    Args:
+        evaluation: Model, attacks and settings.
+        data: The chunk's images.
+        file: What is known of the chunk; written after every batch.
+        progress: Called with (images decided upon, images robust so far).
+
+    Returns:
+        The chunk, with every image's fate.
+
+    Raises:
+        StorageError: The disk refuses `file`.
     """
     clock = time.monotonic()
     chunk = read_chunk(file) if file.exists() else _clean(evaluation, data)
@@ -118,12 +142,14 @@ def _broken(evaluation: Evaluation, stage: int, images: Tensor, labels: Tensor) 
 
 
 def write_chunk(file: Path, chunk: Chunk) -> None:
+    """Writes a chunk as an .npz, whole or not at all."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **vars(chunk))
     replace_file(file, buffer.getvalue(), GO_ON)
 
 
 def read_chunk(file: Path) -> Chunk:
+    """Reads what `write_chunk` wrote."""
     with np.load(file) as stored:
         return Chunk(
             stored["labels"], stored["broken_by"], int(stored["stage"]), int(stored["batch"]), float(stored["seconds"])

@@ -30,7 +30,18 @@ TIMES = ("seconds", "finished")
 
 @dataclass(frozen=True)
 class EntryKey:
-    """What a figure is of. model: its name; dataset: in words, e.g. "cifar10 test"."""
+    """What a figure is of.
+
+    Attributes:
+        model: The checkpoint's name.
+        weights_sha256: Of the checkpoint's file.
+        dataset: In words, e.g. "cifar10 test".
+        data_sha256: Of the list of images.
+        attack: A name that `attacks.suites.suite` knows.
+        threat: Norm and radius; without a meaning for clean accuracy.
+        batch_size: Images per batch of an attack.
+        seed: Of the attacks.
+    """
 
     model: str
     weights_sha256: str
@@ -50,6 +61,7 @@ class EntryKey:
 
     @property
     def settings_sha256(self) -> str:
+        """sha256 of `settings`."""
         return _sha256(self.settings)
 
     @property
@@ -76,19 +88,31 @@ def complete(
 ) -> dict[str, Any] | None:
     """Evaluates what is missing of an entry and writes it; an existing entry is read, nothing is computed.
 
-    shard: (i, k) does every k-th chunk from the i-th; whoever finds all of them done joins them, so that any number of
-    processes and hosts that share the directory give the same file. Killed anywhere, the same call goes on.
-    flags: names the checks that speak against the figure, when it is joined; None: nothing was checked.
-    progress: called with (images done, images robust so far) of this shard.
+    Killed anywhere, the same call goes on.
 
-    Returns the entry, or None while other shards are at work.
+    Args:
+        ledger_dir: The ledger's folder.
+        key: What the figure is of.
+        evaluation: The model and what `key` says of the attack.
+        data: The images that `key` says.
+        shard: (i, k) does every k-th chunk from the i-th; whoever finds all of them done joins them, so that any number
+            of processes and hosts that share the directory give the same file.
+        flags: Names the checks that speak against the figure, when it is joined; None means nothing was checked.
+        progress: Called with (images done, images robust so far) of this shard.
+
+    Returns:
+        The entry, or None while other shards are at work.
+
+    Raises:
+        VerificationFailed: An existing entry is not sound.
+        StorageError: The disk refuses a file.
     """
     done = ledger_dir / f"{key.stem}.json"
     flat = ledger_dir / f"{'__'.join(key.stem.parts)}.json"  # where entries lay until 0.1
     for file in (done, flat):
         if file.exists():
             return read_entry(file)
-    parts = ledger_dir / _PARTS / key.stem
+    parts = ledger_dir / _PARTS / flat.stem
     parts.mkdir(parents=True, exist_ok=True)
     pieces = list(engine.chunks(len(data)))
     counted, robust = 0, 0
@@ -151,9 +175,16 @@ def _figures(broken_by: np.ndarray) -> dict[str, Any]:
 
 
 def read_entry(file: Path) -> dict[str, Any]:
-    """An entry, with its per-image results checked against its counts.
+    """Reads an entry and checks its per-image results against its counts.
 
-    Raises VerificationFailed when the two do not agree, or the entry's numbers do not with each other.
+    Args:
+        file: The entry's .json; the .npz lies beside it.
+
+    Returns:
+        The entry, as `complete` made it.
+
+    Raises:
+        VerificationFailed: The two do not agree, or the entry's numbers do not with each other.
     """
     try:
         entry = json.loads(file.read_text(encoding="utf-8"))
@@ -181,7 +212,17 @@ def _drifted(file: Path, expected: str, actual: str) -> VerificationFailed:
 
 
 def read_ledger(ledger_dir: Path) -> list[dict[str, Any]]:
-    """All entries, sorted by model, data, norm, attack and eps; every one is checked."""
+    """Reads all entries; every one is checked.
+
+    Args:
+        ledger_dir: The ledger's folder.
+
+    Returns:
+        The entries, sorted by model, data, norm, attack and eps.
+
+    Raises:
+        VerificationFailed: An entry is not sound.
+    """
     files = sorted({*ledger_dir.glob("*.json"), *ledger_dir.glob("*/*.json")})
     found = [read_entry(file) for file in files]
     return sorted(found, key=lambda e: (e["model"], e["dataset"], e["norm"] or "", e["attack"], e["eps"] or 0))

@@ -18,7 +18,14 @@ _COLUMNS = ("model", "dataset", "attack", "norm", "eps", "n", "clean_accuracy", 
 
 
 def markdown(entries: Iterable[dict[str, Any]]) -> str:
-    """One row an entry: accuracies in percent with their 95 % interval, and the checks that spoke up."""
+    """Writes a table with a row for each entry.
+
+    Args:
+        entries: Of the ledger, in the table's order.
+
+    Returns:
+        Markdown: accuracies in percent with their 95 % interval, and the failed checks.
+    """
     lines = ["| model | data | attack | clean | robust | flags |", "|---|---|---|---|---|---|"]
     for e in entries:
         attack = "none" if e["norm"] is None else f"{e['attack']}, {ThreatModel(e['norm'], e['eps'])}"
@@ -30,7 +37,14 @@ def markdown(entries: Iterable[dict[str, Any]]) -> str:
 
 
 def readme(entries: Sequence[dict[str, Any]]) -> str:
-    """The README of a ledger's folder: what it is, and the table. `make results` writes it."""
+    """Writes the README of a ledger's folder, for `make results`.
+
+    Args:
+        entries: All of the ledger.
+
+    Returns:
+        Markdown: what the folder is, and the table.
+    """
     return f"""# Results
 
 What was measured, {len(entries)} figures: a JSON per figure, in the folder of its checkpoint, with every image's
@@ -46,6 +60,7 @@ def _with_interval(entry: dict[str, Any], kind: str) -> str:
 
 
 def as_csv(entries: Iterable[dict[str, Any]]) -> str:
+    """The entries as comma-separated values under a header, flags joined by ";"."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(_COLUMNS)
@@ -55,9 +70,16 @@ def as_csv(entries: Iterable[dict[str, Any]]) -> str:
 
 
 def rows_toml(entries: Iterable[dict[str, Any]]) -> str:
-    """The entries as `[[checkpoint.measured]]` tables of checkpoints.toml, under a comment for each checkpoint.
+    """Writes entries as checkpoints.toml takes them.
 
-    Raises UsageError for an entry that a check speaks against, or that was not checked.
+    Args:
+        entries: Of the ledger, those of one checkpoint together.
+
+    Returns:
+        TOML: `[[checkpoint.measured]]` tables, under a comment for each checkpoint.
+
+    Raises:
+        UsageError: A check speaks against an entry, or it was not checked.
     """
     lines: list[str] = []
     for e in entries:
@@ -76,7 +98,14 @@ def rows_toml(entries: Iterable[dict[str, Any]]) -> str:
 
 
 def measurement(entry: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a `Measurement` that an entry is the evidence of, as checkpoints.toml spells them."""
+    """Reads off what a checkpoint may claim.
+
+    Args:
+        entry: Of the ledger.
+
+    Returns:
+        The fields of a `Measurement` that the entry is the evidence of, as checkpoints.toml spells them.
+    """
     attacked = entry["norm"] is not None
     fields = {
         "attack": entry["attack"],
@@ -93,9 +122,14 @@ def measurement(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def plot(entries: Sequence[dict[str, Any]], out: Path) -> None:
-    """Accuracy against eps, a panel for each norm and a line for each model and attack, with 95 % intervals.
+    """Draws accuracy against eps: a panel for each norm, a line for each model and attack, with 95 % intervals.
 
-    Raises UsageError without attacked entries or without matplotlib.
+    Args:
+        entries: Of the ledger; those without an attack are only the lines' beginnings.
+        out: The picture's file.
+
+    Raises:
+        UsageError: No entry has an attack, or matplotlib is not installed.
     """
     norms = sorted({e["norm"] for e in entries if e["norm"]})
     if not norms:

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from robust_zoo.errors import UsageError
 from robust_zoo.factory import create_model
 from robust_zoo.pixels import pixel_model
 from robust_zoo.registry.lookup import get
@@ -23,6 +22,7 @@ from robust_zoo.training.data.dataset import Dataset, spread
 from robust_zoo.training.distributed import device_of
 from robust_zoo.training.evaluation import checks, engine, ledger
 from robust_zoo.training.evaluation.datasets import open_dataset
+from robust_zoo.training.evaluation.threats import own_threat
 from robust_zoo.weights.ensure import ensure
 
 _CHECKED = 64  # images the checks look at
@@ -32,7 +32,14 @@ _CHECKED = 64  # images the checks look at
 class EvaluationPlan:
     """What to evaluate on which images.
 
-    threats: empty means what each model was trained for. n: images evenly spread through the dataset, all when None.
+    Attributes:
+        attack: A name that `attacks.suites.suite` knows; "none" is clean accuracy.
+        threats: The threat models; empty means what each model was trained for.
+        n: Images, evenly spread through the dataset; all when None.
+        batch_size: Images per batch; part of a figure's settings.
+        seed: Of the attacks.
+        shard: (i, k): every k-th chunk of images from the i-th.
+        check: Look for reasons why a figure would mean nothing.
     """
 
     attack: str = "autoattack"
@@ -53,11 +60,30 @@ def evaluate(
     *,
     device: str = "auto",
 ) -> list[dict[str, Any]]:
-    """Fills the ledger `ledger_dir` with a key for each model and threat model; returns the complete ones.
+    """Fills a ledger with an entry for each model and threat model.
 
-    data, dataset: see evaluation.datasets. Cells that exist are read; a killed evaluation goes on where it was.
+    Entries that exist are read; a killed evaluation goes on where it was.
 
-    Raises UsageError before anything is computed for unknown attacks, datasets and checkpoints of other classes.
+    Args:
+        names: Of checkpoints, or checkpoints.
+        data: The file or folder with the images; "" for what comes with the package.
+        dataset: A name of `evaluation.datasets.DATASETS`.
+        ledger_dir: The ledger's folder; made where it is not there.
+        plan: Attack, threat models and number of images.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+
+    Returns:
+        The complete entries, model by model; those that other shards still work on are left out.
+
+    Raises:
+        UsageError: Before anything is computed, for unknown attacks, datasets and checkpoints of other classes; and
+            for a model without a radius where the plan gives no threat model.
+        UnknownCheckpoint: No checkpoint has that name.
+        VerificationFailed: An existing entry is not sound.
+
+    Example:
+        >>> plan = EvaluationPlan("pgd-20", n=1000)
+        >>> evaluate(["resnet50_l2_eps3"], "imagenet/val", "imagenet", Path("results"), plan)
     """
     suite(plan.attack)
     checkpoints = [get(name) for name in names]
@@ -74,21 +100,13 @@ def evaluate(
 def _threats(checkpoint: Checkpoint, plan: EvaluationPlan) -> Sequence[ThreatModel]:
     if not suite(plan.attack):
         return [checkpoint.threat]  # clean accuracy knows none
-    if plan.threats or checkpoint.eps:
-        return plan.threats or [checkpoint.threat]
-    raise UsageError(
-        f"{checkpoint.name} was trained for no radius",
-        model=checkpoint.name,
-        expected="--norm and --eps",
-        actual="eps 0",
-        next=f"robust-zoo evaluate {checkpoint.name} --norm linf --eps 4/255",
-    )
+    return plan.threats or [own_threat(checkpoint, f"evaluate {checkpoint.name}")]
 
 
 def _of_model(
     checkpoint: Checkpoint, images: Dataset, called: str, ledger_dir: Path, plan: EvaluationPlan, device: torch.device
 ) -> list[dict[str, Any]]:
-    """The complete cells of one model. The checks are of the model: they are made once, at its first threat model."""
+    """The complete entries of one model. The checks are of the model: they are made once, at its first threat model."""
     weights, data_sha256, stages = ensure(checkpoint), images.sha256, suite(plan.attack)
     network = create_model(checkpoint, weights=weights, device=device)
     model = pixel_model(network).eval().to(memory_format=torch.channels_last)

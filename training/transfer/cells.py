@@ -25,7 +25,13 @@ TIMES = ("seconds", "finished")
 class Model:
     """What reports say of a checkpoint. It lies in each of its cells, so that they need no registry.
 
-    clean_accuracy: on the source's images, in percent. approximate_mb: of the network's file.
+    Attributes:
+        name: The checkpoint's name.
+        architecture: The architecture's name.
+        norm: Of the threat model it was trained for.
+        eps: The radius, in the norm's own unit of pixels in [0, 1]; 0 for a standard model.
+        clean_accuracy: On the source's images, in percent.
+        approximate_mb: Megabytes of the network's file.
     """
 
     name: str
@@ -37,6 +43,7 @@ class Model:
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> Model:
+        """What a checkpoint's cells say of it."""
         size = checkpoint.network.approximate_mb
         return cls(
             checkpoint.name, checkpoint.architecture, checkpoint.norm, checkpoint.eps, checkpoint.clean_accuracy, size
@@ -45,9 +52,16 @@ class Model:
 
 @dataclass(frozen=True)
 class Cell:
-    """What a transfer is of. dataset: the target's name; data_sha256: of all its images, split by split.
+    """What a transfer is of.
 
-    settings: of the protocol, JSON values.
+    Attributes:
+        model: The checkpoint's name.
+        weights_sha256: Of the checkpoint's file.
+        dataset: The target's name.
+        data_sha256: Of all its images, split by split.
+        protocol: A name of `PROTOCOLS`.
+        settings: Of the protocol, JSON values.
+        seed: Of everything that is random.
     """
 
     model: str
@@ -60,12 +74,15 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """The model's name is not in it: two names of the same weights share their cells' numbers, not their files."""
+        """sha256 of what decides the figures. The model's name is not in it: two
+        names of the same weights share their cells' numbers, not their files.
+        """
         values = {name: value for name, value in asdict(self).items() if name not in ("model", "dataset")}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     @property
     def stem(self) -> str:
+        """The name of its file, without the ending."""
         return f"{self.model}__{_safe(self.dataset)}__{self.protocol}__seed{self.seed}__{self.key[:12]}"
 
 
@@ -74,7 +91,7 @@ def _safe(name: str) -> str:
 
 
 def images_sha256(target: Target) -> str:
-    """Of the content of every image of every split, and of its labels."""
+    """sha256 of the content of every image of every split, and of its labels."""
     splits = (target.train, target.val, target.test)
     return hashlib.sha256(" ".join(s.contents_sha256 if s is not None else "-" for s in splits).encode()).hexdigest()
 
@@ -85,6 +102,20 @@ def fill(
     """The cell's entry: read when it is there, else computed and written whole.
 
     Processes that fill the same cell at once write the same entry, but for its times.
+
+    Args:
+        folder: Of the cells; made where it is not there.
+        cell: What the transfer is of.
+        checkpoint: The checkpoint whose name and weights `cell` holds.
+        target: The dataset whose name and images `cell` holds.
+        compute: Does the transfer; called only when the cell is not there.
+
+    Returns:
+        The entry: the cell's fields, the model, the figures with their counts, what was chosen and tried, the code.
+
+    Raises:
+        VerificationFailed: The cell is there and was changed or cut.
+        StorageError: The disk refuses the file.
     """
     file = folder / f"{cell.stem}.json"
     if file.exists():
@@ -114,9 +145,16 @@ def fill(
 
 
 def read_cell(file: Path) -> dict[str, Any]:
-    """An entry, checked against its own counts and key.
+    """Reads an entry and checks it against its own counts and key.
 
-    Raises VerificationFailed when it was changed or cut.
+    Args:
+        file: The cell's .json.
+
+    Returns:
+        The entry, as `fill` made it.
+
+    Raises:
+        VerificationFailed: It was changed or cut.
     """
     try:
         return _checked(json.loads(file.read_text(encoding="utf-8")), file.stem, file)
@@ -125,7 +163,17 @@ def read_cell(file: Path) -> dict[str, Any]:
 
 
 def read_lines(file: Path) -> list[dict[str, Any]]:
-    """The entries of a file that `write_lines` made, each checked as `read_cell` does."""
+    """Reads a file that `write_lines` made; every entry is checked as `read_cell` does.
+
+    Args:
+        file: JSON lines, [name, entry] each.
+
+    Returns:
+        The entries, in the file's order.
+
+    Raises:
+        VerificationFailed: A line was changed or cut.
+    """
     found = []
     for line in file.read_text(encoding="utf-8").splitlines():
         try:
@@ -137,7 +185,15 @@ def read_lines(file: Path) -> list[dict[str, Any]]:
 
 
 def write_lines(file: Path, entries: Iterable[dict[str, Any]]) -> None:
-    """Many cells as one file of JSON lines, [name, entry] each, in the order of `read_cells`."""
+    """Writes many cells as one file of JSON lines, [name, entry] each, in the order of `read_cells`.
+
+    Args:
+        file: Written whole or not at all.
+        entries: As `fill` and `read_cells` return them.
+
+    Raises:
+        StorageError: The disk refuses the file.
+    """
     lines = [json.dumps([_cell(entry).stem, entry], sort_keys=True) for entry in sorted(entries, key=_place)]
     replace_file(file, ("\n".join(lines) + "\n").encode(), GO_ON)
 
@@ -168,7 +224,17 @@ def _unsound(file: Path, actual: str) -> VerificationFailed:
 
 
 def read_cells(folder: Path) -> list[dict[str, Any]]:
-    """All cells under a directory, sorted by dataset, protocol, model and seed; every one is checked."""
+    """Reads all cells of a folder; every one is checked.
+
+    Args:
+        folder: What `fill` wrote to.
+
+    Returns:
+        The entries, sorted by dataset, protocol, model and seed.
+
+    Raises:
+        VerificationFailed: A cell was changed or cut.
+    """
     return sorted((read_cell(file) for file in sorted(folder.glob("*.json"))), key=_place)
 
 
@@ -177,5 +243,5 @@ def _place(entry: dict[str, Any]) -> tuple:
 
 
 def settled(entry: dict[str, Any], leave: Iterable[str] = TIMES) -> dict[str, Any]:
-    """An entry without what differs from one computation to the next."""
+    """An entry without the names in `leave`: what differs from one computation to the next."""
     return {name: value for name, value in entry.items() if name not in leave}

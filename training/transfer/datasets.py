@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import json
 import pickle
 import tomllib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
-import torch
-
-from robust_zoo.errors import UsageError, VerificationFailed
+from robust_zoo.errors import UsageError, VerificationFailed, closest
 from robust_zoo.training.data.dataset import Dataset
-from robust_zoo.training.data.encoded import EncodedImages, in_order
-from robust_zoo.training.data.folders import from_folder, open_folder, open_rows
 from robust_zoo.training.data.image_files import ImageFiles
 from robust_zoo.training.transfer import layouts
+from robust_zoo.training.transfer.open_files import folder_target, listed_files, saved_tables
 from robust_zoo.training.transfer.task import Target
 
 _TOML = Path(__file__).with_name("datasets.toml")
@@ -29,7 +23,27 @@ _TOML = Path(__file__).with_name("datasets.toml")
 
 @dataclass(frozen=True)
 class TargetDataset:
-    """One of the twelve datasets; the fields are explained in datasets.toml."""
+    """A transfer dataset of datasets.toml.
+
+    Attributes:
+        name: As users and cells have it.
+        title: In words, with the version.
+        classes: How many.
+        train: Training images of the official split.
+        val: Validation images, 0 where there is no such split.
+        test: Test images.
+        metric: What the field reports, one of `task.METRICS`.
+        layout: A reader of `layouts`, by name.
+        marker: The file or folder by which that layout is known.
+        folders: Where `marker` is looked for under the root.
+        hf_label: The column of labels in Hugging Face copies.
+        torchvision: The class that reads or fetches it, "" for none.
+        where: Where to get it, in words.
+        licence: Of the images.
+        paper: Its source.
+        note: What to know of its images, "" for nothing.
+        partial: Official images are gone for good: a copy may lack some and says so.
+    """
 
     name: str
     title: str
@@ -57,16 +71,27 @@ class TargetDataset:
 
 @cache
 def load_datasets() -> Mapping[str, TargetDataset]:
+    """All of datasets.toml, by name."""
     data = tomllib.loads(_TOML.read_text(encoding="utf-8"))
     return MappingProxyType({n: TargetDataset(n, **v | {"folders": tuple(v["folders"])}) for n, v in data.items()})
 
 
 def get_dataset(name: str) -> TargetDataset:
-    """By name, in any case. Raises UsageError naming the closest."""
+    """Looks a dataset up.
+
+    Args:
+        name: In any case.
+
+    Returns:
+        The dataset.
+
+    Raises:
+        UsageError: No dataset has that name; the closest is in the error.
+    """
     by_name = {known.lower(): dataset for known, dataset in load_datasets().items()}
     if name.lower() in by_name:
         return by_name[name.lower()]
-    near = difflib.get_close_matches(name.lower(), by_name, n=1, cutoff=0.0)[0]
+    near = closest(name.lower(), by_name, n=1)[0]
     raise UsageError(
         f"unknown dataset {name!r}",
         expected=f"a directory, or one of {', '.join(load_datasets())}",
@@ -76,16 +101,24 @@ def get_dataset(name: str) -> TargetDataset:
 
 
 def open_target(name: str, root: Path = Path(), *, workers: int = 0, dataset: TargetDataset | None = None) -> Target:
-    """A dataset by name under `root`, or the image folder `name`: its splits, checked.
+    """Opens a dataset by name, its splits checked, or any image folder.
 
-    A folder holds train/ and test/ (or val/) of class folders, or class folders alone, of which every fifth image by
-    the hash of its path is for testing. dataset: instead of the named one.
+    Args:
+        name: Of a dataset; or a folder that holds train/ and test/ (or val/) of class folders, or class folders alone,
+            of which every fifth image by the hash of its path is for testing.
+        root: The folder that named datasets lie under.
+        workers: Loader processes, 0 for none.
+        dataset: Instead of the named one.
 
-    Raises UsageError for what is missing, VerificationFailed for what is broken: wrong counts, listed files that are
-    not there, images in two splits.
+    Returns:
+        The splits, the classes and what is to be said beside figures.
+
+    Raises:
+        UsageError: Something is missing, or the name is unknown.
+        VerificationFailed: The copy is broken: wrong counts, listed files that are not there, images in two splits.
     """
     if dataset is None and Path(name).is_dir():
-        return _folder(Path(name), workers)
+        return folder_target(Path(name), workers)
     dataset = dataset or get_dataset(name)
     kind, place = locate(dataset, root)
     try:
@@ -98,9 +131,17 @@ def open_target(name: str, root: Path = Path(), *, workers: int = 0, dataset: Ta
 
 
 def locate(dataset: TargetDataset, root: Path) -> tuple[str, Path]:
-    """("official" | "folders" | "hugging face" | "npz", where): the first layout found under `root`.
+    """Finds the first layout of a dataset under a folder.
 
-    Raises UsageError saying where to get the dataset.
+    Args:
+        dataset: What is looked for.
+        root: The folder that datasets lie under.
+
+    Returns:
+        "official", "folders", "hugging face" or "npz", and where.
+
+    Raises:
+        UsageError: There is none; the error says where to get the dataset.
     """
     places = [root / folder for folder in dataset.folders] + [root / dataset.name]
     for place in places:
@@ -128,7 +169,7 @@ def _read(dataset: TargetDataset, kind: str, place: Path, workers: int) -> tuple
         classes = max(int(data.labels.max()) for data in found.values()) + 1
         return dict(found), tuple(str(label) for label in range(classes))
     if kind == "hugging face":
-        return _hugging_face(dataset, place, workers)
+        return saved_tables(place, dataset.hf_label, validation=dataset.val > 0, workers=workers)
     listing = layouts.folders(place) if kind == "folders" else layouts.LISTED[dataset.layout](place)
     number = {label: i for i, label in enumerate(listing.classes)}
     opened: dict[str, Dataset] = {}
@@ -142,43 +183,24 @@ def _read(dataset: TargetDataset, kind: str, place: Path, workers: int) -> tuple
                 dataset, place, f"every file listed in {split}", f"{len(missing)} missing, first {missing[0]}"
             )
         kept = [(name, number[label]) for name, label in files if (place / name).is_file()]
-        opened[split] = _files(place, kept, listing.classes, workers)
+        opened[split] = listed_files(place, kept, listing.classes, workers)
     return opened, listing.classes
 
 
-def _files(root: Path, pairs: list[tuple[str, int]], classes: tuple[str, ...], workers: int) -> ImageFiles:
-    names = [name for name, _ in pairs]
-    sizes = [(root / name).stat().st_size for name in names]
-    labels = torch.tensor([label for _, label in pairs], dtype=torch.int64)
-    return ImageFiles(EncodedImages(names, sizes, labels, classes, partial(from_folder, root, names)), workers=workers)
-
-
-def _hugging_face(dataset: TargetDataset, place: Path, workers: int) -> tuple[dict[str, Dataset], tuple[str, ...]]:
-    """Splits that `datasets` saved. Labels that are words count the sorted words; numbers begin at the lowest."""
-    kinds = json.loads((place / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
-    called = {"train": ("train",), "test": ("test",), "val": ("validation", "val", "valid")}
-    if dataset.val == 0 and "test" not in kinds:  # ethz/food101 calls its test split validation
-        called = {"train": ("train",), "test": called["val"]}
-    found = {split: next((k for k in kinds if k in names), None) for split, names in called.items()}
-    rows = {
-        split: open_rows(str(place), kind, (dataset.hf_label, "label", "labels"))
-        for split, kind in found.items()
-        if kind and (split != "val" or dataset.val)
-    }
-    words = in_order({str(label) for source in rows.values() for label in source.classes})
-    number = {word: i for i, word in enumerate(words)}
-    opened: dict[str, Dataset] = {}
-    for split, source in rows.items():
-        labels = torch.tensor([number[source.classes[i]] for i in source.labels.tolist()])
-        listed = EncodedImages(source.names, source.sizes, labels, tuple(words), source.read)
-        opened[split] = ImageFiles(listed, workers=workers)
-    return opened, tuple(words)
-
-
 def check(dataset: TargetDataset, splits: Mapping[str, Dataset], classes: tuple[str, ...], place: Path) -> str:
-    """Counts against the official ones; returns what is to be said beside figures of this copy.
+    """Compares a copy's counts with the official ones.
 
-    Raises VerificationFailed.
+    Args:
+        dataset: The official counts.
+        splits: What was read, by split.
+        classes: Their names.
+        place: Where the copy lies.
+
+    Returns:
+        What is to be said beside figures of this copy, "" for nothing.
+
+    Raises:
+        VerificationFailed: The copy is not the official dataset: other counts, or an image in two splits.
     """
     sizes = {split: len(data) for split, data in splits.items()}
     if len(classes) != dataset.classes:
@@ -210,35 +232,3 @@ def _broken(dataset: TargetDataset, place: Path, expected: str, actual: str) -> 
         actual=actual,
         next=f"robust-zoo data check {dataset.name} --root {place}",
     )
-
-
-def _folder(path: Path, workers: int) -> Target:
-    """Any image folder, under its own name."""
-    if (path / "train").is_dir():
-        listing = layouts.folders(path)
-        number = {label: i for i, label in enumerate(listing.classes)}
-        parts = {
-            split: _files(path, [(name, number[label]) for name, label in files], listing.classes, workers)
-            for split, files in listing.splits.items()
-        }
-        return Target(path.name, listing.classes, parts["train"], None, parts["test"])
-    source = open_folder(path)
-    hashed = [hashlib.sha256(name.encode()).digest()[0] % 5 == 0 for name in source.names]
-    test = torch.tensor(hashed)
-    for label in source.labels.unique():  # a small class may have drawn none, or only test images
-        members = (source.labels == label).nonzero().flatten()
-        if len(members) < 2:
-            raise UsageError(
-                f"class {source.classes[int(label)]} has one image",
-                source=str(path),
-                expected="two or more a class",
-                actual="1",
-                next="add images, or leave the class out",
-            )
-        if test[members].all() or not test[members].any():
-            test[members] = False
-            test[members[0]] = True
-    data = ImageFiles(source, workers=workers)
-    train, held = (~test).nonzero().flatten(), test.nonzero().flatten()
-    note = "every fifth image, by the hash of its path, is for testing"
-    return Target(path.name, source.classes, data.subset(train), None, data.subset(held), note=note)

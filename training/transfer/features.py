@@ -35,7 +35,14 @@ CPU = torch.device("cpu")
 def as_files(data: Dataset, size: int, resize: int, *, shrink: int = 0) -> ImageFiles:
     """Any dataset with ImageNet's transforms: random resized crops and flips to train on, a centre crop to test.
 
-    size: of the crop; resize: the shorter side before it; shrink: the shorter side before everything, 0 for none.
+    Args:
+        data: Images in memory or files.
+        size: Of the crop, in pixels.
+        resize: The shorter side before it.
+        shrink: The shorter side before everything, 0 for none.
+
+    Returns:
+        The same images, in the same order, as files.
     """
     if isinstance(data, Images):
         names = [str(i) for i in range(len(data))]
@@ -51,10 +58,18 @@ def _encoded(images: Tensor, index: int) -> bytes:
 
 
 def batches_for(data: Dataset, preprocessing: Preprocessing, size: int, *, view: int = 0, seed: int = 0) -> Batches:
-    """Every image in order, as a model of that preprocessing takes it: (B, 3, S, S) in [0, 1], and its label.
+    """Every image in order, as a model of that preprocessing takes it.
 
-    view: 0 is the image (shorter side resized, centre crop), 1 its mirror image, 2 and up are random crops and flips,
-    another for each (seed, view, index).
+    Args:
+        data: The images.
+        preprocessing: Of the checkpoint.
+        size: Images per batch.
+        view: 0 is the image (shorter side resized, centre crop), 1 its mirror image, 2 and up are random crops and
+            flips, another for each (seed, view, index).
+        seed: Of the random views.
+
+    Yields:
+        Images (B, 3, S, S) in [0, 1], and labels (B,).
     """
     side = preprocessing.input_size[1]
     if not (isinstance(data, Images) and data.images.shape[-2:] == (side, side)):
@@ -69,8 +84,12 @@ def batches_for(data: Dataset, preprocessing: Preprocessing, size: int, *, view:
 class Backbone:
     """A checkpoint's network without its head, in eval mode: [0, 1] images -> (B, D) pooled features.
 
-    adapt: BatchNorm statistics are those of these images instead of the source's (Li et al. 2017, AdaBN).
-    bf16: autocast; features are float32 either way.
+    Attributes:
+        checkpoint: Whose network it is.
+        device: Where the network is.
+        adapt: BatchNorm statistics are those of these images instead of the source's (Li et al. 2017, AdaBN).
+        bf16: Autocast; features are float32 either way.
+        weights: Verified already; the checkpoint's when None.
     """
 
     checkpoint: Checkpoint
@@ -108,6 +127,7 @@ class Backbone:
         return folded_model(model, example.to(self.device)).model
 
     def features(self, batches: Batches) -> Iterator[Tensor]:
+        """(B, D) float32 on the CPU for each batch of [0, 1] images."""
         for images, _ in batches:
             images = images.to(self.device, memory_format=torch.channels_last)
             with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
@@ -116,7 +136,13 @@ class Backbone:
 
 @torch.no_grad()
 def adapt(model: nn.Module, batches: Batches, device: torch.device) -> None:
-    """BatchNorm's running statistics become the plain average over the batches; nothing else of the model changes."""
+    """BatchNorm's running statistics become the plain average over the batches; nothing else of the model changes.
+
+    Args:
+        model: Changed in place; in eval mode afterwards where it has BatchNorm.
+        batches: Images as the model takes them; their labels are not looked at, batches of one image are left out.
+        device: Where the model is.
+    """
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -145,9 +171,22 @@ def features(
 
     The cache's key holds the sha256 of the weights and of every image's content, the preprocessing and the view, so
     what changed is never served as it was. Each writer fills a file of its own and gives it its name when it is
-    whole: parallel ones do the work twice at worst. progress: a label for a progress bar on stderr.
+    whole: parallel ones do the work twice at worst.
 
-    Raises StorageError when the disk refuses; errors of weights and of damaged images as they are.
+    Args:
+        backbone: The network.
+        data: The images.
+        cache: The folder of features; made where it is not there.
+        view: Of each image, as in `batches_for`.
+        seed: Of the random views.
+        batch_size: Images per batch.
+        progress: A label for a progress bar on stderr, "" for none.
+
+    Returns:
+        (N, D) float32, read-only.
+
+    Raises:
+        StorageError: The disk refuses; errors of weights and of damaged images come as they are.
     """
     randomness = {"view": view} | ({"seed": seed} if view > 1 else {})
     key = backbone.key | randomness | {"images": data.contents_sha256}

@@ -16,7 +16,12 @@ _MOMENTUM = 0.9
 
 @dataclass(frozen=True)
 class Head:
-    """logits (N, K) = features (N, D) @ weight.T + bias."""
+    """logits (N, K) = features (N, D) @ weight.T + bias.
+
+    Attributes:
+        weight: (K, D).
+        bias: (K,).
+    """
 
     weight: Tensor
     bias: Tensor
@@ -27,13 +32,19 @@ class Head:
 
 @dataclass(frozen=True)
 class Scale:
-    """Features are brought to mean 0 and variance 1 over the training images, so that one penalty fits any model."""
+    """Features are brought to mean 0 and variance 1 over the training images, so that one penalty fits any model.
+
+    Attributes:
+        mean: (D,), of the features.
+        std: (D,), 1 for a unit that hardly varies.
+    """
 
     mean: Tensor
     std: Tensor
 
     @staticmethod
     def of(features: Tensor) -> Scale:
+        """The scale of (N, D) features."""
         std = features.std(0, correction=0)
         return Scale(features.mean(0), torch.where(std > 1e-6 * std.max(), std, 1.0))  # a dead unit stays as it is
 
@@ -47,7 +58,17 @@ class Scale:
 
 
 def objective(head: Head, features: Tensor, labels: Tensor, penalty: float) -> Tensor:
-    """Mean cross-entropy + penalty / 2 x the squared weights, the bias free; scikit-learn's C is 1 / (N penalty)."""
+    """Mean cross-entropy + penalty / 2 x the squared weights, the bias free; scikit-learn's C is 1 / (N penalty).
+
+    Args:
+        head: Of K classes.
+        features: (N, D), scaled.
+        labels: (N,) int64.
+        penalty: At least 0.
+
+    Returns:
+        A scalar.
+    """
     return F.cross_entropy(head(features), labels) + 0.5 * penalty * head.weight.square().sum()
 
 
@@ -56,11 +77,19 @@ def logistic_path(
 ) -> list[Head]:
     """The minimum of `objective` for each penalty, by L-BFGS, each begun where the next larger one ended.
 
-    features: (N, D), scaled; labels (N,) int64. Returns heads in the order of `penalties`.
-
     The search is along the principal axes of the features, each in steps of 1 / sqrt(variance / 2 + penalty): that is
     the curvature's bound (Boehning 1992), under which all axes are about equally steep. On the features as they are it
     takes half as many evaluations again, and at weak penalties more than `steps` allows.
+
+    Args:
+        features: (N, D), scaled.
+        labels: (N,) int64.
+        classes: K.
+        penalties: Of `objective`, in any order.
+        steps: Of L-BFGS for each penalty, at most.
+
+    Returns:
+        Heads in the order of `penalties`.
     """
     axes, variances = _principal(features)
     turned = features @ axes
@@ -112,10 +141,22 @@ def sgd_grid(
     step: int = 50,
     seed: int = 0,
 ) -> list[Head]:
-    """A head for each (learning rate, weight decay), all in one product a step: SGD with momentum 0.9, the rate
-    divided by 10 every `step` epochs, zero at the start.
+    """Trains a head for each (learning rate, weight decay), all in one product per step.
 
-    features: (V, N, D): V views of N images, seen in turn from epoch to epoch. labels: (N,).
+    SGD with momentum 0.9 from heads of zero, the rate divided by 10 every `step` epochs.
+
+    Args:
+        features: (V, N, D): V views of N images, seen in turn from epoch to epoch.
+        labels: (N,) int64.
+        classes: K.
+        grid: (Learning rate, weight decay) of each head.
+        epochs: Passes over the images.
+        batch_size: Images per step, all of them where there are fewer.
+        step: Epochs after which the rate is divided by 10.
+        seed: Of the order of images.
+
+    Returns:
+        Heads in the order of `grid`.
     """
     views, n, width = features.shape
     heads = len(grid)

@@ -7,18 +7,15 @@ which a file system happens to name folders.
 from __future__ import annotations
 
 import json
-import pickle
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
-
-import numpy as np
-import torch
+from typing import Any
 
 from robust_zoo.errors import UsageError, not_installed
 from robust_zoo.training.data.dataset import Images, load_npz
 from robust_zoo.training.data.encoded import in_order
+from robust_zoo.training.transfer.cifar_batches import cifar
 
 Files = list[tuple[str, str]]  # (path under the root, class name)
 _TEST_FOLDERS = ("test", "val", "valid", "validation")  # upstream calls them by any of these
@@ -26,7 +23,13 @@ _TEST_FOLDERS = ("test", "val", "valid", "validation")  # upstream calls them by
 
 @dataclass(frozen=True)
 class Listing:
-    """splits: "train", "test" and where there is one "val". classes: in the order of their labels."""
+    """Which file is in which split, and of which class.
+
+    Attributes:
+        root: The folder that paths begin at.
+        splits: "train", "test" and where there is one "val".
+        classes: In the order of their labels.
+    """
 
     root: Path
     splits: dict[str, Files]
@@ -148,7 +151,17 @@ def _first(folder: str, count: int, background: str = "") -> Callable[[Path], Li
 
 
 def folders(root: Path) -> Listing:
-    """train/ and test/ (or val/, valid/) of class folders; empty ones count, so that no label shifts."""
+    """train/ and test/ (or val/, valid/) of class folders; empty ones count, so that no label shifts.
+
+    Args:
+        root: Holds the two.
+
+    Returns:
+        The splits "train" and "test".
+
+    Raises:
+        UsageError: One of the two is not there.
+    """
     test = next((name for name in _TEST_FOLDERS if (root / name).is_dir()), None)
     if not (root / "train").is_dir() or test is None:
         found = ", ".join(sorted(p.name for p in root.iterdir())[:5]) if root.is_dir() else "nothing"
@@ -185,40 +198,6 @@ def _mat(file: Path, key: str) -> Any:
         return loadmat(opened, squeeze_me=True)[key]
 
 
-class _ArraysOnly(pickle.Unpickler):
-    """CIFAR's batches are pickles of dicts, lists, strings and numpy arrays: nothing else is loaded."""
-
-    _ALLOWED = {("_codecs", "encode"), ("numpy", "ndarray"), ("numpy", "dtype")} | {
-        (f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self._ALLOWED:
-            raise ValueError(f"{module}.{name} does not belong into a batch of CIFAR")
-        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
-
-
-def _batch(file: Path, label: str) -> tuple[np.ndarray, list[int]]:
-    def load(opened: IO[bytes]) -> dict:
-        return _ArraysOnly(opened, encoding="latin1").load()
-
-    with file.open("rb") as opened:
-        found = load(opened)
-    return found["data"].reshape(-1, 3, 32, 32), list(found[label])
-
-
-def _cifar(train: Iterable[str], test: str, label: str) -> Callable[[Path], dict[str, Images]]:
-    def read(root: Path) -> dict[str, Images]:
-        splits = {}
-        for split, names in (("train", train), ("test", (test,))):
-            arrays, labels = zip(*(_batch(root / name, label) for name in names), strict=True)
-            pixels = torch.from_numpy(np.ascontiguousarray(np.concatenate(arrays)))
-            splits[split] = Images(pixels, torch.tensor([number for batch in labels for number in batch]))
-        return splits
-
-    return read
-
-
 def npz(file: Path) -> dict[str, Images]:
     """x_train, y_train, x_test, y_test, as the rest of the package takes them."""
     return {split: load_npz(file, split) for split in ("train", "test")}
@@ -230,6 +209,6 @@ LISTED: dict[str, Callable[[Path], Listing]] = {
     "folders": folders, "food": food, "pets": pets, "sun397": sun397,
 }  # fmt: skip
 IN_MEMORY: dict[str, Callable[[Path], dict[str, Images]]] = {
-    "cifar10": _cifar([f"data_batch_{i}" for i in range(1, 6)], "test_batch", "labels"),
-    "cifar100": _cifar(["train"], "test", "fine_labels"),
+    "cifar10": cifar([f"data_batch_{i}" for i in range(1, 6)], "test_batch", "labels"),
+    "cifar100": cifar(["train"], "test", "fine_labels"),
 }

@@ -21,22 +21,42 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]  # (images, labels, indices) -
 def with_new_head(
     checkpoint: Checkpoint, classes: int, seed: int, device: torch.device, *, weights: Weights | None = None
 ) -> nn.Module:
-    """The checkpoint's network with a head that starts at random, as a function of `seed`. Takes normalised images."""
+    """The checkpoint's network with a head that starts at random.
+
+    Args:
+        checkpoint: Whose network it is.
+        classes: Outputs of the head.
+        seed: The head is a function of it.
+        device: Where the network goes.
+        weights: Verified already; the checkpoint's when None.
+
+    Returns:
+        A model that takes normalised images.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed, 0x4EAD))
         return create_model(checkpoint, weights=weights, num_classes=classes).to(device)
 
 
 def in_pixels(model: nn.Module, checkpoint: Checkpoint) -> PixelModel:
+    """The model behind the checkpoint's normalisation, in the mode it is in: takes [0, 1] images."""
     return PixelModel(model, checkpoint.preprocessing.mean, checkpoint.preprocessing.std).train(model.training)
 
 
 def choose_trainable(model: nn.Module, part: str) -> list[nn.Parameter]:
-    """Freezes the rest and returns what is trained. part: "all", "head", or "last-K": the head and K blocks before it.
+    """Freezes all parameters of a network but those of a part.
 
     Blocks are the network's direct children with parameters (a ResNet's: conv1, bn1, layer1 ... layer4).
 
-    Raises UsageError for any other word.
+    Args:
+        model: One of timm's, or with its methods; changed in place.
+        part: "all", "head", or "last-K": the head and K blocks before it.
+
+    Returns:
+        The parameters that are trained.
+
+    Raises:
+        UsageError: Another word, or more blocks than there are.
     """
     head = {id(p) for p in _classifier(model).parameters()}
     blocks = [list(child.parameters()) for child in model.children()]
@@ -71,7 +91,17 @@ def freeze_batch_norm(model: nn.Module) -> None:
 
 
 def order(n: int, batch_size: int, seed: int, epoch: int) -> Sequence[Tensor]:
-    """The indices of an epoch's batches, the short last one too: a small target has none to spare."""
+    """Shuffles an epoch's images into batches, the short last one too: a small target has none to spare.
+
+    Args:
+        n: Images.
+        batch_size: Images per batch.
+        seed: Of the run.
+        epoch: From 0; each has its own order.
+
+    Returns:
+        The indices of each batch.
+    """
     generator = torch.Generator().manual_seed(seed_of(seed, epoch))
     return torch.randperm(n, generator=generator).split(batch_size)
 
@@ -85,9 +115,21 @@ def train_epoch(
     device: torch.device,
     before_step: Callable[[int], None] = lambda step: None,
 ) -> float:
-    """One epoch; returns the mean loss over its images. before_step(step) may set the learning rate.
+    """Trains for one epoch, on a GPU in bfloat16.
 
-    Raises UsageError when the loss stops being a number: the learning rate is too high.
+    Args:
+        batches: Images and labels of each step.
+        indices: Of each step's images in their dataset.
+        loss_of: (images, labels, indices) -> the batch's mean loss.
+        optimizer: Of the parameters that are trained.
+        device: Where the network is.
+        before_step: Called with the step's number; may set the learning rate.
+
+    Returns:
+        The mean loss over the epoch's images.
+
+    Raises:
+        UsageError: The loss stops being a number: the learning rate is too high.
     """
     total, seen = 0.0, 0
     for step, ((images, labels), index) in enumerate(zip(batches, indices, strict=True)):
@@ -110,7 +152,16 @@ def train_epoch(
 
 @torch.no_grad()
 def predictions(model: nn.Module, batches: Batches, device: torch.device) -> Tensor:
-    """(N,) the class of each image, in eval mode; the model goes back to the mode it came in."""
+    """Classifies images in eval mode; the model goes back to the mode it came in.
+
+    Args:
+        model: Takes the batches' images.
+        batches: Images and labels; the labels are not looked at.
+        device: Where the model is.
+
+    Returns:
+        (N,) int64 on the CPU, the class of each image.
+    """
     training = model.training
     model.eval()
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):

@@ -17,7 +17,15 @@ Lines = dict[str, list[tuple[float, float, float]]]  # (x, y, error) by label
 
 @dataclass(frozen=True)
 class Picture:
-    """lines(figures of one dataset and protocol): what to draw. ticks: x counts radii, evenly spaced."""
+    """A way to draw the figures of one dataset and protocol.
+
+    Attributes:
+        name: Of the picture.
+        x: Label of the x axis.
+        y: Label of the y axis.
+        lines: Of the figures; the points of each line by its label.
+        ticks: x counts radii, evenly spaced.
+    """
 
     name: str
     x: str
@@ -75,7 +83,18 @@ PICTURES = (
 
 
 def draw_all(found: Sequence[Figure], out: Path) -> list[Path]:
-    """A file for each protocol: `out`, and beside it `out` with a number."""
+    """Draws a file for each protocol.
+
+    Args:
+        found: Figures, those of one protocol together.
+        out: The first protocol's file; the others lie beside it, with a number in their names.
+
+    Returns:
+        The files.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
     files = []
     for number, (protocol, members) in enumerate(by_protocol(found)):
         files.append(out if not number else out.with_stem(f"{out.stem}-{number + 1}"))
@@ -84,9 +103,16 @@ def draw_all(found: Sequence[Figure], out: Path) -> list[Path]:
 
 
 def draw(protocol: str, found: Sequence[Figure], out: Path, *, only: int = len(PICTURES)) -> None:
-    """A row for each dataset, a column for each of the first `only` PICTURES, saved as `out`.
+    """Draws a row for each dataset and a column for each of the first PICTURES.
 
-    Raises UsageError when matplotlib is not installed.
+    Args:
+        protocol: The title.
+        found: Figures of one protocol, those of one dataset together.
+        out: The picture's file.
+        only: How many of PICTURES.
+
+    Raises:
+        UsageError: matplotlib is not installed.
     """
     datasets = [(name, list(members)) for name, members in groupby(found, key=lambda f: f.dataset)]
     canvas = figure(6 * only, 3.8 * len(datasets))

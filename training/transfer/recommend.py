@@ -32,7 +32,12 @@ _TIMED = 32  # images that the speed of a network is measured on
 class Advice(Count):
     """One checkpoint: `correct` of `n` images classified by probes that had not seen them.
 
-    tied: with the best: these images do not tell the two apart (paired, 95 %). folds: of the cross-validation.
+    Attributes:
+        correct: Images classified right.
+        n: Images, all of them.
+        checkpoint: Whose features the probes saw.
+        tied: With the best: these images do not tell the two apart (paired, 95 %).
+        folds: Of the cross-validation.
     """
 
     checkpoint: Checkpoint
@@ -51,13 +56,33 @@ def recommend(
     device: str = "auto",
     progress: bool = False,
 ) -> list[Advice]:
-    """Ranks checkpoints by the cross-validated accuracy of a linear probe on their features, best first.
+    """Ranks checkpoints by the cross-validated accuracy of a linear probe on their features.
 
-    images: labelled; every class needs `folds` of them. budget: minutes that reading and extracting may take on this
-    machine: images are left out evenly, class by class, until the estimate fits. A fold's penalty is chosen on the
-    other folds.
+    A fold's penalty is chosen on the other folds.
 
-    Raises UsageError for a class with too few images, or less than two classes.
+    Args:
+        images: Labelled; every class needs `folds` of them.
+        names: Of checkpoints, or checkpoints.
+        cache: The folder of features; made where it is not there.
+        budget: Minutes that reading and extracting may take on this machine: images are left out evenly, class by
+            class, until the estimate fits. None means all images.
+        folds: Of the cross-validation, at least 2.
+        seed: Of the folds, and of the images left out.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        progress: Show progress bars on stderr.
+
+    Returns:
+        One `Advice` for each checkpoint, the best first.
+
+    Raises:
+        UsageError: A class has too few images, or there are less than two classes.
+        UnknownCheckpoint: No checkpoint has that name.
+        StorageError: The disk refuses the features.
+
+    Example:
+        >>> images, classes = open_images(Path("photos"))
+        >>> names = ["resnet50_l2_eps0", "resnet50_l2_eps3"]
+        >>> best = recommend(images, names, cache=Path("features"))[0]
     """
     checkpoints, place = [get(name) for name in names], device_of(device)
     _check(images.labels, folds)
@@ -78,7 +103,18 @@ def recommend(
 
 
 def open_images(folder: Path, *, workers: int = 0) -> tuple[ImageFiles, tuple[str, ...]]:
-    """The labelled images of class folders, and the classes' names. Raises UsageError naming what is wrong."""
+    """Opens the labelled images of class folders.
+
+    Args:
+        folder: Holds a folder for each class.
+        workers: Loader processes, 0 for none.
+
+    Returns:
+        The images, and the classes' names in the order of their labels.
+
+    Raises:
+        UsageError: The folder is not a dataset of images; it names what is wrong.
+    """
     source = open_folder(folder)
     return ImageFiles(source, workers=workers), source.classes
 
@@ -95,7 +131,16 @@ def _check(labels: Tensor, folds: int) -> None:
 
 
 def fold_of(labels: Tensor, folds: int, seed: int) -> Tensor:
-    """(N,) the fold of each image: every class is spread over all of them evenly."""
+    """Deals images out to folds, every class over all of them evenly.
+
+    Args:
+        labels: (N,) int64.
+        folds: How many.
+        seed: Decides which image goes where.
+
+    Returns:
+        (N,) int64, the fold of each image.
+    """
     found = torch.empty_like(labels)
     generator = torch.Generator().manual_seed(seed_of(seed, 0xF01D))
     for label in labels.unique().tolist():
@@ -105,7 +150,16 @@ def fold_of(labels: Tensor, folds: int, seed: int) -> Tensor:
 
 
 def cross_validated(x: Tensor, labels: Tensor, fold: Tensor) -> Tensor:
-    """(N,) bool: whether each image was classified by the probe trained without its fold. x: (N, D)."""
+    """Tests each image by the probe that was trained without its fold.
+
+    Args:
+        x: (N, D) features.
+        labels: (N,) int64.
+        fold: (N,) int64, as `fold_of` gives it.
+
+    Returns:
+        (N,) bool, whether each image was classified right.
+    """
     y, classes = labels.to(x.device), int(labels.max()) + 1
     candidates = [{"penalty": penalty} for penalty in PENALTIES]
     right = torch.zeros(len(candidates), len(y), dtype=torch.bool)
@@ -153,7 +207,15 @@ def _fitting(
 
 
 def table(advice: Sequence[Advice], classes: int) -> str:
-    """The ranking, and the line to use."""
+    """Writes the ranking, and the line to use.
+
+    Args:
+        advice: As `recommend` returns it.
+        classes: How many the images have.
+
+    Returns:
+        Lines of text.
+    """
     lines = [f"{'':<3}{'checkpoint':<42}{'accuracy':>9}   95 % interval"]
     for place, a in enumerate(advice, start=1):
         low, high = a.interval
@@ -168,7 +230,16 @@ def table(advice: Sequence[Advice], classes: int) -> str:
 
 
 def picture(advice: Sequence[Advice], name: str, out: Path) -> None:
-    """Accuracy against eps, with intervals."""
+    """Draws accuracy against eps, with intervals.
+
+    Args:
+        advice: As `recommend` returns it.
+        name: Of the images.
+        out: The picture's file.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
     found = [
         Figure(Model.of(a.checkpoint), name, "linear", "top-1", a.accuracy, None, a.interval, 1, a.n, None, "")
         for a in advice

@@ -22,9 +22,19 @@ from robust_zoo.training.transfer.reported import beside
 class Figure:
     """One model on one dataset under one protocol, over its seeds.
 
-    value: mean over the seeds of `metric`, in percent. error: its standard error over them, None for one seed.
-    interval: 95 % Wilson, of the counts of all seeds together (they share test images: read it as one seed's).
-    robust: PGD accuracy after the transfer, percent, None where it was not measured.
+    Attributes:
+        model: What the cells say of the checkpoint.
+        dataset: The target's name.
+        protocol: With the settings, as `protocol_name` writes it.
+        metric: One of `task.METRICS`.
+        value: Mean over the seeds of `metric`, in percent.
+        error: Its standard error over them, None for one seed.
+        interval: 95 % Wilson, in percent, of the seeds' mean count (they share test images: read it as one seed's).
+        seeds: How many.
+        n: Test images.
+        robust: PGD accuracy after the transfer, percent, None where it was not measured.
+        note: What differs from the official dataset.
+        mode: Of salman2020, "" for other protocols.
     """
 
     model: Model
@@ -42,7 +52,7 @@ class Figure:
 
 
 def protocol_name(entry: dict[str, Any]) -> str:
-    """The protocol with the settings that are not its defaults' spelling: entries of equal names may share a table."""
+    """The protocol with its settings in words: entries of equal names may share a table."""
     settings = ", ".join(f"{k} {_short(v)}" for k, v in sorted(entry["settings"].items()) if k != "robust")
     return f"{entry['protocol']} ({settings})" if settings else entry["protocol"]
 
@@ -52,7 +62,14 @@ def _short(value: Any) -> str:
 
 
 def figures(entries: Iterable[dict[str, Any]]) -> list[Figure]:
-    """Entries of one model, dataset (its very images), protocol and settings become one figure."""
+    """Makes one figure of the entries of one model, dataset (its very images), protocol and settings.
+
+    Args:
+        entries: Of cells, in any order.
+
+    Returns:
+        Figures, sorted by protocol, settings, dataset and model.
+    """
 
     def group(entry: dict[str, Any]) -> tuple:
         return (
@@ -91,6 +108,7 @@ def _figure(entries: Sequence[dict[str, Any]]) -> Figure:
 
 
 def by_protocol(found: Iterable[Figure]) -> list[tuple[str, list[Figure]]]:
+    """Figures, sorted by protocol, as (protocol, its figures)."""
     return [(name, list(members)) for name, members in groupby(found, key=lambda f: f.protocol)]
 
 
@@ -105,13 +123,21 @@ def best(found: Sequence[Figure]) -> list[Figure]:
 
 
 def value_text(figure: Figure) -> str:
+    """The value in percent, with its standard error or, of one seed, its interval."""
     if figure.error is not None:
         return f"{figure.value:.1f} ± {figure.error:.1f} %"
     return f"{figure.value:.1f} % ({figure.interval[0]:.1f}-{figure.interval[1]:.1f})"
 
 
 def markdown(entries: Iterable[dict[str, Any]]) -> str:
-    """A table for each protocol, the best of each dataset and architecture bold; and what upstream's quirks change."""
+    """Writes a table for each protocol, and what upstream's quirks change.
+
+    Args:
+        entries: Of cells, in any order.
+
+    Returns:
+        Markdown; the best of each dataset and architecture is bold.
+    """
     entries, parts = list(entries), []
     for protocol, found in by_protocol(figures(entries)):
         seeds = {f.seeds for f in found}
@@ -145,7 +171,7 @@ def _reported(found: Sequence[Figure]) -> list[str]:
 
 def _quirks(entries: Sequence[dict[str, Any]]) -> list[str]:
     """What each quirk of salman2020 changes, where cells with it and without it are there (transfer --quirks)."""
-    theirs = [e for e in entries if e["protocol"] == "salman2020"]
+    theirs = [e for e in entries if QUIRKS.keys() <= e["settings"].keys()]
 
     def setup(e: dict[str, Any]) -> str:
         rest = {name: value for name, value in e["settings"].items() if name not in QUIRKS}
@@ -184,6 +210,7 @@ _COLUMNS = ("dataset", "model", "architecture", "norm", "eps", "protocol", "metr
 
 
 def as_csv(entries: Iterable[dict[str, Any]]) -> str:
+    """A figure per line under a header; accuracies in percent."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(_COLUMNS)

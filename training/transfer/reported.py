@@ -23,9 +23,15 @@ SOURCES = {
 
 @dataclass(frozen=True)
 class Published:
-    """One reported accuracy, percent, and the cell that repeats it: checkpoint, dataset, settings.
+    """One reported accuracy, and the cell that repeats it: checkpoint, dataset, settings.
 
-    settings: of the salman2020 protocol; lr is None where the source does not say which of 0.01 and 0.001 it was.
+    Attributes:
+        source: Who reported it.
+        checkpoint: What was transferred.
+        dataset: What it was transferred to.
+        settings: Of the salman2020 protocol.
+        lr: None where the source does not say which of 0.01 and 0.001 it was.
+        accuracy: In percent, of the dataset's metric.
     """
 
     source: str
@@ -65,5 +71,14 @@ def _read() -> Iterator[Published]:
 
 
 def beside(model: str, dataset: str, mode: str) -> list[Published]:
-    """What others reported for a checkpoint, dataset and mode of transfer."""
+    """What others reported for one setup.
+
+    Args:
+        model: The checkpoint's name.
+        dataset: The target's name.
+        mode: One of salman2020's MODES.
+
+    Returns:
+        All of `published` that is about it.
+    """
     return [p for p in published() if (p.checkpoint.name, p.dataset.name, p.settings.mode) == (model, dataset, mode)]

@@ -11,14 +11,18 @@ from robust_zoo.training.transfer.protocols.linear import Linear, stratified_spl
 from robust_zoo.training.transfer.sweep import TransferPlan
 from robust_zoo.training.transfer.task import Target
 
-# 20 labels a class, five draws: few enough for the features to matter
+# 20 labels per class, five stratified splits: few enough for the features to matter
 SAMPLE_PLAN = TransferPlan("linear", Linear(train_size=20), seeds=range(5))
 
 
 def digits() -> Target:
-    """UCI's handwritten digits as scikit-learn ships them: 1,797 grey images of 8 x 8 px, half of them to test on.
+    """UCI's handwritten digits as scikit-learn ships them.
 
-    Raises UsageError when scikit-learn is not installed.
+    Returns:
+        1,797 grey images of 8 x 8 px, half of them to test on.
+
+    Raises:
+        UsageError: scikit-learn is not installed.
     """
     try:
         from sklearn.datasets import load_digits

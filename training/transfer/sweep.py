@@ -29,7 +29,14 @@ from robust_zoo.weights.ensure import Weights, ensure, is_present
 
 @dataclass(frozen=True)
 class TransferPlan:
-    """protocol: of PROTOCOLS, with its settings. threat: also measure PGD-20 accuracy of the transferred model."""
+    """How every model is transferred to every dataset.
+
+    Attributes:
+        protocol: A name of `PROTOCOLS`.
+        settings: Of that protocol: `Linear`, `Finetune` or `Salman2020`.
+        threat: Also measure the PGD-20 accuracy of the transferred model under it; None for clean accuracy alone.
+        seeds: Each gives a cell for each model and dataset.
+    """
 
     protocol: str = "linear"
     settings: Any = field(default_factory=Linear)
@@ -40,13 +47,30 @@ class TransferPlan:
 def transfer(
     names: Iterable[str | Checkpoint], targets: Sequence[Callable[[], Target]], plan: TransferPlan, workspace: Workspace
 ) -> list[dict[str, Any]]:
-    """Fills the cells of every model, dataset and seed; returns their entries, dataset by dataset.
+    """Fills the cells of every model, dataset and seed; cells that exist are read.
 
-    names: of checkpoints, or checkpoints (robust_zoo.weights.exported.exported makes one of a file of your own).
+    With more than one job, processes share the work model by model, dataset by dataset, and the cores between them; the
+    entries are those of one process, but for their times. Model by model, so that a file of weights is read and hashed
+    once in each process, whatever the number of its cells.
 
-    targets: opened once in each process. jobs > 1: processes share the work model by model, dataset by dataset, and
-    the cores between them; the entries are those of one process, but for their times. Model by model, so that a file
-    of weights is read and hashed once in each process, whatever the number of its cells.
+    Args:
+        names: Of checkpoints, or checkpoints (robust_zoo.weights.exported.exported makes one of a file of your own).
+        targets: Functions that open a dataset, each called once in each process; picklable for more than one job.
+        plan: Protocol, settings, threat and seeds.
+        workspace: Folders, device and processes.
+
+    Returns:
+        The entries of all cells, dataset by dataset.
+
+    Raises:
+        UnknownCheckpoint: No checkpoint has that name.
+        UsageError: The protocol refuses the model, the dataset or the threat.
+        VerificationFailed: Weights, images or existing cells are not sound.
+        StorageError: The disk refuses a cell or features.
+
+    Example:
+        >>> workspace = Workspace(Path("cells"), Path("features"))
+        >>> transfer(["resnet18_l2_eps3"], [digits], TransferPlan(seeds=range(3)), workspace)
     """
     checkpoints = [get(name) for name in names]
     for checkpoint in checkpoints:
@@ -86,7 +110,14 @@ def _opened(
 
 @dataclass(frozen=True)
 class TransferJob:
-    """One model's cells on one dataset, as a cluster's job; taken up again after a preemption, cells are not lost."""
+    """One model's cells on one dataset, as a cluster's job; taken up again after a preemption, cells are not lost.
+
+    Attributes:
+        backbone: The checkpoint; submitit takes the name `checkpoint` for its own.
+        opener: Opens the dataset.
+        plan: Protocol, settings, threat and seeds.
+        workspace: Folders and device.
+    """
 
     backbone: Checkpoint
     opener: Callable[[], Target]
@@ -95,16 +126,19 @@ class TransferJob:
 
     @property
     def name(self) -> str:
+        """The job's name on the cluster."""
         return self.backbone.name
 
     @property
     def out(self) -> Path:
+        """The folder that the job writes to."""
         return self.workspace.out
 
     def __call__(self) -> list[str]:
         return [entry["model"] for entry in _opened(self.backbone, self.opener, self.plan, self.workspace)]
 
     def checkpoint(self) -> Any:
+        """What submitit calls on a preemption: the same job, once more."""
         import submitit
 
         return submitit.helpers.DelayedSubmission(self)
@@ -118,7 +152,19 @@ def submit_all(
     parameters: Mapping[str, Any],
     cluster: str = "slurm",
 ) -> list[Any]:
-    """A job for each model and dataset; returns submitit's handles. `robust-zoo transfer report` reads what is done."""
+    """Submits a job for each model and dataset; `robust-zoo transfer report` reads what is done.
+
+    Args:
+        names: Of checkpoints, or checkpoints.
+        targets: Functions that open a dataset; picklable.
+        plan: Protocol, settings, threat and seeds.
+        workspace: Folders and device.
+        parameters: submitit's, of each job.
+        cluster: submitit's name of the cluster.
+
+    Returns:
+        submitit's handles.
+    """
     return [
         submit(TransferJob(get(n), opener, plan, workspace), parameters, cluster) for opener in targets for n in names
     ]

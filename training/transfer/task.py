@@ -19,10 +19,17 @@ METRICS = ("top-1", "mean per-class")
 
 @dataclass(frozen=True)
 class Target:
-    """A dataset to transfer to. Labels of every split count the `classes` from 0.
+    """A dataset to transfer to.
 
-    val: the official validation split where there is one; else None, and protocols that choose anything hold out a
-    part of `train`. metric: what the field reports. note: what differs from the official dataset, shown with figures.
+    Attributes:
+        name: As figures carry it.
+        classes: Their names; labels of every split count them from 0.
+        train: The training images.
+        val: The official validation split where there is one; else None, and protocols that choose anything hold out
+            a part of `train`.
+        test: The test images.
+        metric: What the field reports, one of METRICS.
+        note: What differs from the official dataset, shown with figures.
     """
 
     name: str
@@ -35,11 +42,20 @@ class Target:
 
     @property
     def train_and_val(self) -> Dataset:
+        """Training and validation images, in this order."""
         return self.train if self.val is None else joined(self.train, self.val)
 
 
 def joined(first: Dataset, second: Dataset) -> Dataset:
-    """One dataset, the images of `first` before those of `second`; both in memory or both files of the same classes."""
+    """Joins two datasets.
+
+    Args:
+        first: In memory, or files.
+        second: The same kind, of the same classes.
+
+    Returns:
+        One dataset, the images of `first` before those of `second`, with the transforms of `first`.
+    """
     if isinstance(first, Images) and isinstance(second, Images):
         return Images(torch.cat((first.images, second.images)), torch.cat((first.labels, second.labels)))
     assert isinstance(first, ImageFiles) and isinstance(second, ImageFiles)
@@ -63,9 +79,15 @@ def _read(sources: tuple[EncodedImages, ...], places: list[tuple[int, int]], ind
 
 @dataclass(frozen=True)
 class Outcome(Count):
-    """One transfer, tested once. mean_per_class: percent. tried: hyper-parameters with their validation accuracy.
+    """One transfer, tested once.
 
-    details: what else a protocol reports (seconds, robust accuracy, quirks), JSON values only.
+    Attributes:
+        correct: Test images classified right.
+        n: Test images.
+        mean_per_class: Mean over the classes of each one's accuracy, in percent.
+        chosen: The hyper-parameters.
+        tried: Hyper-parameters with their validation accuracy, in percent.
+        details: What else a protocol reports (losses, robust accuracy, quirks), JSON values only.
     """
 
     mean_per_class: float
@@ -75,9 +97,14 @@ class Outcome(Count):
 
 
 def score(predictions: Tensor, labels: Tensor) -> tuple[int, int, float]:
-    """Correct ones, n, and the mean over the classes that occur of each one's accuracy, in percent.
+    """Counts what is right.
 
-    predictions, labels: (N,) int64.
+    Args:
+        predictions: (N,) int64.
+        labels: (N,) int64.
+
+    Returns:
+        Correct ones, N, and the mean over the classes that occur of each one's accuracy, in percent.
     """
     hits = (predictions == labels).double()
     count = torch.bincount(labels).double()

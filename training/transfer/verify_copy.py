@@ -12,7 +12,15 @@ from robust_zoo.training.transfer.task import Target
 
 
 def download(dataset: TargetDataset, root: Path) -> None:
-    """Downloads and unpacks with torchvision, which checks what it fetches. Raises Unavailable."""
+    """Downloads and unpacks with torchvision, which checks what it fetches.
+
+    Args:
+        dataset: One that is `fetchable`.
+        root: The folder that it is unpacked under; made where it is not there.
+
+    Raises:
+        Unavailable: The host or the disk refuses.
+    """
     from torchvision import datasets
 
     try:
@@ -30,9 +38,14 @@ def download(dataset: TargetDataset, root: Path) -> None:
 
 
 def damaged(target: Target, *, deep: bool = False) -> list[str]:
-    """The images of a target that cannot be read, each with the reason. deep: decode every one, not only the ends.
+    """Looks for images that cannot be read.
 
-    Without `deep` a file is decoded only when it is empty or does not end as its format does.
+    Args:
+        target: Images in memory are taken as they are.
+        deep: Decode every file; without it one is decoded only when it is empty or does not end as its format does.
+
+    Returns:
+        The name of each damaged image, with the reason.
     """
     found = []
     for data in (target.train, target.val, target.test):
@@ -59,5 +72,6 @@ def fingerprint(target: Target) -> str:
 
 
 def split_sizes(target: Target) -> dict[str, int]:
+    """The number of images of each split that there is."""
     splits = (("train", target.train), ("val", target.val), ("test", target.test))
     return {name: len(data) for name, data in splits if data is not None}

@@ -146,7 +146,7 @@ def test_another_seed_is_another_entry(whole, tmp_path):
 
 
 def test_what_does_not_add_up_is_refused(whole, tmp_path):
-    (file,) = whole.glob("*.json")
+    (file,) = whole.rglob("*.json")
     entry = json.loads(file.read_text())
     for change in (
         {"robust_correct": entry["robust_correct"] + 1},
@@ -176,20 +176,20 @@ def test_report_is_a_table_a_csv_and_a_picture(whole, tmp_path):
 
 def test_the_counts_are_those_of_the_attack(whole):
     """The per-image results against the attack itself on the same images, without engine, chunks or folding."""
-    (file,) = whole.glob("*.npz")
+    (file,) = whole.rglob("*.npz")
     with np.load(file) as stored:
-        fell = stored["fell"]
+        broken_by = stored["broken_by"]
     data = spread(cifar10_sample(), 60)
     images, labels = data.images.float() / 255, data.labels
     model = pixel_model(create_model(ROBUST)).eval()
     right = (model(images).argmax(1) == labels).numpy()
-    assert np.array_equal(fell != engine.WRONG, right)
+    assert np.array_equal(broken_by != engine.WRONG, right)
     rows = np.flatnonzero(right)
     for start in range(0, len(rows), 20):
         batch = torch.from_numpy(rows[start : start + 20])
         found = apgd(model, images[batch], labels[batch], get(ROBUST).threat, steps=100)
-        withstood = (model(found).argmax(1) == labels[batch]).numpy()
-        assert np.array_equal(fell[batch.numpy()] == engine.ROBUST, withstood)
+        robust = (model(found).argmax(1) == labels[batch]).numpy()
+        assert np.array_equal(broken_by[batch.numpy()] == engine.ROBUST, robust)
 
 
 @pytest.mark.parametrize(

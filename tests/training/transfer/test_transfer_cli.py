@@ -235,12 +235,12 @@ def test_a_budget_leaves_images_out_evenly(tmp_path):
 
 ERRORS = [
     (["transfer"], "what is to be transferred"),
-    (["transfer", ROBUST], "--data, or --suite sample"),
+    (["transfer", ROBUST], "--dataset, or --suite sample"),
     (["transfer", ROBUST, "--data", "pet"], "unknown dataset 'pet'"),
     (["transfer", ROBUST, "--data", "pets"], "Oxford-IIIT Pet is not under"),
     (["transfer", ROBUST, "--data", "pets", "--protocol", "linaer"], "--protocol linear"),
     (["transfer", ROBUST, "--suite", "sample", "--norm", "l2"], "--norm and --eps go together"),
-    (["transfer", "report"], "report needs one directory"),
+    (["transfer", "report"], "Missing argument 'FOLDER'"),
     (["transfer", "report", "nowhere"], "nowhere has no cells"),
     (["recommend", "nowhere"], "not a dataset of images"),
     (["recommend", ".", "-a", "resnet19"], "unknown architecture 'resnet19'"),
@@ -282,7 +282,7 @@ def test_every_published_figure_is_a_cell():
     assert all((p.settings.epochs, p.settings.batch_size, p.settings.step) == (150, 64, 50) for p in theirs)
     (cell,) = (p for p in theirs if (p.dataset.name, p.checkpoint.architecture, p.settings.mode)
                == ("cifar10", "resnet18", "fixed-feature"))  # fmt: skip
-    assert (cell.row.name, cell.accuracy) == ("resnet18_l2_eps3", pytest.approx(91.64, abs=0.005))
+    assert (cell.checkpoint.name, cell.accuracy) == ("resnet18_l2_eps3", pytest.approx(91.64, abs=0.005))
 
 
 def test_published_figures_stand_beside_ours():

@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from robust_zoo.errors import UsageError
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.data.dataset import Dataset, Images
 from robust_zoo.training.transfer.features import Backbone, as_files, batches_for, features
@@ -33,6 +32,7 @@ from robust_zoo.training.transfer.network import (
     with_new_head,
 )
 from robust_zoo.training.transfer.protocols.linear import stratified_split
+from robust_zoo.training.transfer.protocols.settings import impossible
 from robust_zoo.training.transfer.task import Outcome, Target, joined, score
 from robust_zoo.weights.ensure import Weights, ensure
 
@@ -46,13 +46,27 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 
 @dataclass(frozen=True)
 class Finetune:
-    """lrs, weight_decays: the grid. warmup: share of the steps that the rate rises in, before it falls as a cosine.
+    """Settings of the `finetune` protocol.
 
-    part: "all", "head", or "last-K". bn: "train", or "frozen" at the source's statistics. augment: crops and flips.
-    lwf: weight of the distance to the source's features, 0 for none: the L1 norm summed over the units, averaged over
-    the batch, on clean unaugmented images with BatchNorm frozen; the head alone is trained in the first half of the
-    steps (RobustTransferLWF's released recipe; its lambda is 0.005 for 640 units).
-    holdout: part of the training images to choose on where there is no validation split. train_size: images a class.
+    Attributes:
+        optimizer: A name of OPTIMIZERS.
+        lrs: The grid's learning rates.
+        weight_decays: The grid's weight decays.
+        epochs: Of each training.
+        batch_size: Images per step.
+        warmup: Share of the steps that the rate rises in, before it falls as a cosine.
+        label_smoothing: In [0, 1].
+        part: "all", "head", or "last-K".
+        bn: "train", or "frozen" at the source's statistics.
+        augment: Crops and flips.
+        lwf: Weight of the distance to the source's features, 0 for none: the L1 norm summed over the units, averaged
+            over the batch, on clean unaugmented images with BatchNorm frozen; the head alone is trained in the first
+            half of the steps (RobustTransferLWF's released recipe; its lambda is 0.005 for 640 units).
+        holdout: Part of the training images to choose on where there is no validation split.
+        train_size: Training images per class, a stratified split by the seed; all when None.
+
+    Raises:
+        UsageError: A word that is not one of these, no learning rate, or lwf with what it cannot go with.
     """
 
     optimizer: str = "sgd"
@@ -71,23 +85,24 @@ class Finetune:
 
     def __post_init__(self) -> None:
         if self.optimizer not in OPTIMIZERS or self.bn not in ("train", "frozen") or not self.lrs:
-            raise UsageError(
-                "no such fine-tuning",
-                expected=f"optimizer {' or '.join(OPTIMIZERS)}, bn train or frozen, an lr",
-                actual=str(self),
-                next="robust-zoo transfer --help",
-            )
+            expected = f"optimizer {' or '.join(OPTIMIZERS)}, bn train or frozen, an lr"
+            raise impossible("no such fine-tuning", self, expected)
         if self.lwf and (self.augment or self.bn != "frozen" or self.part != "all"):
-            raise UsageError(
-                "lwf keeps the features of the very images that are trained on",
-                expected='augment = false, bn = "frozen", part = "all"',
-                actual=str(self),
-                next="robust-zoo transfer --help",
-            )
+            what = "lwf keeps the features of the very images that are trained on"
+            raise impossible(what, self, 'augment = false, bn = "frozen", part = "all"')
 
 
 def rate(lr: float, done: float, warmup: float) -> float:
-    """Of a share `done` of all steps: rises for `warmup`, then falls as a cosine to 0."""
+    """The learning rate: rises, then falls as a cosine to 0.
+
+    Args:
+        lr: The highest rate.
+        done: Share of all steps, in [0, 1].
+        warmup: Share that the rate rises in, below 1.
+
+    Returns:
+        The rate of the next step.
+    """
     if done < warmup:
         return lr * done / warmup
     return lr * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup))) / 2
@@ -104,10 +119,23 @@ def finetune(
     device: torch.device,
     progress: bool = False,
 ) -> tuple[Outcome, nn.Module]:
-    """Trains each point of the grid, chooses on validation images, trains once more on training and validation images
-    together, tests once. Returns the outcome and the model (normalised images -> logits).
+    """Trains each point of the grid, chooses on validation images, trains once more on both together, tests once.
 
-    cache: of the source's features, for `lwf`. weights: verified already.
+    Args:
+        checkpoint: What is transferred.
+        target: What it is transferred to.
+        settings: The grid, and how each point is trained.
+        cache: The folder of the source's features, for `lwf`.
+        weights: Verified already; the checkpoint's when None.
+        seed: Of splits, the new head, and the order of images.
+        device: Where the network is trained.
+        progress: Show progress bars on stderr.
+
+    Returns:
+        The outcome, and the model (normalised images -> logits).
+
+    Raises:
+        UsageError: The loss stops being a number, or the network has no such part.
     """
     train = target.train
     if settings.train_size is not None:

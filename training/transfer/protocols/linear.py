@@ -20,6 +20,7 @@ from robust_zoo.training.attacks.accuracy import pgd_accuracy
 from robust_zoo.training.data.dataset import Dataset, Images, seed_of, spread
 from robust_zoo.training.transfer.features import CPU, Backbone, batches_for, features
 from robust_zoo.training.transfer.heads import Head, Scale, logistic_path, sgd_grid
+from robust_zoo.training.transfer.protocols.settings import impossible
 from robust_zoo.training.transfer.task import Outcome, Target, score
 from robust_zoo.weights.ensure import Weights
 
@@ -31,11 +32,17 @@ SOLVERS = ("lbfgs", "sgd")
 
 @dataclass(frozen=True)
 class Linear:
-    """solver: "lbfgs" (a path of penalties) or "sgd" (a grid of rates and decays, upstream's schedule).
-    views: of each training image: 1 itself, 2 and its mirror image, more: random crops.
-    bn: "source", or "adapt": BatchNorm statistics of the target's training images.
-    holdout: the part of the training images to choose on where the dataset has no validation split.
-    train_size: so many training images a class, drawn by the seed; all when None.
+    """Settings of the `linear` protocol.
+
+    Attributes:
+        solver: "lbfgs" (a path of penalties) or "sgd" (a grid of rates and decays, upstream's schedule).
+        views: Of each training image: 1 itself, 2 and its mirror image, more: random crops.
+        bn: "source", or "adapt": BatchNorm statistics of the target's training images.
+        holdout: The part of the training images to choose on where the dataset has no validation split.
+        train_size: So many training images per class, a stratified split by the seed; all when None.
+
+    Raises:
+        UsageError: A word that is not one of these, or no view.
     """
 
     solver: str = "lbfgs"
@@ -46,18 +53,22 @@ class Linear:
 
     def __post_init__(self) -> None:
         if self.solver not in SOLVERS or self.bn not in ("source", "adapt") or self.views < 1:
-            raise UsageError(
-                "no such linear protocol",
-                expected=f"solver {' or '.join(SOLVERS)}, bn source or adapt, views >= 1",
-                actual=str(self),
-                next="robust-zoo transfer --help",
-            )
+            expected = f"solver {' or '.join(SOLVERS)}, bn source or adapt, views >= 1"
+            raise impossible("no such linear protocol", self, expected)
 
 
 def stratified_split(labels: Tensor, per_class: int | float, seed: int) -> tuple[Tensor, Tensor]:
-    """Stratified: indices of `per_class` images of each class (a fraction: that part of each), and of the others.
+    """A stratified split: some images of each class, and the others.
 
-    Both sorted. A class always keeps at least one image on each side where it has two.
+    A class always keeps at least one image on each side where it has two.
+
+    Args:
+        labels: (N,) int64.
+        per_class: How many images of each class; a float: that part of each.
+        seed: Decides which images.
+
+    Returns:
+        Indices of the chosen images and of the others, both sorted.
     """
     chosen = torch.zeros(len(labels), dtype=torch.bool)
     generator = torch.Generator().manual_seed(seed_of(seed, 0x5717))
@@ -83,9 +94,20 @@ def linear(
     """Trains and tests a head on the checkpoint's features of `target`.
 
     Candidates are compared on validation images, the chosen one is trained again on training and validation images
-    together, and the test images are looked at once. weights: verified already.
+    together, and the test images are looked at once.
 
-    Returns the outcome and the head on the network's own features.
+    Args:
+        checkpoint: What is transferred.
+        target: What it is transferred to.
+        settings: Solver, views, statistics and splits.
+        cache: The folder of features.
+        weights: Verified already; the checkpoint's when None.
+        seed: Of splits, random views and the order of images.
+        device: Where features and heads are computed.
+        progress: Show progress bars on stderr.
+
+    Returns:
+        The outcome, and the head on the network's own features.
     """
     train = target.train
     if settings.train_size is not None:
@@ -111,7 +133,7 @@ def linear(
     classes, candidates = len(target.classes), _candidates(settings)
     heads = train_heads(x[:, fit], y[fit], classes, candidates, settings.solver, seed)
     hits = [score(head(x_check).argmax(1), y_check)[0] for head in heads]
-    best = int(np.argmax(hits))  # of equals the first: the stronger penalty
+    best = int(np.argmax(hits))  # of tied ones the first: the stronger penalty
     (head,) = train_heads(x_all, y_all, classes, [candidates[best]], settings.solver, seed)
     x_test = of(target.test, 1, "test")[0]
     correct, n, mean_per_class = score(head(x_test).argmax(1).cpu(), target.test.labels)
@@ -128,9 +150,20 @@ def _candidates(settings: Linear) -> list[dict[str, float]]:
 def train_heads(
     x: Tensor, y: Tensor, classes: int, candidates: Sequence[dict[str, float]], solver: str, seed: int
 ) -> list[Head]:
-    """x: (V, N, D). Heads on the features as they are.
+    """Trains a head for each candidate.
 
     In float64 on a CPU: sums over other numbers of threads differ in their last bits, and in float32 that can show.
+
+    Args:
+        x: (V, N, D) features, V views of N images.
+        y: (N,) int64.
+        classes: K.
+        candidates: {"penalty"} each for "lbfgs", {"lr", "weight_decay"} each for "sgd".
+        solver: One of SOLVERS.
+        seed: Of the order of images, for "sgd".
+
+    Returns:
+        Heads on the features as they are, float32, in the order of `candidates`.
     """
     x = x.double() if x.device.type == "cpu" else x
     scale = Scale.of(x.flatten(0, 1))
@@ -149,9 +182,18 @@ def train_heads(
 
 
 def with_head(checkpoint: Checkpoint, head: Head, *, weights: Weights | None = None) -> nn.Module:
-    """The transferred model: the checkpoint's network with `head` in place of its own. Normalised images -> logits.
+    """The transferred model: the checkpoint's network with another head in place of its own.
 
-    Raises UsageError for networks whose head is not a linear layer on pooled features.
+    Args:
+        checkpoint: Whose network it is.
+        head: On the network's own features.
+        weights: Verified already; the checkpoint's when None.
+
+    Returns:
+        A model in eval mode: normalised images -> logits.
+
+    Raises:
+        UsageError: The network's head is not a linear layer on pooled features.
     """
     model: Any = create_model(checkpoint, weights=weights, num_classes=len(head.bias))
     layer = model.get_classifier()
@@ -171,9 +213,18 @@ def with_head(checkpoint: Checkpoint, head: Head, *, weights: Weights | None = N
 def robust_accuracy(
     model: nn.Module, checkpoint: Checkpoint, data: Dataset, threat: ThreatModel, *, n: int, progress: bool = False
 ) -> dict[str, Any]:
-    """PGD-20 accuracy of a transferred model on `n` images evenly spread through `data`, at the network's size.
+    """PGD-20 accuracy of a transferred model, at the network's size.
 
-    model: normalised images -> logits, as `with_head` gives it.
+    Args:
+        model: Normalised images -> logits, as `with_head` gives it.
+        checkpoint: The preprocessing is its.
+        data: The images, of which some are taken.
+        threat: Norm and radius.
+        n: How many images, evenly spread through `data`.
+        progress: Show a progress bar on stderr.
+
+    Returns:
+        What a cell's details say of it: norm, eps, attack, correct and n.
     """
     pairs = list(batches_for(spread(data, n), checkpoint.preprocessing, 250))
     images, labels = (torch.cat(parts) for parts in zip(*pairs, strict=True))

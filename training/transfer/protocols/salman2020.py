@@ -55,9 +55,25 @@ QUIRKS = {
 
 @dataclass(frozen=True)
 class Salman2020:
-    """mode: "fixed-feature" trains the last layer, "full-network" everything. lr: 0.01 or 0.001 in the published cells.
-    step: epochs after which the rate is divided by 10. shrink: the shorter side, in pixels, that images are first
-    brought to (the paper's experiment with 32), 0 for none. The switches are QUIRKS.
+    """Settings of the `salman2020` protocol; the switches are QUIRKS.
+
+    Attributes:
+        mode: "fixed-feature" trains the last layer, "full-network" everything.
+        lr: 0.01 or 0.001 in the published cells.
+        weight_decay: Of SGD.
+        batch_size: Images per step.
+        epochs: Passes over the training images.
+        step: Epochs after which the rate is divided by 10.
+        momentum: Of SGD.
+        shrink: The shorter side, in pixels, that images are first brought to (the paper's experiment with 32), 0 for
+            none.
+        target_statistics: Normalise with the target's mean and deviation.
+        moving_bn: BatchNorm stays in train mode under fixed features.
+        choose_on_test: Report the best epoch on the test images.
+        extra_outputs: DTD's head has 57 outputs.
+
+    Raises:
+        UsageError: Another mode.
     """
 
     mode: str = "fixed-feature"
@@ -88,10 +104,26 @@ def salman2020(
     device: torch.device,
     progress: bool = False,
 ) -> tuple[Outcome, nn.Module]:
-    """Trains as upstream and returns the outcome and the last epoch's model (normalised images -> logits).
+    """Trains as upstream.
 
     Networks that upstream's freeze rule refuses (it looks for "layer4") train their classifier in fixed-feature mode.
-    `details` holds the losses and accuracies of all epochs, and the accuracy of the last one beside the best.
+
+    Args:
+        checkpoint: What is transferred.
+        target: What it is transferred to.
+        settings: Mode, rates and quirks.
+        weights: Verified already; the checkpoint's when None.
+        seed: Of the new head, the order of images and their crops.
+        device: Where the network is trained.
+        progress: Show a progress bar on stderr.
+
+    Returns:
+        The outcome, whose details hold the losses and accuracies of all epochs, and the accuracy of the last one beside
+        the best; and the model (normalised images -> logits): the last epoch's, or the chosen one's where it was not
+        chosen on the test images.
+
+    Raises:
+        UsageError: The loss stops being a number.
     """
     side = checkpoint.preprocessing.input_size[1]
     outputs = OUTPUTS.get(target.name, len(target.classes)) if settings.extra_outputs else len(target.classes)
@@ -134,9 +166,20 @@ def _sized(data: Dataset, side: int, settings: Salman2020) -> ImageFiles:
 def fit(
     network: PixelModel, train: Any, check: Any, settings: Salman2020, seed: int, device: torch.device, progress: bool
 ) -> tuple[list[float], list[tuple[int, int, float]], int]:
-    """Losses and (correct, n, mean per-class) of every epoch, and the best one, the weights kept at it when it decides.
+    """Upstream's loop: robustness.train.train_model with SGD, StepLR, no attack.
 
-    Upstream's loop: robustness.train.train_model with SGD, StepLR, no attack; the first of equal epochs is the best.
+    Args:
+        network: Takes [0, 1] images; trained in place, and given the best epoch's weights at the end when that epoch
+            is not chosen on the test images.
+        train: Training images, as files.
+        check: The images that the best epoch is chosen on, as files.
+        settings: Mode, rates and quirks.
+        seed: Of the order of images and their crops.
+        device: Where the network is.
+        progress: Show a progress bar on stderr.
+
+    Returns:
+        The mean loss and the (correct, n, mean per-class) of every epoch, and the best one, the first of tied ones.
     """
     optimizer = torch.optim.SGD(
         [p for p in network.parameters() if p.requires_grad],
@@ -169,7 +212,15 @@ def fit(
 
 
 def variants(settings: Salman2020, datasets: Iterable[str]) -> list[Salman2020]:
-    """The settings, and for each quirk that matters in their mode and to one of the datasets, those without it."""
+    """The settings, and for each quirk that matters in their mode and to one of the datasets, those without it.
+
+    Args:
+        settings: With all quirks, or some.
+        datasets: Names of targets.
+
+    Returns:
+        `settings` first.
+    """
     idle = {"moving_bn": settings.mode != "fixed-feature", "extra_outputs": not OUTPUTS.keys() & set(datasets)}
     off = [quirk for quirk in QUIRKS if getattr(settings, quirk) and not idle.get(quirk)]
     return [settings, *(replace(settings, **{quirk: False}) for quirk in off)]  # type: ignore[arg-type]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -11,24 +11,29 @@ from typing import Any
 import torch
 from torch import nn
 
-from robust_zoo.errors import UsageError, cannot_read, closest, unknown
+from robust_zoo.errors import UsageError, cannot_read, unknown
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.transfer.protocols.finetune import Finetune, finetune
 from robust_zoo.training.transfer.protocols.linear import Linear, linear, robust_accuracy, with_head
-from robust_zoo.training.transfer.protocols.salman2020 import Salman2020, salman2020
+from robust_zoo.training.transfer.protocols.salman2020 import Salman2020, salman2020, variants
+from robust_zoo.training.transfer.protocols.settings import HELP
 from robust_zoo.training.transfer.task import Outcome, Target
 from robust_zoo.weights.ensure import Weights
 
 ROBUST_IMAGES = 1000  # what the robust accuracy of a transferred model is measured on
-_HELP = "robust-zoo transfer --help"
 
 
 @dataclass(frozen=True)
 class Workspace:
     """Where the work is done; nothing here changes a result.
 
-    out: of cells. cache: of features. device: "auto", "cpu", "cuda" or "cuda:N". jobs: processes.
+    Attributes:
+        out: The folder of cells.
+        cache: The folder of features.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        jobs: Processes that share the work.
+        progress: Show progress bars on stderr.
     """
 
     out: Path
@@ -42,7 +47,14 @@ class Workspace:
 class Transfer:
     """One transfer, but for its protocol.
 
-    threat: also measure the PGD-20 accuracy of the transferred model under it. device: what workspace.device is here.
+    Attributes:
+        checkpoint: What is transferred.
+        weights: The checkpoint's, verified.
+        target: What it is transferred to.
+        seed: Of everything that is random.
+        threat: Also measure the PGD-20 accuracy of the transferred model under it; None for clean accuracy alone.
+        workspace: Folders and progress.
+        device: What workspace.device is here.
     """
 
     checkpoint: Checkpoint
@@ -56,11 +68,20 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Protocol:
-    """A row of PROTOCOLS. settings: a frozen dataclass of JSON values. run(transfer, settings) -> its outcome."""
+    """A row of PROTOCOLS.
+
+    Attributes:
+        settings: A frozen dataclass of JSON values, with a default for each.
+        run: Of a `Transfer` and settings; its outcome.
+        about: What it does, for help texts.
+        variants: Of settings and names of targets; the settings, then those without each quirk that matters. None for a
+            protocol without quirks.
+    """
 
     settings: type
     run: Callable[[Transfer, Any], Outcome]
     about: str
+    variants: Callable[[Any, Sequence[str]], list[Any]] | None = None
 
 
 def _linear(t: Transfer, settings: Linear) -> Outcome:
@@ -117,14 +138,23 @@ def _attacked(outcome: Outcome, t: Transfer, model: Callable[[], nn.Module]) -> 
 PROTOCOLS: Mapping[str, Protocol] = {
     "linear": Protocol(Linear, _linear, "logistic regression on cached features, chosen on validation images"),
     "finetune": Protocol(Finetune, _finetune, "training all or a part of the network, chosen on validation images"),
-    "salman2020": Protocol(Salman2020, _salman2020, "as the paper, quirks included"),
+    "salman2020": Protocol(Salman2020, _salman2020, "as the paper, quirks included", variants),
 }
 
 
 def settings_for(protocol: str, values: Mapping[str, Any]) -> Any:
-    """The protocol's settings with `values` in place of defaults.
+    """The protocol's settings with some in place of defaults.
 
-    Raises UsageError for an unknown protocol or field, naming the closest, and for a value of another type.
+    Args:
+        protocol: A name of PROTOCOLS.
+        values: By name; JSON values.
+
+    Returns:
+        An instance of the protocol's settings.
+
+    Raises:
+        UsageError: The protocol or a name is unknown (the closest is in the error), a value is of another type, or
+            the settings cannot be run.
     """
     if protocol not in PROTOCOLS:
         raise unknown("protocol", protocol, PROTOCOLS, next="--protocol {closest}")
@@ -134,12 +164,7 @@ def settings_for(protocol: str, values: Mapping[str, Any]) -> Any:
     for name, value in values.items():
         wanted = getattr(default, name, None)
         if name not in known:
-            raise UsageError(
-                f"{protocol} has no setting {name!r}",
-                expected=f"one of {', '.join(known)}; closest: {closest(name, known)[0]}",
-                actual=f"{name} = {value!r}",
-                next=_HELP,
-            )
+            raise unknown(f"setting of {protocol}", name, known, next=HELP)
         if (
             wanted is not None
             and type(value) is not type(wanted)
@@ -149,17 +174,28 @@ def settings_for(protocol: str, values: Mapping[str, Any]) -> Any:
                 f"{name} = {value!r} is of another type",
                 expected=f"a {type(wanted).__name__}, e.g. {wanted!r}",
                 actual=type(value).__name__,
-                next=_HELP,
+                next=HELP,
             )
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
 def load_settings(protocol: str, file: Path | None) -> Any:
-    """The protocol's settings with a TOML file's values in place of defaults; `settings_for`'s errors."""
+    """The protocol's settings with a TOML file's values in place of defaults.
+
+    Args:
+        protocol: A name of PROTOCOLS.
+        file: None for defaults alone.
+
+    Returns:
+        An instance of the protocol's settings.
+
+    Raises:
+        UsageError: The file cannot be read, or what `settings_for` refuses.
+    """
     if file is None:
         return settings_for(protocol, {})
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise cannot_read(f"settings from {file}", file, "a .toml file", str(error), _HELP) from None
+        raise cannot_read(f"settings from {file}", file, "a .toml file", str(error), HELP) from None
     return settings_for(protocol, values)

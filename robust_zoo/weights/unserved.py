@@ -1,0 +1,76 @@
+"""The error for a source file that no source served: who was asked, what each one answered, and what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from robust_zoo.errors import Unavailable, VerificationFailed, ZooError
+from robust_zoo.registry.rows import Checkpoint
+
+
+@dataclass(frozen=True)
+class Source:
+    """One place that may have a file.
+
+    Attributes:
+        kind: "bundled", "local", "hub" or "mirror".
+        location: A path or address.
+    """
+
+    kind: str
+    location: str
+
+
+def unserved(
+    checkpoint: Checkpoint,
+    sha256: str | None,
+    state: str,
+    wrong: list[tuple[Source, str]],
+    failures: list[tuple[Source, str]],
+    *,
+    offline: bool,
+) -> ZooError:
+    """The error that names every source tried, with its cause.
+
+    Args:
+        checkpoint: Whose file.
+        sha256: What it must be, None when unknown.
+        state: Where that hash is from; see robust_zoo.weights.verify.VerifiedFile.
+        wrong: Sources that served other bytes, and which.
+        failures: Sources that served nothing, and why.
+        offline: Whether no socket was opened.
+
+    Returns:
+        VerificationFailed when a source served other bytes, else Unavailable.
+    """
+    model = f"{checkpoint.name} ({checkpoint.file})"
+    tried = "; ".join(dict.fromkeys(f"{source.location}: {cause}" for source, cause in wrong + failures))
+    if wrong:
+        return VerificationFailed(
+            f"{checkpoint.name}: other bytes than promised, and no source has the right ones",
+            model=model,
+            source=tried,
+            expected=f"sha256 {sha256} ({state})",
+            actual="; ".join(cause for _, cause in wrong),
+            next=f"robust-zoo info {checkpoint.name}   shows where this hash comes from",
+        )
+    if any("no sha256 is known" in cause for _, cause in failures):
+        following = (
+            f"go online, so that the hub can declare it; or robust-zoo download {checkpoint.name} --allow-unverified"
+        )
+    elif offline:
+        following = f"online: robust-zoo download {checkpoint.name} (about {checkpoint.approximate_size / 1e6:,.0f} MB)"
+    else:
+        following = f"robust-zoo download {checkpoint.name}   tries again and resumes; ROBUST_ZOO_MIRRORS adds sources"
+    return Unavailable(
+        f"{checkpoint.name} is not cached, and offline mode is on"
+        if offline
+        else f"no source could serve {checkpoint.name}",
+        model=model,
+        source=tried or "the cache and ROBUST_ZOO_PATH",
+        expected=f"{checkpoint.file}" + (f" with sha256 {sha256}" if sha256 else ""),
+        actual="offline: no socket was opened"
+        if offline
+        else f"failed sources: {len({source for source, _ in failures})}",
+        next=following,
+    )
