@@ -103,7 +103,7 @@ def transfer_headline() -> str:
         found = figures(transfer([checkpoint.name for checkpoint in checkpoints], (digits,), SAMPLE_PLAN, workspace))
     standard, robust = sorted(found, key=lambda f: f.model.eps)
     return (
-        f"transfer to handwritten digits, 20 labels a class, mean of {robust.seeds} draws: "
+        f"transfer to handwritten digits, 20 labels per class, mean of {robust.seeds} draws: "
         f"{value_text(standard)} on the standard model's features, {value_text(robust)} on the robust one's"
     )
 

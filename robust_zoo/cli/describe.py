@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -36,26 +35,25 @@ SLURM = click.option(
 class Named(click.Option):
     """An option whose values are the names of a table: its help lists them, read from the table when it is shown.
 
-    table: "module:ATTRIBUTE", a mapping; rows with an `about` or `title` are explained by it.
+    Args:
+        table: Imports the table and returns it, a mapping; rows with an `about` or `title` are explained by it.
     """
 
-    def __init__(self, *args: Any, table: str, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, table: Callable[[], Mapping[str, Any]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.table = table
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        module, _, attribute = self.table.partition(":")
         record = super().get_help_record(ctx)
         if record is None:
             return None
-        rows = getattr(import_module(module), attribute)
-        names = [f"{name} ({about})" if (about := _about(row)) else name for name, row in rows.items()]
+        names = [f"{name} ({about})" if (about := _about(row)) else name for name, row in self.table().items()]
         head, _, rest = record[1].partition(self.help or "")
         return record[0], f"{head}{self.help} {', '.join(names)}.{rest}"
 
 
 def _about(row: Any) -> str:
-    return getattr(row, "about", "") or getattr(row, "title", "")
+    return row if isinstance(row, str) else getattr(row, "about", "") or getattr(row, "title", "")
 
 
 def use_cache(cache_dir: str | None) -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,27 +12,25 @@ from robust_zoo.errors import UsageError
 from robust_zoo.threat import NORMS
 
 
+def _datasets() -> Mapping[str, Any]:
+    from robust_zoo.training.evaluation.datasets import DATASETS
+
+    return DATASETS
+
+
+def _attacks() -> Mapping[str, Any]:
+    from robust_zoo.training.attacks.suites import EXAMPLES
+
+    return EXAMPLES
+
+
 @click.command("evaluate")
 @click.argument("names", nargs=-1, required=True)
 @click.option(
-    "--dataset",
-    "-d",
-    default="sample",
-    show_default=True,
-    cls=Named,
-    table="robust_zoo.training.evaluation.datasets:DATASETS",
-    help="What to measure on:",
+    "--dataset", "-d", default="sample", show_default=True, cls=Named, table=_datasets, help="What to measure on:"
 )
 @click.option("--data", default="", help="Where the images are: an .npz for cifar10, else a directory (or hfds/NAME).")
-@click.option(
-    "--attack",
-    "-a",
-    default="autoattack",
-    show_default=True,
-    cls=Named,
-    table="robust_zoo.training.attacks.suites:EXAMPLES",
-    help="How:",
-)
+@click.option("--attack", "-a", default="autoattack", show_default=True, cls=Named, table=_attacks, help="How:")
 @click.option("--norm", type=click.Choice([*NORMS]), help="With --eps; otherwise what each model was trained for.")
 @click.option("--eps", multiple=True, help="A radius, e.g. 0.5 or 4/255; repeat it for a curve.")
 @click.option("--n", type=click.IntRange(1), help="So many images, evenly spread; all when left out.")

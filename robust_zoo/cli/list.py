@@ -5,10 +5,11 @@ from collections.abc import Iterable
 
 import click
 
-from robust_zoo.cli.describe import as_json, count, promise, size_text
+from robust_zoo.cli.describe import Named, as_json, count, promise, size_text
 from robust_zoo.errors import UsageError
+from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.lookup import get, list_models, natural_key
-from robust_zoo.threat import parse_eps
+from robust_zoo.threat import NORMS, parse_eps
 
 _COLUMNS = ("NAME", "ARCHITECTURE", "DATASET", "NORM", "EPS", "CLEAN %", "WEIGHTS", "DOWNLOAD")
 _ALIGN = "<<<<>><>"
@@ -17,8 +18,10 @@ _ALIGN = "<<<<>><>"
 @click.command("list")
 @click.argument("patterns", nargs=-1)
 @click.option("--architecture", "-a", multiple=True, help="Only this architecture (repeatable); timm's names work too.")
-@click.option("--dataset", "-d", help="Only checkpoints trained on this dataset (imagenet, cifar10).")
-@click.option("--norm", "-n", help="Only this threat model: l2 or linf.")
+@click.option(
+    "--dataset", "-d", cls=Named, table=lambda: load_registry().datasets, help="Only those trained on this dataset:"
+)
+@click.option("--norm", "-n", cls=Named, table=lambda: NORMS, help="Only this norm:")
 @click.option(
     "--eps",
     "-e",

@@ -83,6 +83,7 @@ def work(request: dict[str, Any]) -> dict[str, Any]:
     content = load_content(source)
     from robust_zoo.architectures.build import build
     from robust_zoo.weights import state_dict
+    from robust_zoo.weights.key_rules import to_timm
 
     found = state_dict.unwrap(content)
     if sum(t.numel() * t.element_size() for t in found.state.values()) > source.stat().st_size:
@@ -94,7 +95,7 @@ def work(request: dict[str, Any]) -> dict[str, Any]:
     num_classes = request["num_classes"] or state_dict.classes(found.state)
     with torch.device("meta"):
         reference = build(request["timm"], num_classes=num_classes).state_dict()
-    state = state_dict.to_timm(found.state, request["keys"], reference)
+    state = to_timm(found.state, request["keys"], reference)
     state_dict.check(state, reference)
     # What was asked for, or the file's word: so a converted file, which has no normaliser, converts to itself.
     statistics = {key: request[key] or _rounded(getattr(found, key)) for key in ("mean", "std")}

@@ -17,7 +17,6 @@ _NORMALIZERS = {
     "mean": ("normalizer.new_mean", "attacker.normalize.new_mean"),
     "std": ("normalizer.new_std", "attacker.normalize.new_std"),
 }
-_LEAVES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")  # in the order of a BatchNorm2d
 _MOST_CHANNELS = 64  # hyperspectral images have tens; more is not a normaliser
 _CLASSIFIER_BIAS = re.compile(r"(head\.)?(fc|classifier(\.\d+)?)\.bias")
 
@@ -168,53 +167,6 @@ def classes(state: Mapping[str, Tensor]) -> int:
         last = f"{list(state)[-3:]}"
         raise Refused("no classifier in the state dict", expected="fc, classifier or head.fc", actual=last)
     return len(state[biases[-1]])
-
-
-def to_timm(state: dict[str, Tensor], rule: str, reference: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """torchvision's keys -> timm's, by the architecture's rule; a state dict with timm's keys comes back as it is.
-
-    Args:
-        state: The tensors by name.
-        rule: "same"; "in_order": both libraries define the same layers in the same order, so keys are renamed one by
-            one, in the order of the numbers in their names (a file's own order proves nothing: safetensors sorts its
-            keys); "vgg": timm holds the hidden linear layers as convolutions (torchvision classifier.0/3/6).
-        reference: The timm model's state dict (meta tensors will do).
-
-    Returns:
-        The tensors by timm's names; where they do not fit, as they were, for check() to say so.
-
-    Raises:
-        ValueError: No such rule.
-    """
-    if rule == "same" or state.keys() == reference.keys():
-        return state
-    if rule == "in_order":
-        pairs = list(zip(sorted(state, key=_definition_order), reference, strict=False))
-        fits = all(_leaf(a) == _leaf(b) and state[a].shape == reference[b].shape for a, b in pairs)
-        if not fits or len(state) != len(reference):
-            return state  # check() names what is missing or mis-shaped
-        return {new: state[old] for old, new in pairs}
-    if rule == "vgg":
-        renamed = {"classifier.0": "pre_logits.fc1", "classifier.3": "pre_logits.fc2", "classifier.6": "head.fc"}
-        out = {}
-        for key, tensor in state.items():
-            layer, _, leaf = key.rpartition(".")
-            key = f"{renamed.get(layer, layer)}.{leaf}"
-            fits = key in reference and tensor.numel() == reference[key].numel()
-            out[key] = tensor.reshape(reference[key].shape) if fits and layer in renamed else tensor
-        return out
-    raise ValueError(f"unknown key rule {rule!r}")
-
-
-def _leaf(key: str) -> str:
-    return key.rpartition(".")[2]
-
-
-def _definition_order(key: str) -> tuple[Any, ...]:
-    """Sorts torchvision's names as its modules are defined: by number, the classifier last, then as in a layer."""
-    layer, _, leaf = key.rpartition(".")
-    numbered = [(int(part) if part.isdecimal() and len(part) < 9 else -1, part) for part in layer.split(".")]
-    return layer.startswith("classifier"), numbered, _LEAVES.index(leaf) if leaf in _LEAVES else len(_LEAVES), leaf
 
 
 def check(state: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> None:

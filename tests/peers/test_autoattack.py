@@ -131,7 +131,7 @@ def test_the_projections_of_fab(norm: str) -> None:
 
 @pytest.mark.parametrize("threat", THREATS, ids=str)
 def test_whole_autoattack(threat: ThreatModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    """The standard four in sequence, Square with 300 queries: the same images withstand it, to one."""
+    """The standard four in sequence, Square with 300 queries: the same images are robust to it, to one."""
     from pyautoattack import AutoAttack
 
     from robust_zoo.training.data.dataset import Images
@@ -142,9 +142,9 @@ def test_whole_autoattack(threat: ThreatModel, monkeypatch: pytest.MonkeyPatch, 
     theirs.logger.setLevel(logging.ERROR)
     theirs.square.n_queries = 300
     adv_images, _ = theirs.run_standard_evaluation(images, labels, batch_size=64)
-    withstood = int((network(adv_images).argmax(1) == labels).sum())
+    robust = int((network(adv_images).argmax(1) == labels).sum())
     stages = [*suite("autoattack")[:3], type(suite("square")[0])("square", square, {"queries": 300})]
     data = Images((images * 255).round().to(torch.uint8), labels)
     job = engine.Evaluation(network, threat, stages, batch_size=64)
     chunk = engine.run_chunk(job, data, tmp_path / "chunk.npz", lambda done, robust: None)
-    assert abs(int((chunk.broken_by == engine.ROBUST).sum()) - withstood) <= 1
+    assert abs(int((chunk.broken_by == engine.ROBUST).sum()) - robust) <= 1

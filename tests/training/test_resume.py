@@ -62,12 +62,12 @@ def test_the_uninterrupted_run(whole):
 
 
 def test_twenty_kills_at_random_moments_change_nothing(zygote, whole, tmp_path):
-    out, luck = tmp_path / "run", random.Random(0)
+    out, rng = tmp_path / "run", random.Random(0)
     for _ in range(20):
         pid = zygote.start(command(tmp_path, out), tmp_path / "output.txt")
         seen = steps_logged(out)
         until(lambda seen=seen: steps_logged(out) > min(seen, STEPS - 1) or (out / EXPORTED).exists())
-        time.sleep(luck.random() * 0.3)
+        time.sleep(rng.random() * 0.3)
         os.kill(pid, signal.SIGKILL)
         assert zygote.wait(pid) in (-signal.SIGKILL, 0)
         if (out / EXPORTED).exists():
@@ -145,16 +145,16 @@ def test_another_recipe_data_or_precision_does_not_continue_a_run(zygote, whole,
 def test_damaged_checkpoints_are_never_loaded(whole, tmp_path):
     """100 truncations and flipped bits of the newest: the one before it is used, and said so."""
     newest, previous = checkpoint.checkpoints(whole)
-    luck, good = random.Random(1), newest.read_bytes()
+    rng, good = random.Random(1), newest.read_bytes()
     for path in (newest, previous):
         for file in (path, checkpoint._hash_of(path)):
             (tmp_path / file.name).write_bytes(file.read_bytes())
     for i in range(100):
         damaged = bytearray(good)
         if i % 2:
-            damaged[luck.randrange(len(good))] ^= 1 << luck.randrange(8)
+            damaged[rng.randrange(len(good))] ^= 1 << rng.randrange(8)
         else:
-            del damaged[luck.randrange(len(good)) :]
+            del damaged[rng.randrange(len(good)) :]
         (tmp_path / newest.name).write_bytes(damaged)
         content, passed_over = checkpoint.newest_whole(tmp_path)
         assert content == previous.read_bytes() and passed_over == [newest.name]
@@ -215,13 +215,13 @@ def two_ranks(zygote, tmp_path):
 def test_five_kills_of_a_rank_change_nothing(zygote, two_ranks, tmp_path):
     """Without SyncBN: each rank has batch statistics of its own, and rank 0's running ones are shared."""
     recipe = RECIPE + "random_start = true\nema_decay = 0.9\n"
-    whole, out, luck = tmp_path / "whole", tmp_path / "run", random.Random(2)
+    whole, out, rng = tmp_path / "whole", tmp_path / "run", random.Random(2)
     assert [zygote.wait(pid) for pid in two_ranks(whole, recipe=recipe)] == [0, 0]
     for kill in range(5):
         pids = two_ranks(out, recipe=recipe)
         seen = steps_logged(out)
         until(lambda seen=seen: steps_logged(out) > min(seen + 1, STEPS - 3))
-        time.sleep(luck.random() * 0.3)
+        time.sleep(rng.random() * 0.3)
         os.kill(pids[kill % 2], signal.SIGKILL)
         codes = [zygote.wait(pid) for pid in pids]
         assert codes[kill % 2] == -signal.SIGKILL and codes[1 - kill % 2] != 0  # the other ends by itself

@@ -22,6 +22,7 @@ from robust_zoo.errors import Refused, StorageError, VerificationFailed
 from robust_zoo.registry.lookup import get_architecture
 from robust_zoo.weights import convert_worker, state_dict
 from robust_zoo.weights.convert import convert
+from robust_zoo.weights.key_rules import to_timm
 from robust_zoo.weights.safetensors_file import read_header, read_table, write_safetensors
 
 TINY = get_architecture("shufflenet")  # the smallest of the ten: 9 MB
@@ -53,7 +54,7 @@ def test_key_rules_keep_the_function(name):
     arch = get_architecture(name)
     model = build(arch.timm).eval()
     found = state_dict.unwrap(checkpoints.checkpoint(dict(source.state_dict())))
-    mapped = state_dict.to_timm(found.state, arch.keys, model.state_dict())
+    mapped = to_timm(found.state, arch.keys, model.state_dict())
     state_dict.check(mapped, model.state_dict())
     model.load_state_dict(mapped)
     images = torch.rand(1, 3, 64, 64)

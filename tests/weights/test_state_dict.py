@@ -8,9 +8,10 @@ import torch
 from checkpoints import MEAN, STD
 
 from robust_zoo.architectures.build import build
-from robust_zoo.errors import Refused, VerificationFailed
+from robust_zoo.errors import Refused, UsageError, VerificationFailed
 from robust_zoo.registry.lookup import get_architecture
 from robust_zoo.weights import state_dict
+from robust_zoo.weights.key_rules import to_timm
 
 
 def small():
@@ -34,9 +35,9 @@ def test_every_architecture_maps_onto_its_timm_model(name):
     """Names and shapes of all ten, without storage; test_convert.py and tests/peers compare the logits."""
     arch = get_architecture(name)
     reference = on_meta(lambda: build(arch.timm))
-    mapped = state_dict.to_timm(on_meta(checkpoints.TORCHVISION[name]), arch.keys, reference)
+    mapped = to_timm(on_meta(checkpoints.TORCHVISION[name]), arch.keys, reference)
     assert {k: v.shape for k, v in mapped.items()} == {k: v.shape for k, v in reference.items()}
-    assert state_dict.to_timm(reference, arch.keys, reference) is reference
+    assert to_timm(reference, arch.keys, reference) is reference
 
 
 @pytest.mark.parametrize("name", ["mobilenet", "mnasnet", "vgg16_bn"])
@@ -46,8 +47,8 @@ def test_the_mapping_follows_names_not_the_order_of_the_file(name):
     state = on_meta(checkpoints.TORCHVISION[name])
     keys = list(state)
     random.Random(0).shuffle(keys)
-    mapped = state_dict.to_timm({k: state[k] for k in keys}, arch.keys, reference)
-    in_file_order = state_dict.to_timm(state, arch.keys, reference)
+    mapped = to_timm({k: state[k] for k in keys}, arch.keys, reference)
+    in_file_order = to_timm(state, arch.keys, reference)
     assert mapped.keys() == reference.keys()
     assert all(mapped[k].shape == in_file_order[k].shape for k in reference)
     if arch.keys == "in_order":
@@ -60,12 +61,12 @@ def test_in_order_does_not_bend_a_state_dict_that_does_not_fit():
     state = dict(on_meta(checkpoints.TORCHVISION["mobilenet"]))
     for change in ({"features.0.0.weight": torch.empty(1)}, {"features.0.0.bias": torch.empty(32)}):
         with pytest.raises(VerificationFailed, match="not those of this architecture"):
-            state_dict.check(state_dict.to_timm(state | change, arch.keys, reference), reference)
+            state_dict.check(to_timm(state | change, arch.keys, reference), reference)
 
 
 def test_an_unknown_rule_is_an_error():
-    with pytest.raises(ValueError, match="sideways"):
-        state_dict.to_timm(small(), "sideways", {})
+    with pytest.raises(UsageError, match="sideways"):
+        to_timm(small(), "sideways", {})
 
 
 @pytest.mark.parametrize("key", ["model", "state_dict"])

@@ -51,11 +51,6 @@ _STANDARD = (
 )
 
 
-@dataclass(frozen=True)
-class _About:
-    about: str
-
-
 SUITES: dict[str, tuple[Stage, ...]] = {
     "none": (),
     "fgsm": (Stage("fgsm", pgd_until_wrong, {"steps": 1, "relative_step": 1.0}),),
@@ -63,11 +58,7 @@ SUITES: dict[str, tuple[Stage, ...]] = {
     "autoattack": _STANDARD,  # Croce & Hein 2020, the standard version
 }
 # For help texts: a name of each kind -> what it is.
-EXAMPLES = {
-    **dict.fromkeys(SUITES, ""),
-    "pgd-20": _About("any number of steps"),
-    "pgd-20x5": _About("five random restarts"),
-}
+EXAMPLES = {**dict.fromkeys(SUITES, ""), "pgd-20": "any number of steps", "pgd-20x5": "five random restarts"}
 _PGD = re.compile(r"pgd-([1-9]\d{0,4})(?:x([1-9]\d{0,2}))?")
 
 

@@ -103,6 +103,33 @@ def test_an_entry_says_what_it_is_of(whole):
     assert not (whole / "parts" / "x").exists() and not list((whole / "parts").iterdir())
 
 
+def test_an_entry_of_the_old_layout_is_read_and_not_computed_again(whole, tmp_path):
+    """Until 0.1 entries lay flat, and `broken_by` was called `fell` and `fell_to`."""
+    (file,) = whole.rglob("*.json")
+    entry = json.loads(file.read_text())
+    flat = tmp_path / f"{file.parent.name}__{file.name}"
+    old = {**entry, "fell_to": entry["broken_by"]}
+    del old["broken_by"]
+    flat.write_text(json.dumps(old))
+    with np.load(file.with_suffix(".npz")) as stored:
+        np.savez(flat.with_suffix(".npz"), labels=stored["labels"], fell=stored["broken_by"])
+    assert ledger.read_ledger(tmp_path) == [entry]
+    evaluate(tmp_path)
+    assert [path.name for path in tmp_path.rglob("*.json")] == [flat.name]
+
+
+def test_clean_entries_say_how_long_they_took(tmp_path):
+    run("evaluate", ROBUST, "--attack", "none", "--n", 200, "--out", tmp_path)
+    (entry,) = ledger.read_ledger(tmp_path)
+    assert entry["seconds"] > 0 and entry["broken_by"] == {}
+
+
+def test_the_table_of_results_is_generated():
+    assert (ROOT / "results" / "README.md").read_text() == report.readme(ledger.read_ledger(ROOT / "results")), (
+        "make results"
+    )
+
+
 def test_an_entry_that_exists_is_not_computed_again(whole):
     before = {p: p.stat().st_mtime_ns for p in whole.rglob("*.json")}
     started = time.monotonic()
@@ -111,12 +138,12 @@ def test_an_entry_that_exists_is_not_computed_again(whole):
 
 
 def test_ten_kills_change_nothing(whole, tmp_path):
-    zygote, luck, ledger_dir = Zygote(), random.Random(0), tmp_path / "ledger"
+    zygote, rng, ledger_dir = Zygote(), random.Random(0), tmp_path / "ledger"
     arguments = ["evaluate", ROBUST, *ARGUMENTS, "--out", ledger_dir]
     try:
         for _ in range(10):
             pid = zygote.start(arguments, tmp_path / "output.txt")
-            time.sleep(0.3 + luck.random())
+            time.sleep(0.3 + rng.random())
             os.kill(pid, signal.SIGKILL)
             zygote.wait(pid)
         assert zygote.wait(zygote.start(arguments, tmp_path / "output.txt")) == 0

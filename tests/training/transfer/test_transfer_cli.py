@@ -45,7 +45,7 @@ def run(*arguments):
 def swept(tmp_path_factory):
     """The sample suite with two models."""
     folder = tmp_path_factory.mktemp("swept")
-    workspace = Workspace(folder / "cells", folder / "cache", progress=False)
+    workspace = Workspace(folder / "cells", folder / "cache" / "features", progress=False)
     plan = TransferPlan("linear", Linear(train_size=20), seeds=(0, 1))
     return folder, plan, transfer([STANDARD, ROBUST], (digits, cifar10_half), plan, workspace)
 
@@ -67,7 +67,7 @@ def test_existing_cells_are_read_and_missing_ones_filled(swept):
     files = sorted((folder / "cells").glob("*.json"))
     kept = {file: file.stat().st_mtime_ns for file in files[1:]}
     files[0].unlink()
-    again = transfer([STANDARD, ROBUST], (digits, cifar10_half), plan, Workspace(folder / "cells", folder / "cache"))
+    again = transfer([STANDARD, ROBUST], (digits, cifar10_half), plan, Workspace(folder / "cells", folder / "cache" / "features"))
     assert settled(again) == settled(entries)
     assert kept == {file: file.stat().st_mtime_ns for file in files[1:]} and files[0].exists()
 
@@ -101,7 +101,7 @@ def test_two_sweeps_at_once_and_many_jobs_give_the_same_cells(swept, tmp_path):
 def test_a_killed_sweep_goes_on(swept, tmp_path):
     folder = swept[0]
     command = [sys.executable, "-c", "from robust_zoo.cli import main; main()", "transfer", STANDARD, ROBUST,
-               "--suite", "sample", "--out", tmp_path / "cells", "--cache", folder / "cache"]  # fmt: skip
+               "--suite", "sample", "--out", tmp_path / "cells", "--cache-dir", folder / "cache"]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     first = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
@@ -142,7 +142,7 @@ def test_the_report(swept, tmp_path):
 def test_protocols_are_never_in_one_table(swept, tmp_path):
     folder, _, entries = swept
     other = TransferPlan("linear", Linear(train_size=20, bn="adapt"))
-    more = transfer([ROBUST], (digits,), other, Workspace(tmp_path, folder / "cache", progress=False))
+    more = transfer([ROBUST], (digits,), other, Workspace(tmp_path, folder / "cache" / "features", progress=False))
     text = report.markdown(entries + more)
     assert text.count("### ") == 2 and "bn adapt" in text
     below = text[text.index("bn adapt") :].split("### ")[0]
@@ -158,7 +158,7 @@ def few():
 def test_robustness_after_transfer_is_a_column(swept, tmp_path):
     folder = swept[0]
     plan = TransferPlan("linear", Linear(train_size=20), ThreatModel("l2", 0.5))
-    workspace = Workspace(tmp_path, folder / "cache", progress=False)
+    workspace = Workspace(tmp_path, folder / "cache" / "features", progress=False)
     found = {f.model.name: f for f in report.figures(transfer([STANDARD, ROBUST], (few,), plan, workspace))}
     assert found[ROBUST].robust > found[STANDARD].robust + 20  # a head on robust features inherits robustness
     assert "PGD-20" in report.markdown(cells.read_cells(tmp_path))
@@ -168,7 +168,7 @@ def test_as_jobs_of_a_cluster(swept, tmp_path):
     """submitit's local executor: the same entries."""
     pytest.importorskip("submitit")
     folder, plan, entries = swept
-    workspace = Workspace(tmp_path / "cells", folder / "cache")
+    workspace = Workspace(tmp_path / "cells", folder / "cache" / "features")
     jobs = submit_all([ROBUST], (digits,), plan, workspace, {"timeout_min": 5}, cluster="local")
     assert [job.result() for job in jobs] == [[ROBUST] * 2]
     expected = [e for e in settled(entries) if (e["model"], e["dataset"]) == (ROBUST, "digits")]

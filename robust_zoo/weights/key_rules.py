@@ -1,0 +1,83 @@
+"""torchvision's state-dict keys -> timm's: the rules that an architecture's row may name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from robust_zoo.errors import ZooError, unknown
+from robust_zoo.registry import load
+
+State = dict[str, Tensor]
+_LEAVES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")  # in the order of a BatchNorm2d
+
+
+def _in_order(state: State, reference: Mapping[str, Tensor]) -> State:
+    """Both libraries define the same layers in the same order, so keys are renamed one by one.
+
+    In the order of the numbers in their names: a file's own order proves nothing, for safetensors sorts its keys.
+    """
+    pairs = list(zip(sorted(state, key=_definition_order), reference, strict=False))
+    fits = all(_leaf(a) == _leaf(b) and state[a].shape == reference[b].shape for a, b in pairs)
+    if not fits or len(state) != len(reference):
+        return state  # state_dict.check() names what is missing or mis-shaped
+    return {new: state[old] for old, new in pairs}
+
+
+def _vgg(state: State, reference: Mapping[str, Tensor]) -> State:
+    """timm holds the hidden linear layers as convolutions (torchvision classifier.0/3/6)."""
+    renamed = {"classifier.0": "pre_logits.fc1", "classifier.3": "pre_logits.fc2", "classifier.6": "head.fc"}
+    out = {}
+    for key, tensor in state.items():
+        layer, _, leaf = key.rpartition(".")
+        key = f"{renamed.get(layer, layer)}.{leaf}"
+        fits = key in reference and tensor.numel() == reference[key].numel()
+        out[key] = tensor.reshape(reference[key].shape) if fits and layer in renamed else tensor
+    return out
+
+
+def _leaf(key: str) -> str:
+    return key.rpartition(".")[2]
+
+
+def _definition_order(key: str) -> tuple[Any, ...]:
+    """Sorts torchvision's names as its modules are defined: by number, the classifier last, then as in a layer."""
+    layer, _, leaf = key.rpartition(".")
+    numbered = [(int(part) if part.isdecimal() and len(part) < 9 else -1, part) for part in layer.split(".")]
+    return layer.startswith("classifier"), numbered, _LEAVES.index(leaf) if leaf in _LEAVES else len(_LEAVES), leaf
+
+
+# name -> (tensors by their own keys, timm's state dict) -> tensors by timm's keys
+KEY_RULES: dict[str, Callable[[State, Mapping[str, Tensor]], State]] = {
+    "same": lambda state, reference: state,
+    "in_order": _in_order,
+    "vgg": _vgg,
+}
+if missing := KEY_RULES.keys() ^ set(load.KEY_RULES):
+    raise ZooError(
+        f"no such key rules: {', '.join(sorted(missing))}",
+        source="weights/key_rules.py",
+        expected=f"a function for each of {', '.join(load.KEY_RULES)}",
+        actual=", ".join(KEY_RULES),
+    )
+
+
+def to_timm(state: State, rule: str, reference: Mapping[str, Tensor]) -> State:
+    """torchvision's keys -> timm's, by the architecture's rule; a state dict with timm's keys comes back as it is.
+
+    Args:
+        state: The tensors by name.
+        rule: A name of KEY_RULES.
+        reference: The timm model's state dict (meta tensors will do).
+
+    Returns:
+        The tensors by timm's names; where they do not fit, as they were, for state_dict.check() to say so.
+
+    Raises:
+        UsageError: No such rule.
+    """
+    if rule not in KEY_RULES:
+        raise unknown("key rule", rule, KEY_RULES)
+    return state if state.keys() == reference.keys() else KEY_RULES[rule](state, reference)
