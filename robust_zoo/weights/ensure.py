@@ -50,9 +50,8 @@ def ensure(
     if found := cached(checkpoint, (root, *local_directories()), allow_unverified):
         return found
     with lock(root, checkpoint.name) as alone:
-        if found := cached(
-            checkpoint, (root,), allow_unverified, heal=not offline
-        ):  # another process may have been first
+        found = cached(checkpoint, (root,), allow_unverified, heal=not offline)
+        if found:  # another process was first
             return found
         if alone:
             sweep(root, checkpoint.name, checkpoint.file)

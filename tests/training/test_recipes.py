@@ -81,7 +81,7 @@ def train_for_two_steps(names):
         for _ in range(2):
             assert step(images, labels).seen == 2
         assert not torch.equal(before, next(model.parameters()))
-        assert (step.copy is None) == (recipe.threat.eps == 0)
+        assert (step.folded is None) == (recipe.threat.eps == 0)
 
 
 def compare_with_card(row, recipe):

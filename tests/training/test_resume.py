@@ -11,6 +11,7 @@ import torch
 from runs import EXPORTED, RECIPE, command, losses, status, weights_sha256, write_data
 from zygote import Zygote
 
+from robust_zoo import files
 from robust_zoo.errors import StorageError, VerificationFailed
 from robust_zoo.training import checkpoint
 
@@ -186,7 +187,7 @@ def test_a_full_disk_keeps_what_was_there(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(StorageError, match="cannot write checkpoint-0000-00000002"):
         checkpoint.write_checkpoint(tmp_path, 0, 2, {"a": torch.zeros(3)})
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before

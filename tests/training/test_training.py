@@ -18,7 +18,7 @@ from robust_zoo.training.attacks.accuracy import pgd_accuracy
 from robust_zoo.training.data import cifar10_sample
 from robust_zoo.training.data.dataset import Images, epoch_order, load_npz, seed_of, spread
 from robust_zoo.training.log import read_log
-from robust_zoo.training.loop import Settings, train
+from robust_zoo.training.loop import Settings, train_model
 from robust_zoo.training.recipes import recipe_for
 from robust_zoo.training.signals import Interrupt
 from robust_zoo.training.step import ALONE
@@ -39,7 +39,7 @@ def trained(out, recipe=TINY, data=DATA, model=None):
     with Interrupt() as interrupt:
         quiet = Settings(log_steps=1, progress=False)
         model = model or tiny_model()
-        return train(model, recipe, data, DATA, out, world=ALONE, interrupt=interrupt, settings=quiet)
+        return train_model(model, recipe, data, DATA, out, world=ALONE, interrupt=interrupt, settings=quiet)
 
 
 def test_training_learns(tmp_path):

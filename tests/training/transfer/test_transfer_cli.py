@@ -67,7 +67,9 @@ def test_existing_cells_are_read_and_missing_ones_filled(swept):
     files = sorted((folder / "cells").glob("*.json"))
     kept = {file: file.stat().st_mtime_ns for file in files[1:]}
     files[0].unlink()
-    again = transfer([STANDARD, ROBUST], (digits, cifar10_half), plan, Workspace(folder / "cells", folder / "cache" / "features"))
+    again = transfer(
+        [STANDARD, ROBUST], (digits, cifar10_half), plan, Workspace(folder / "cells", folder / "cache" / "features")
+    )
     assert settled(again) == settled(entries)
     assert kept == {file: file.stat().st_mtime_ns for file in files[1:]} and files[0].exists()
 

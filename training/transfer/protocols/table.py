@@ -65,6 +65,11 @@ class Transfer:
     workspace: Workspace
     device: torch.device
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What every protocol takes by name."""
+        return {"weights": self.weights, "seed": self.seed, "device": self.device, "progress": self.workspace.progress}
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -85,30 +90,12 @@ class Protocol:
 
 
 def _linear(t: Transfer, settings: Linear) -> Outcome:
-    outcome, head = linear(
-        t.checkpoint,
-        t.target,
-        settings,
-        weights=t.weights,
-        cache=t.workspace.cache,
-        seed=t.seed,
-        device=t.device,
-        progress=t.workspace.progress,
-    )
+    outcome, head = linear(t.checkpoint, t.target, settings, cache=t.workspace.cache, **t.options)
     return _attacked(outcome, t, lambda: with_head(t.checkpoint, head, weights=t.weights).to(t.device))
 
 
 def _finetune(t: Transfer, settings: Finetune) -> Outcome:
-    outcome, model = finetune(
-        t.checkpoint,
-        t.target,
-        settings,
-        weights=t.weights,
-        cache=t.workspace.cache,
-        seed=t.seed,
-        device=t.device,
-        progress=t.workspace.progress,
-    )
+    outcome, model = finetune(t.checkpoint, t.target, settings, cache=t.workspace.cache, **t.options)
     return _attacked(outcome, t, lambda: model)
 
 
@@ -120,9 +107,7 @@ def _salman2020(t: Transfer, settings: Salman2020) -> Outcome:
             expected="target_statistics = false in --settings",
             actual="salman2020 with the target's statistics",
         )
-    outcome, model = salman2020(
-        t.checkpoint, t.target, settings, weights=t.weights, seed=t.seed, device=t.device, progress=t.workspace.progress
-    )
+    outcome, model = salman2020(t.checkpoint, t.target, settings, **t.options)
     return _attacked(outcome, t, lambda: model)
 
 
