@@ -15,8 +15,9 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
+from robust_zoo import files
 from robust_zoo.cli import main
-from robust_zoo.errors import UsageError, VerificationFailed
+from robust_zoo.errors import StorageError, UsageError, VerificationFailed
 from robust_zoo.registry.lookup import get
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.data.cifar10_sample import cifar10_classes, cifar10_sample
@@ -26,10 +27,11 @@ from robust_zoo.training.transfer.datasets import load_datasets
 from robust_zoo.training.transfer.protocols.linear import Linear
 from robust_zoo.training.transfer.protocols.salman2020 import MODES, Salman2020
 from robust_zoo.training.transfer.protocols.table import Workspace, settings_for
-from robust_zoo.training.transfer.recommend import cross_validated, fold_of, recommend
+from robust_zoo.training.transfer.recommend import cross_validated, fold_of, recommend, table
 from robust_zoo.training.transfer.reported import published
 from robust_zoo.training.transfer.sample_suite import cifar10_half, digits
 from robust_zoo.training.transfer.sweep import TransferPlan, submit_all, transfer
+from robust_zoo.training.transfer.task import Outcome
 
 ROOT = Path(__file__).parents[3]
 STANDARD, ROBUST = "resnet18_x0_25_cifar10_l2_eps0", "resnet18_x0_25_cifar10_l2_eps0_5"
@@ -233,6 +235,25 @@ def test_a_budget_leaves_images_out_evenly(tmp_path):
     assert advice.n == 50  # no less than the folds need
     (advice,) = recommend(data, [ROBUST], cache=tmp_path, budget=60)
     assert advice.n == 400
+
+
+def test_the_table_names_the_folds_that_were_made(tmp_path):
+    assert "3-fold cross-validation" in table(recommend(cifar10_sample(3), [ROBUST], cache=tmp_path, folds=3), 10)
+
+
+def test_a_full_disk_under_a_cell_says_how_to_go_on(swept, tmp_path, monkeypatch):
+    entry = cells.read_cells(swept[0] / "cells")[0]
+    cell = cells.Cell(**{name: entry[name] for name in cells.Cell.__dataclass_fields__})
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    outcome = Outcome(entry["correct"], entry["n"], entry["mean_per_class"])
+    with pytest.raises(StorageError, match="cannot write") as raised:
+        cells.fill(tmp_path, cell, get(entry["model"]), digits(), lambda: outcome)
+    assert "same command again" in raised.value.next and "training" not in str(raised.value)
+    assert not list(tmp_path.iterdir())
 
 
 ERRORS = [
