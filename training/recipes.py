@@ -16,7 +16,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from robust_zoo.errors import UsageError, cannot_read, closest
+from robust_zoo.errors import UsageError, cannot_read, closest, unknown
 from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
@@ -156,7 +156,10 @@ def recipe_for(checkpoint: Checkpoint) -> Recipe:
         >>> recipe_for(robust_zoo.get("resnet50_l2_eps3")).attack_steps
         3
     """
-    values = {name: value for name, value in load_registry().recipes[checkpoint.recipe].items() if name != "note"}
+    recipes = load_registry().recipes
+    if checkpoint.recipe not in recipes:
+        raise unknown("recipe", checkpoint.recipe, recipes, model=checkpoint.name)
+    values = {name: value for name, value in recipes[checkpoint.recipe].items() if name != "note"}
     threat = {"norm": checkpoint.norm, "eps": f"{checkpoint.eps!r}/1"}  # a fraction: the value, whatever the norm
     whose = {"architecture": checkpoint.architecture, "dataset": checkpoint.dataset, "threat": threat}
     return from_dict(values | whose, source=f"recipe.{checkpoint.recipe}")

@@ -112,6 +112,13 @@ def test_every_named_recipe_is_used():
     assert set(load_registry().recipes) == {get(name).recipe for name in list_models()}
 
 
+@pytest.mark.parametrize("name", ["", "salman202"])
+def test_a_checkpoint_without_a_known_recipe_is_said(name):
+    home = get("resnet50_l2_eps3")
+    with pytest.raises(UsageError, match=f"unknown recipe '{name}'"):
+        recipe_for(replace(home, collection=replace(home.collection, recipe=name)))
+
+
 def test_a_bundled_file_carries_the_recipe_that_made_it():
     for name in list_models(bundled=True):
         assert load_overrides(DATA / get(name).file, BASE) == recipe_for(get(name))
