@@ -226,24 +226,27 @@ def not_installed(what: str, package: str, extra: str) -> UsageError:
     )
 
 
-def damaged(what: str, source: Path | str, expected: str, actual: str, **fields: str) -> VerificationFailed:
-    """The error for a file of the package that is not the one that was published.
+def damaged(
+    what: str,
+    source: Path | str,
+    expected: str,
+    actual: str,
+    next: str = "pip install --force-reinstall robust-zoo",
+    **fields: str,
+) -> VerificationFailed:
+    """The error for a file that is not the one it was: of the package, unless `next` says how else to get it.
 
     Args:
         what: The file, in words, with its verb: "the weights of X are".
         source: Where it is.
         expected: What it should be.
         actual: What it is.
+        next: How to get a sound one.
         **fields: `model`.
 
     Returns:
         An error to raise.
     """
     return VerificationFailed(
-        f"{what} damaged",
-        source=str(source),
-        expected=expected,
-        actual=actual,
-        next="pip install --force-reinstall robust-zoo",
-        **fields,
+        f"{what} damaged", source=str(source), expected=expected, actual=actual, next=next, **fields
     )

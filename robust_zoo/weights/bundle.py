@@ -15,7 +15,7 @@ import json
 import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 
 from robust_zoo.errors import UnknownCheckpoint, VerificationFailed, ZooError
@@ -144,8 +144,7 @@ def _take(name: str, bundle: Archive, root: Path, progress: Progress) -> Weights
 
 def _receipt(text: bytes, path: Path, checkpoint: Checkpoint) -> Receipt:
     try:
-        values = json.loads(text)
-        receipt = Receipt(**{field.name: values[field.name] for field in fields(Receipt)})
+        receipt = Receipt.parse(text)
     except (ValueError, KeyError, TypeError) as error:
         raise _differs(path, checkpoint, "a receipt", f"{type(error).__name__}: {error}") from None
     if receipt.name != checkpoint.name:

@@ -43,6 +43,12 @@ class Receipt:
     source_sha256: str
     revision: str
 
+    @classmethod
+    def parse(cls, text: str | bytes) -> Receipt:
+        """Reads one, whatever else the JSON says. Raises ValueError, KeyError or TypeError."""
+        values = json.loads(text)
+        return cls(**{field.name: values[field.name] for field in fields(cls)})
+
 
 def cache_root(cache_dir: str | Path | None = None) -> Path:
     """The cache's directory: the argument, ROBUST_ZOO_CACHE, or the platform's user cache. An empty value is unset.
@@ -102,8 +108,7 @@ def weights_path(root: Path, name: str) -> Path:
 def read_receipt(root: Path, name: str) -> Receipt | None:
     """The receipt of a cached checkpoint, None when there is none that can be read."""
     try:
-        values = json.loads(weights_path(root, name).with_suffix(".json").read_text(encoding="utf-8"))
-        return Receipt(**{field.name: values[field.name] for field in fields(Receipt)})
+        return Receipt.parse(weights_path(root, name).with_suffix(".json").read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

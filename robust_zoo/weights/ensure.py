@@ -7,7 +7,7 @@ import uuid
 from pathlib import Path
 
 from robust_zoo.errors import VerificationFailed, damaged
-from robust_zoo.files import buffer, read_hashed
+from robust_zoo.files import buffer, read_hashed, storage
 from robust_zoo.registry.rows import DATA, Checkpoint
 from robust_zoo.weights import cache
 from robust_zoo.weights.cache import Receipt, cache_root, local_directories, weights_path
@@ -88,12 +88,14 @@ def _packaged(checkpoint: Checkpoint) -> Weights:
     except OSError as error:
         content, sha256 = buffer(0), f"none: {error.strerror or error}"
     if sha256 != checkpoint.sha256:
+        exported = {} if path.is_relative_to(DATA) else {"next": "copy it again, or export it again: robust-zoo train"}
         raise damaged(
             f"the weights of {checkpoint.name} are",
             path,
             f"sha256 {checkpoint.sha256}",
             f"sha256 {sha256}",
             model=f"{checkpoint.name} ({path.name})",
+            **exported,
         )
     return Weights(path, sha256, "pinned", "bundled", content)
 
@@ -118,7 +120,7 @@ def convert_into(checkpoint: Checkpoint, fetched: Fetched, root: Path, *, promis
     """
     target = weights_path(root, checkpoint.name)
     temporary = target.with_name(f".{checkpoint.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
-    with cache.storage(target):
+    with storage(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     preprocessing = checkpoint.preprocessing
     try:

@@ -47,7 +47,13 @@ def load(path: Path, network: Architecture, cache_dir: str | Path | None = None)
             _proof(target).write_text(answer["sha256"])
         content = _kept(target)
     if content is None:
-        raise damaged("the converted file is", target, "the bytes that were converted a moment ago", "others")
+        raise damaged(
+            "the converted file is",
+            target,
+            "the bytes that were converted a moment ago",
+            "others",
+            f'robust_zoo.create_model("{network.name}", checkpoint_path="{path}")   converts it again',
+        )
     header = header_of(content, target)
     statistics: dict[str, Any] = {key: tuple(json.loads(header[key])) for key in ("mean", "std") if key in header}
     return content, {"num_classes": int(header["num_classes"]), **statistics}

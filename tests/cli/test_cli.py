@@ -18,8 +18,7 @@ from pathlib import Path
 import checkpoints
 import click
 import pytest
-from click.testing import CliRunner
-from verbs import ROOT, commands
+from verbs import ROOT, commands, run
 
 from robust_zoo import __version__
 from robust_zoo.cli import _VERBS, main
@@ -37,13 +36,6 @@ BUNDLED = [name for name, row in TABLE.items() if row.get("bundled")]
 ROBUST = "resnet18_x0_25_cifar10_l2_eps0_5"
 KEYS = {"name", "architecture", "dataset", "norm", "eps", "clean_accuracy", "file", "sha256", "status"}
 COMMAND = [sys.executable, "-m", "robust_zoo"]
-
-
-def run(*args):
-    """In this process; anything but a clean exit is a traceback to the user."""
-    result = CliRunner().invoke(main, [str(a) for a in args], prog_name="robust-zoo")
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
-    return result
 
 
 def as_json(*args, code=0):

@@ -12,15 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from PIL import Image
 from runs import EXPORTED, NAME, RECIPE, command, losses, status, weights_sha256, write_data
 from safetensors.torch import load_file, save_file
+from verbs import run
 from zygote import ROOT
 
 from robust_zoo import pixel_model
 from robust_zoo.architectures.build import build
-from robust_zoo.cli import main
 from robust_zoo.errors import UsageError
 from robust_zoo.registry.lookup import get
 from robust_zoo.threat import ThreatModel, parse_eps
@@ -34,12 +33,6 @@ from robust_zoo.training.step import ALONE
 from robust_zoo.weights.exported import exported
 
 ONE_EPOCH = RECIPE.replace("epochs = 3", "epochs = 1")
-
-
-def run(*arguments):
-    result = CliRunner().invoke(main, [str(a) for a in arguments], prog_name="robust-zoo")
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
-    return result
 
 
 @pytest.fixture(scope="module")

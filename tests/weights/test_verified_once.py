@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from robust_zoo import create_model, files, pixel_model
-from robust_zoo.errors import UsageError
+from robust_zoo.errors import UsageError, VerificationFailed
 from robust_zoo.registry.lookup import get
 from robust_zoo.registry.rows import DATA
 from robust_zoo.threat import ThreatModel
@@ -128,3 +128,16 @@ def test_a_loaded_model_can_be_saved_in_parts(tmp_path):
     torch.save(model.fc.state_dict(), tmp_path / "head.pt")
     save_file(model.state_dict(), tmp_path / "whole.safetensors")
     assert (tmp_path / "head.pt").stat().st_size < 20_000
+
+
+def test_the_advice_for_a_changed_file_is_true_of_it(tmp_path):
+    """One of the package comes back with the package, one that was exported does not."""
+    packaged = get(NAME)
+    own = replace(packaged, file=str(tmp_path / "own.safetensors"))
+    (tmp_path / "own.safetensors").write_bytes(b"changed")
+    said = []
+    for checkpoint in (replace(packaged, sha256="0" * 64), own):
+        with pytest.raises(VerificationFailed, match="damaged") as error:
+            ensure(checkpoint)
+        said.append("pip install" in error.value.fields["next"])
+    assert said == [True, False]

@@ -3,24 +3,16 @@
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from PIL import Image
+from verbs import run_to as run
 
 from robust_zoo import create_model, pixel_model
-from robust_zoo.cli import main
 from robust_zoo.registry.lookup import get, get_dataset
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
 from robust_zoo.training.data.class_names import class_names
 from robust_zoo.training.evaluation.attack_images import load
 
 STANDARD = "resnet18_x0_25_cifar10_l2_eps0"
-
-
-def run(*arguments, code=0):
-    result = CliRunner().invoke(main, [str(a) for a in arguments], prog_name="robust-zoo")
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
-    assert result.exit_code == code, result.stderr
-    return result
 
 
 @pytest.fixture

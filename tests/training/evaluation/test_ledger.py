@@ -10,11 +10,10 @@ import time
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
+from verbs import run_to as run
 from zygote import ROOT, Zygote
 
 from robust_zoo import create_model, pixel_model
-from robust_zoo.cli import main
 from robust_zoo.counts import Count
 from robust_zoo.errors import UsageError, VerificationFailed
 from robust_zoo.registry.lookup import get, list_models
@@ -26,13 +25,6 @@ from robust_zoo.training.evaluation import engine, ledger, report
 
 ROBUST, STANDARD = "resnet18_x0_25_cifar10_l2_eps0_5", "resnet18_x0_25_cifar10_l2_eps0"
 ARGUMENTS = ["--attack", "apgd-ce", "--norm", "l2", "--eps", "0.5", "--n", "60", "--batch-size", "20", "--no-checks"]
-
-
-def run(*arguments, code=0):
-    result = CliRunner().invoke(main, [str(a) for a in arguments], prog_name="robust-zoo")
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
-    assert result.exit_code == code, result.stderr
-    return result
 
 
 def evaluate(ledger_dir, *more, code=0):

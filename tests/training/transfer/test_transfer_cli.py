@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
 from PIL import Image
+from verbs import run
 
 from robust_zoo import files
-from robust_zoo.cli import main
 from robust_zoo.errors import StorageError, UsageError, VerificationFailed
 from robust_zoo.registry.lookup import get
 from robust_zoo.threat import ThreatModel
@@ -35,12 +34,6 @@ from robust_zoo.training.transfer.task import Outcome
 
 ROOT = Path(__file__).parents[3]
 STANDARD, ROBUST = "resnet18_x0_25_cifar10_l2_eps0", "resnet18_x0_25_cifar10_l2_eps0_5"
-
-
-def run(*arguments):
-    result = CliRunner().invoke(main, [str(a) for a in arguments], prog_name="robust-zoo")
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
-    return result
 
 
 @pytest.fixture(scope="module")

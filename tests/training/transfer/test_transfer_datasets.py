@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from click.testing import CliRunner
+import verbs
 from PIL import Image
 from trees import TREES, image
 
-from robust_zoo.cli import main
 from robust_zoo.errors import UsageError, VerificationFailed
 from robust_zoo.training.transfer.datasets import get_dataset, load_datasets, open_target
 from robust_zoo.training.transfer.verify_copy import damaged
@@ -35,7 +34,7 @@ def content(data, root):
 
 
 def run(*arguments):
-    return CliRunner().invoke(main, ["data", *(str(a) for a in arguments)], prog_name="robust-zoo")
+    return verbs.run("data", *arguments)
 
 
 @pytest.fixture(scope="module", params=TREES)
