@@ -226,14 +226,7 @@ def not_installed(what: str, package: str, extra: str) -> UsageError:
     )
 
 
-def damaged(
-    what: str,
-    source: Path | str,
-    expected: str,
-    actual: str,
-    next: str = "pip install --force-reinstall robust-zoo",
-    **fields: str,
-) -> VerificationFailed:
+def damaged(what: str, source: Path | str, expected: str, actual: str, **fields: str) -> VerificationFailed:
     """The error for a file that is not the one it was: of the package, unless `next` says how else to get it.
 
     Args:
@@ -241,12 +234,10 @@ def damaged(
         source: Where it is.
         expected: What it should be.
         actual: What it is.
-        next: How to get a sound one.
-        **fields: `model`.
+        **fields: `model`, and `next`: how to get a sound one.
 
     Returns:
         An error to raise.
     """
-    return VerificationFailed(
-        f"{what} damaged", source=str(source), expected=expected, actual=actual, next=next, **fields
-    )
+    fields = {"next": "pip install --force-reinstall robust-zoo"} | fields
+    return VerificationFailed(f"{what} damaged", source=str(source), expected=expected, actual=actual, **fields)

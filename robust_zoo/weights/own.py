@@ -52,7 +52,7 @@ def load(path: Path, network: Architecture, cache_dir: str | Path | None = None)
             target,
             "the bytes that were converted a moment ago",
             "others",
-            f'robust_zoo.create_model("{network.name}", checkpoint_path="{path}")   converts it again',
+            next=f'robust_zoo.create_model("{network.name}", checkpoint_path="{path}")   converts it again',
         )
     header = header_of(content, target)
     statistics: dict[str, Any] = {key: tuple(json.loads(header[key])) for key in ("mean", "std") if key in header}
