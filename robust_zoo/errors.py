@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
+from robust_zoo.text import printable
+
 _FEW = 20  # names that an error lists
 
 
@@ -43,8 +45,10 @@ class ZooError(Exception):
         return {name: getattr(self, name) for name in ("model", "source", "expected", "actual", "next")}
 
     def __str__(self) -> str:
-        lines = [f"  {name + ':':<10}{text}" for name, text in self.fields.items() if text]
-        return "\n".join([self.message, *lines])
+        """Printable whatever the texts hold: a line break in one of them cannot pretend to be a field."""
+        texts = {name: printable(text, keep="\n") for name, text in self.fields.items() if text}
+        lines = [f"  {name + ':':<10}" + text.replace("\n", "\n" + " " * 12) for name, text in texts.items()]
+        return "\n".join([printable(self.message), *lines])
 
     def __reduce__(self) -> tuple:  # errors cross process boundaries (conversion runs in a child)
         return (_rebuild, (type(self), self.message, self.fields))

@@ -4,4 +4,4 @@ import sys
 
 from robust_zoo.cli import main
 
-main(["train", *sys.argv[1:]])
+main(["train", *sys.argv[1:]], prog_name="robust-zoo")

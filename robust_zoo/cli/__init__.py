@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import os
-import sys
 from importlib import import_module
 from typing import Any
 
 import click
 
 from robust_zoo import __version__
-from robust_zoo.errors import StorageError, ZooError
+from robust_zoo.cli.net import DEBUG, debugging, net, shown
 
 # verb, which is also its module -> one line for --help, so that listing the verbs imports none of them
 _VERBS = {
@@ -42,7 +40,7 @@ class _Verbs(click.Group):
         return [*_VERBS]  # not list(): once that verb is loaded, `list` in this package is its module
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        return import_module(f"robust_zoo.cli.{name}").command if name in _VERBS else None
+        return _with_debug(import_module(f"robust_zoo.cli.{name}").command) if name in _VERBS else None
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and args[0] not in _VERBS and not args[0].startswith("-"):
@@ -54,44 +52,41 @@ class _Verbs(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([*_VERBS.items()])
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with net(lambda: debugging({})):  # --help and --version print before any verb is invoked
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Errors become five fields and an exit code, never a traceback."""
-        try:
+        with net(lambda: debugging(ctx.meta)):
             return super().invoke(ctx)
-        except ZooError as error:
-            click.echo(f"error: {error}", err=True)
-            ctx.exit(error.exit_code)
-        except BrokenPipeError:  # `robust-zoo list | head`: the reader has enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            ctx.exit(0)
-        except OSError as error:
-            click.echo(f"error: {storage_error(error)}", err=True)
-            ctx.exit(StorageError.exit_code)
-        except KeyboardInterrupt:
-            click.echo("interrupted", err=True)
-            ctx.exit(130)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        try:
+        with shown():
             return super().main(*args, **kwargs)
-        except OSError as error:  # --help and --version print before any verb is invoked: a full disk shows here
-            click.echo(f"error: {storage_error(error)}", err=True)
-            sys.exit(StorageError.exit_code)
 
 
-def storage_error(error: OSError) -> StorageError:
-    """An error of the local disk that no module foresaw, with its five fields."""
-    return StorageError(
-        error.strerror or str(error),
-        source=str(error.filename or "standard output"),
-        expected="a path that can be read and written, on a disk with free space",
-        actual=f"{type(error).__name__}: {error}",
-        next="check the path, its permissions and its disk (df -h)",
-    )
+def _debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.meta[DEBUG] = True
+
+
+def _with_debug(command: click.Command) -> click.Command:
+    """--debug is taken after the verb too, where its help does not mention it."""
+    if all(param.name != "debug" for param in command.params):
+        command.params.append(
+            click.Option(["--debug"], is_flag=True, expose_value=False, is_eager=True, hidden=True, callback=_debug)
+        )
+    for inner in command.commands.values() if isinstance(command, click.Group) else ():
+        _with_debug(inner)
+    return command
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="robust-zoo")
+@click.option(
+    "--debug", is_flag=True, expose_value=False, is_eager=True, callback=_debug, help="Show the traceback of an error."
+)
 def main() -> None:
     """Adversarially robust ImageNet weights: find, verify, convert and use them.
 
@@ -101,5 +96,5 @@ def main() -> None:
     robust-zoo demo
 
     Exit codes: 0 ok, 1 verification failed, 2 usage, 3 unavailable from every source, 4 unknown name,
-    5 local storage, 6 refused as unsafe or malformed, 130 interrupted.
+    5 local storage or memory, 6 refused as unsafe or malformed, 70 an error that nobody foresaw, 130 interrupted.
     """

@@ -63,7 +63,7 @@ def use_cache(cache_dir: str | None) -> None:
 
 
 # Wrong or hostile bytes matter more than a full disk, and that more than a source that is down.
-_GRAVITY = (1, 6, 5, 3, 4, 2)
+_GRAVITY = (1, 6, 5, 70, 3, 4, 2)
 
 
 def gravest(exit_codes: Iterable[int]) -> int:

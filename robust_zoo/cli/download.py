@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from robust_zoo.cli import storage_error
 from robust_zoo.cli.describe import CACHE_DIR, as_json, count, gravest, megabytes, select
+from robust_zoo.cli.net import storage_error
 from robust_zoo.errors import UsageError, ZooError
 from robust_zoo.registry.lookup import get, list_models
 from robust_zoo.registry.rows import Checkpoint

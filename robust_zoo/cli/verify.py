@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from robust_zoo.cli import storage_error
 from robust_zoo.cli.describe import CACHE_DIR, as_json, gravest, select
+from robust_zoo.cli.net import storage_error
 from robust_zoo.errors import StorageError, Unavailable, UsageError, VerificationFailed, ZooError
 from robust_zoo.registry.lookup import get, list_models, natural_key
 from robust_zoo.registry.rows import DATA, Checkpoint
