@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import mmap
 import os
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +19,33 @@ from robust_zoo.errors import cannot_write
 Buffer = bytearray | mmap.mmap  # a file's content, which tensors may share
 
 
+def open_file(path: Path) -> FileIO:
+    """A regular file, to read; what is none is not waited for (a pipe) nor read without end (a device).
+
+    Args:
+        path: The file; links are followed.
+
+    Returns:
+        The open file, unbuffered.
+
+    Raises:
+        OSError: It cannot be opened, or is a folder, a pipe, a socket or a device.
+    """
+    file = FileIO(path, "rb", opener=_without_waiting)
+    mode = os.fstat(file.fileno()).st_mode
+    if not stat.S_ISREG(mode):
+        file.close()
+        raise OSError(errno.EINVAL, f"not a regular file ({stat.filemode(mode)})", str(path))
+    return file
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
 def sha256_of(path: Path) -> str:
-    """The sha256 of a file, read in pieces."""
-    with path.open("rb") as file:
+    """The sha256 of a regular file, read in pieces. Raises OSError."""
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -46,9 +73,9 @@ def read_hashed(path: Path) -> tuple[Buffer, str]:
         (content, sha256).
 
     Raises:
-        OSError: The file cannot be read, or changes its size while it is.
+        OSError: The file cannot be read, is no regular one, or changes its size while it is read.
     """
-    with path.open("rb", buffering=0) as file:
+    with open_file(path) as file:
         content = buffer(os.fstat(file.fileno()).st_size)
         view, done = memoryview(content), 0
         while read := file.readinto(view[done:]):
