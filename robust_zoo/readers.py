@@ -78,20 +78,21 @@ def read_text(source: Path | bytes, limit: int = SMALL) -> str:
         raise Malformed(f"{coding} text where UTF-8 is wanted (byte {error.start:,})") from None
 
 
-def read_json(source: Path | bytes | str, kind: type = dict, *, limit: int = SMALL) -> Any:
-    """JSON of known kind, in which no key stands twice and every number is finite.
+def read_json(source: Path | bytes | str, kind: type = dict, *, limit: int = SMALL, finite: bool = True) -> Any:
+    """JSON of known kind, in which no key stands twice.
 
     Args:
         source: The file, its bytes, or a text out of another file.
         kind: What the outermost value is: dict or list.
         limit: The most bytes.
+        finite: Refuse NaN and Infinity, which are no JSON, though Python writes them.
 
     Returns:
         The value.
 
     Raises:
         Malformed: It is larger, not UTF-8, not JSON or of another kind, nested more than 64 deep; a key stands twice, a
-            number is not finite or has more than 63 bits, a text is no Unicode.
+            whole number has more than 63 bits, another is not finite, a text is no Unicode.
         OSError: The file cannot be read.
     """
     text = source if isinstance(source, str) else read_text(source, limit)
@@ -107,7 +108,7 @@ def read_json(source: Path | bytes | str, kind: type = dict, *, limit: int = SMA
         raise Malformed(f"not JSON: {printable(error, limit=200)}" if text.strip() else "empty, not JSON") from None
     if not isinstance(value, kind):
         raise Malformed(f"JSON of type {type(value).__name__}, not {kind.__name__}")
-    return _sound(value)
+    return _sound(value, finite)
 
 
 def read_toml(path: Path, *, limit: int = SMALL // 4) -> dict[str, Any]:
@@ -127,7 +128,7 @@ def read_toml(path: Path, *, limit: int = SMALL // 4) -> dict[str, Any]:
     """
     text = read_text(path, limit)
     try:
-        return _sound(tomllib.loads(text))
+        return _sound(tomllib.loads(text), finite=True)
     except Malformed:
         raise
     except RecursionError:
@@ -145,7 +146,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return table
 
 
-def _sound(value: Any) -> Any:
+def _sound(value: Any, finite: bool) -> Any:
     """The same value, walked through without recursion."""
     level, depth = [value], 0
     while level:
@@ -157,7 +158,7 @@ def _sound(value: Any) -> Any:
                 inner += [*item.keys(), *item.values()]
             elif isinstance(item, list):
                 inner += item
-            elif isinstance(item, float) and not math.isfinite(item):
+            elif finite and isinstance(item, float) and not math.isfinite(item):
                 raise Malformed(f"a number that is not finite: {item}")
             elif isinstance(item, int) and not -_LARGEST < item < _LARGEST:
                 raise Malformed(f"a whole number of {item.bit_length():,} bits, where 63 are the most")

@@ -9,9 +9,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from robust_zoo.errors import cannot_read
 from robust_zoo.files import GO_ON, replace_file
+from robust_zoo.readers import read_json, read_text
 
 LOG = "log.jsonl"
+_LARGEST = 1 << 28  # bytes; ImageNet's 90 epochs make 10 MB
 
 
 class RunLog:
@@ -75,14 +78,21 @@ def read_log(run: Path, kind: str) -> list[dict[str, Any]]:
 
     Returns:
         What was logged, oldest first.
+
+    Raises:
+        UsageError: The file is no log.
     """
     entries = []
-    for line in (run / LOG).read_text(encoding="utf-8").splitlines():
+    try:
+        lines = read_text(run / LOG, _LARGEST).splitlines()
+    except ValueError as error:
+        raise cannot_read("the log of a run", run / LOG, "lines that robust-zoo train wrote", str(error)) from None
+    for line in lines:
         try:
-            entry = json.loads(line)
+            entry = read_json(line, finite=False)  # a loss may well be NaN
         except ValueError:
             continue
-        if entry["kind"] == kind:
+        if entry.get("kind") == kind:
             entries.append(entry)
     return entries
 

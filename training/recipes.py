@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import tomllib
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields, replace
 from fractions import Fraction
@@ -17,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from robust_zoo.errors import UsageError, cannot_read, closest, unknown
+from robust_zoo.readers import read_json, read_toml
 from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.text import printable
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.objectives import OBJECTIVES, PLAIN, Objective
 from robust_zoo.training.recipe_words import in_words
@@ -214,8 +215,8 @@ def load_overrides(path: Path, base: Recipe) -> Recipe:
     """
     try:
         if path.suffix == ".safetensors":
-            return from_dict(json.loads(read_header(path)["recipe"]), source=str(path))
-        return from_dict(tomllib.loads(path.read_text(encoding="utf-8")), base, source=str(path))
+            return from_dict(read_json(read_header(path)["recipe"]), source=str(path))
+        return from_dict(read_toml(path), base, source=str(path))
     except (OSError, KeyError, ValueError) as error:  # ValueError: not TOML, not JSON, not UTF-8
         expected = "a .toml file of recipe fields, or a .safetensors file that robust-zoo train exported"
         raise cannot_read(f"a recipe from {path}", path, expected, error, _FIELDS) from None
@@ -234,7 +235,10 @@ def _threat(value: Any, base: Recipe | None, source: str) -> ThreatModel:
 def _typed(name: str, value: Any, kind: str, source: str) -> Any:
     """A value of the field's type; for a float a whole number or a fraction ("2/3") will do."""
     if kind == "float" and (type(value) is int or (type(value) is str and _FRACTION.fullmatch(value))):
-        return float(Fraction(value))
+        try:
+            return float(Fraction(value))
+        except (ValueError, OverflowError):  # of more digits than a float, or than Python takes
+            raise _bad(name, printable(value, limit=80), "a number that fits into a float", source) from None
     if type(value).__name__ != kind:
         raise _bad(name, value, f"a value of type {kind}", source)
     return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -11,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from robust_zoo.errors import Refused, UsageError, ZooError, closest
+from robust_zoo.readers import SMALL, read_toml
 from robust_zoo.registry.rows import Architecture, Checkpoint, Collection, Measurement, Preprocessing, SourceDataset
 from robust_zoo.threat import NORMS, ThreatModel, is_fraction, norm_of, parse_eps
 
@@ -48,7 +48,7 @@ def load_registry() -> Registry:
         Refused: The file is damaged.
     """
     try:
-        return parse(tomllib.loads(TOML.read_text(encoding="utf-8")))
+        return parse(read_toml(TOML, limit=SMALL))
     except ValueError as error:  # not TOML, not UTF-8
         raise _damaged(error) from None
 

@@ -8,7 +8,7 @@ import os
 import re
 import tarfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import IO
 
 from robust_zoo.errors import Refused, VerificationFailed, missing_file
 from robust_zoo.files import storage, sync_directory
+from robust_zoo.readers import Malformed, open_tar
 from robust_zoo.weights import manifest
 from robust_zoo.weights.manifest import Entry
 
@@ -112,17 +113,17 @@ def opened(path: Path) -> Iterator[Archive]:
     if not path.is_file():
         raise missing_file(path, "a file of robust-zoo bundle", _MAKE_ONE, model=path.name)
     try:
-        with tarfile.open(path, "r:") as tar:
-            yield _checked(path, tar)
-    except tarfile.TarError as error:
-        raise _no_bundle(path, f"{type(error).__name__}: {error}") from None
+        with open_tar(path) as (tar, members):
+            yield _checked(path, tar, members)
+    except Malformed as error:
+        raise _no_bundle(path, str(error)) from None
 
 
-def _checked(path: Path, tar: tarfile.TarFile) -> Archive:
+def _checked(path: Path, tar: tarfile.TarFile, members: Iterable[tarfile.TarInfo]) -> Archive:
     """What lies in the archive must be what its manifest promises: plain files, each once, of that size and hash."""
     archive = Archive(path, tar, {}, {}, {})
-    for member in _listed(tar):
-        if not _MEMBER.fullmatch(member.name) or member.type != tarfile.REGTYPE or member.sparse:
+    for member in members:
+        if not _MEMBER.fullmatch(member.name) or member.type != tarfile.REGTYPE:
             raise _no_bundle(path, f"{member.name[:80]!r}, of type {member.type!r}")
         if member.name in archive.members:
             raise _no_bundle(path, f"{member.name} twice")
@@ -145,13 +146,6 @@ def _checked(path: Path, tar: tarfile.TarFile) -> Archive:
     if {f"weights/{name}.safetensors" for name in archive.names} != sizes.keys() - archive.texts.keys():
         raise _no_bundle(path, "weights without a receipt, or a receipt without weights")
     return archive
-
-
-def _listed(tar: tarfile.TarFile) -> list[tarfile.TarInfo]:
-    try:
-        return tar.getmembers()
-    except (ValueError, OverflowError, EOFError) as error:  # of numbers in broken headers
-        raise tarfile.ReadError(str(error)) from None
 
 
 def copy(file: IO[bytes], out: IO[bytes] | None, progress: Progress) -> str:

@@ -145,7 +145,7 @@ def _take(name: str, bundle: Archive, root: Path, progress: Progress) -> Weights
 def _receipt(text: bytes, path: Path, checkpoint: Checkpoint) -> Receipt:
     try:
         receipt = Receipt.parse(text)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError) as error:
         raise _differs(path, checkpoint, "a receipt", f"{type(error).__name__}: {error}") from None
     if receipt.name != checkpoint.name:
         raise _differs(path, checkpoint, f"a receipt of {checkpoint.name}", f"of {str(receipt.name)[:60]}")

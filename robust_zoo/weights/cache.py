@@ -16,6 +16,7 @@ from pathlib import Path
 
 from robust_zoo.errors import StorageError, VerificationFailed
 from robust_zoo.files import Buffer, read_hashed, storage, sync_directory, write_chunks
+from robust_zoo.readers import read_json
 from robust_zoo.registry.rows import Checkpoint
 
 
@@ -44,10 +45,14 @@ class Receipt:
     revision: str
 
     @classmethod
-    def parse(cls, text: str | bytes) -> Receipt:
-        """Reads one, whatever else the JSON says. Raises ValueError, KeyError or TypeError."""
-        values = json.loads(text)
-        return cls(**{field.name: values[field.name] for field in fields(cls)})
+    def parse(cls, source: Path | bytes) -> Receipt:
+        """Reads one, whatever else the JSON says. Raises OSError, ValueError or KeyError."""
+        values = read_json(source)
+        found = cls(**{field.name: values[field.name] for field in fields(cls)})
+        for name, value in asdict(found).items():
+            if type(value) is not (int if name == "size" else str):
+                raise ValueError(f"a receipt whose {name} is of type {type(value).__name__}")
+        return found
 
 
 def cache_root(cache_dir: str | Path | None = None) -> Path:
@@ -108,8 +113,8 @@ def weights_path(root: Path, name: str) -> Path:
 def read_receipt(root: Path, name: str) -> Receipt | None:
     """The receipt of a cached checkpoint, None when there is none that can be read."""
     try:
-        return Receipt.parse(weights_path(root, name).with_suffix(".json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, KeyError, TypeError):
+        return Receipt.parse(weights_path(root, name).with_suffix(".json"))
+    except (OSError, ValueError, KeyError):
         return None
 
 

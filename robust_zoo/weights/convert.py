@@ -15,6 +15,7 @@ from typing import Any
 from robust_zoo import errors
 from robust_zoo.errors import Refused, missing_file
 from robust_zoo.files import storage
+from robust_zoo.readers import read_json
 from robust_zoo.registry.rows import Architecture
 
 TIME_LIMIT = 900  # seconds, with all waiting for disks; the largest file, 1.8 GB, takes about 20 on two cores
@@ -112,7 +113,7 @@ def _run(request: Mapping[str, Any], time_limit: float, about: Mapping[str, str]
             next=_ASK,
         ) from None
     try:
-        return json.loads(child.stdout.splitlines()[-1])
+        return read_json(child.stdout.splitlines()[-1])
     except (ValueError, IndexError):
         end = f"signal {-child.returncode}" if child.returncode < 0 else f"exit {child.returncode}"
         last = (child.stderr.strip().splitlines() or ["no message"])[-1]

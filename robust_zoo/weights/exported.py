@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from robust_zoo.errors import UnknownCheckpoint, cannot_read
 from robust_zoo.files import sha256_of
+from robust_zoo.readers import read_json
 from robust_zoo.registry.lookup import get_architecture, get_dataset
 from robust_zoo.registry.rows import Architecture, Checkpoint, Collection, Measurement, Preprocessing
 from robust_zoo.threat import ThreatModel
@@ -38,9 +38,9 @@ def exported(path: Path) -> Checkpoint:
     """
     header, sha256 = read_header(path), sha256_of(path)
     try:
-        values: dict[str, Any] = json.loads(header["preprocessing"])
+        values: dict[str, Any] = read_json(header["preprocessing"])
         preprocessing = Preprocessing(**values | {k: tuple(v) for k, v in values.items() if isinstance(v, list)})
-        measured = tuple(Measurement(weights_sha256=sha256, **m) for m in json.loads(header["metrics"]))
+        measured = tuple(Measurement(weights_sha256=sha256, **m) for m in read_json(header["metrics"], list))
         home = Collection(
             name="custom",
             title=header["training"],
@@ -69,7 +69,7 @@ def exported(path: Path) -> Checkpoint:
             training=header["training"],
             measured=measured,
         )
-    except (KeyError, ValueError, TypeError, IndexError) as error:
+    except (KeyError, ValueError, TypeError, IndexError, ArithmeticError) as error:
         others = f'robust_zoo.create_model(ARCHITECTURE, checkpoint_path="{path}")   loads files of others'
         expected = "a file that robust-zoo train wrote"
         raise cannot_read(f"how {path.name} was made", path, expected, error, others) from None

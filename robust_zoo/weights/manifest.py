@@ -13,9 +13,9 @@ from pathlib import Path
 
 from robust_zoo.errors import Refused, UsageError, VerificationFailed, missing_file, not_installed
 from robust_zoo.files import sha256_of
+from robust_zoo.readers import read_json
 from robust_zoo.registry.load import TOML, load_registry
 from robust_zoo.registry.rows import DATA
-from robust_zoo.weights.safetensors_file import once
 
 PATH = Path(__file__).with_name("manifest.json")
 FORMAT = "robust_zoo manifest 1"
@@ -67,7 +67,7 @@ def parse(text: bytes, source: str) -> dict[str, Entry]:
         Refused: It is not exactly a manifest.
     """
     try:
-        content = json.loads(text, object_pairs_hook=once)
+        content = read_json(text, limit=LARGEST)
         if content["format"] != FORMAT or content.keys() != {"format", "files"}:
             raise ValueError(f"format {str(content['format'])[:40]!r}, keys {sorted(content)[:4]}")
         entries = {name: Entry(**values) for name, values in content["files"].items()}
@@ -80,7 +80,7 @@ def parse(text: bytes, source: str) -> dict[str, Entry]:
                 or (entry.size or 0) < 0
             ):
                 raise ValueError(f"{name}: {str(entry)[:120]}")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Refused(
             "not a sound manifest",
             model="manifest.json",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from robust_zoo.errors import Refused, damaged, missing_file
 from robust_zoo.files import Buffer, read_hashed, sha256_of, storage
+from robust_zoo.readers import read_json
 from robust_zoo.registry.rows import Architecture
 from robust_zoo.weights.cache import cache_root
 from robust_zoo.weights.convert import convert
@@ -55,7 +55,7 @@ def load(path: Path, network: Architecture, cache_dir: str | Path | None = None)
             next=f'robust_zoo.create_model("{network.name}", checkpoint_path="{path}")   converts it again',
         )
     header = header_of(content, target)
-    statistics: dict[str, Any] = {key: tuple(json.loads(header[key])) for key in ("mean", "std") if key in header}
+    statistics: dict[str, Any] = {key: tuple(read_json(header[key], list)) for key in ("mean", "std") if key in header}
     return content, {"num_classes": int(header["num_classes"]), **statistics}
 
 

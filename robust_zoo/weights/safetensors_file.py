@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import struct
 from collections.abc import Mapping
 from itertools import chain, pairwise
@@ -15,7 +16,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from robust_zoo.errors import Refused
-from robust_zoo.files import Buffer, write_chunks
+from robust_zoo.files import Buffer, open_file, write_chunks
+from robust_zoo.readers import read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -93,8 +95,8 @@ def read_table(path: Path) -> dict[str, dict]:
     Raises:
         Refused: The header is malformed, too long, or does not cover the file exactly.
     """
-    with path.open("rb") as file:
-        return _table(file, path.stat().st_size, path)[0]
+    with open_file(path) as file:
+        return _table(file, os.fstat(file.fileno()).st_size, path)[0]
 
 
 def header_of(content: Buffer, path: Path) -> dict[str, str]:
@@ -153,35 +155,18 @@ def _table(file: IO[bytes], size: int, path: Path) -> tuple[dict[str, dict], int
     if not 2 <= length <= min(_MAX_HEADER, size - 8):
         raise _malformed(path, f"a header of 2 to {_MAX_HEADER:,} bytes", f"{length:,} bytes in a file of {size:,}")
     try:
-        table = json.loads(file.read(length), object_pairs_hook=once)
+        table = read_json(file.read(length), limit=_MAX_HEADER)
         spans = sorted(_span(name, entry) for name, entry in table.items() if name != "__metadata__")
         contiguous = all(a[1] == b[0] for a, b in pairwise(spans))
         covers = spans[0][0] == 0 and spans[-1][1] == size - 8 - length if spans else size == 8 + length
         strings = all(isinstance(value, str) for value in table.get("__metadata__", {}).values())
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _malformed(path, "a JSON table of tensors", f"{type(error).__name__}: {error}") from None
     if not (contiguous and covers and strings):
         raise _malformed(
             path, f"tensors that fill the {size - 8 - length:,} bytes after the header", f"spans {spans[-3:]}"
         )
     return table, 8 + length
-
-
-def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object in which no key stands twice: readers differ in which of the two they take.
-
-    Args:
-        pairs: What json hands to its object_pairs_hook.
-
-    Returns:
-        The object.
-
-    Raises:
-        ValueError: A key stands twice.
-    """
-    if len(table := dict(pairs)) < len(pairs):
-        raise ValueError("a key stands twice")
-    return table
 
 
 def _span(name: str, entry: dict[str, Any]) -> tuple[int, int]:

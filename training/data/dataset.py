@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robust_zoo.errors import cannot_read
+from robust_zoo.training.data.npz import read_npz
 
 _PAD = 4  # crop offset in pixels, the field's standard CIFAR augmentation
 _CPU = torch.device("cpu")
@@ -176,9 +177,8 @@ def load_npz(path: Path, split: str) -> Images:
     """
     expected = f"an .npz with x_{split} (N, H, W, 3) uint8 and y_{split} (N,)"
     try:
-        with np.load(path) as file:
-            images, labels = file[f"x_{split}"], file[f"y_{split}"]
-    except (OSError, KeyError, ValueError) as error:
+        images, labels = read_npz(path, [f"x_{split}", f"y_{split}"])
+    except (OSError, ValueError) as error:
         raise cannot_read(f"{split} images", path, expected, error) from None
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or len(images) != len(labels):
         found = f"images {images.dtype} {images.shape}, labels {labels.shape}"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import tarfile
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
 
+from robust_zoo.readers import SMALL, open_tar, read_json
 from robust_zoo.training.data.encoded import EncodedImages, in_order, is_image, not_a_dataset
 
 
@@ -37,7 +36,7 @@ def open_tars(files: list[Path]) -> EncodedImages:
     for number, file in enumerate(files):
         try:
             entries += _members(number, file)
-        except (tarfile.TarError, OSError, ValueError, TypeError, AttributeError) as error:  # the last three: labels
+        except (OSError, ValueError, TypeError, OverflowError) as error:  # the last two: labels
             raise not_a_dataset(file, "a sound .tar file", str(error)) from None
     if not entries:
         raise not_a_dataset(files[0].parent, "labelled images in the .tar files", "none")
@@ -59,20 +58,17 @@ def _members(number: int, file: Path) -> Iterator[tuple[str, tuple[int, int, int
     """(name, (shard, offset, size), class number or folder) of a shard's images; only headers and labels are read."""
     images: dict[str, tuple[str, tuple[int, int, int]]] = {}
     numbers: dict[str, int] = {}
-    with file.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:") as tar:  # uncompressed: read where it lies
-        for member in tar:
+    with open_tar(file) as (tar, members):  # uncompressed: read where it lies
+        for member in members:
             key, dot, kind = member.name.rpartition(".")
             if not member.isfile() or not dot:
                 continue
             if is_image(member.name):
                 images[key] = (member.name, (number, member.offset_data, member.size))
             elif kind in ("cls", "json") and (content := tar.extractfile(member)):
-                label = _number(kind, content.read())
+                label = _number(kind, content.read(SMALL))
                 if label is not None and (kind == "cls" or key not in numbers):
                     numbers[key] = label
-        raw.seek(tar.offset)
-        if raw.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile takes a damaged header for the end
-            raise ValueError(f"no end mark at byte {tar.offset}: cut short or damaged there")
     for key, (name, span) in images.items():
         if not numbers:
             yield name, span, Path(name).parent.name
@@ -84,7 +80,7 @@ def _members(number: int, file: Path) -> Iterator[tuple[str, tuple[int, int, int
 
 def _number(kind: str, text: bytes) -> int | None:
     """The class in a .cls or .json member; None where the JSON has no "label" (a caption, say)."""
-    found = json.loads(text).get("label") if kind == "json" else text
+    found = read_json(text, finite=False).get("label") if kind == "json" else text
     if found is not None and int(found) < 0:
         raise ValueError(f"a label of {int(found)}")
     return None if found is None else int(found)

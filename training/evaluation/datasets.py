@@ -14,6 +14,7 @@ from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.data import imagenet
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
 from robust_zoo.training.data.dataset import Dataset, Images, load_npz
+from robust_zoo.training.data.npz import read_npy
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def _cifar101(data: str, checkpoint: Checkpoint) -> Images:
     folder = Path(data)
     files = [folder / f"cifar10.1_v6_{part}.npy" for part in ("data", "labels")]
     try:
-        images, labels = (np.load(file) for file in files)
+        images, labels = (read_npy(file) for file in files)
     except (OSError, ValueError) as error:
         raise cannot_read("CIFAR-10.1", data, " and ".join(f.name for f in files), str(error)) from None
     if images.shape != (2000, 32, 32, 3) or images.dtype != np.uint8 or labels.shape != (2000,):

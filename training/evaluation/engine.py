@@ -12,12 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from robust_zoo.errors import damaged
 from robust_zoo.files import GO_ON, replace_file
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks.norms import rules
 from robust_zoo.training.attacks.pgd import Poll
 from robust_zoo.training.attacks.suites import Stage
 from robust_zoo.training.data.dataset import Dataset
+from robust_zoo.training.data.npz import read_npz
 
 CHUNK = 1000  # images that are attacked together: survivors of a stage fill the next one's batches
 ROBUST, WRONG = -1, -2  # values of Chunk.broken_by; >= 0: the stage
@@ -149,11 +151,15 @@ def write_chunk(file: Path, chunk: Chunk) -> None:
 
 
 def read_chunk(file: Path) -> Chunk:
-    """Reads what `write_chunk` wrote."""
-    with np.load(file) as stored:
-        return Chunk(
-            stored["labels"], stored["broken_by"], int(stored["stage"]), int(stored["batch"]), float(stored["seconds"])
-        )
+    """Reads what `write_chunk` wrote. Raises VerificationFailed for anything else, OSError where there is nothing."""
+    try:
+        labels, broken_by, stage, batch, seconds = read_npz(file, ["labels", "broken_by", "stage", "batch", "seconds"])
+        if labels.ndim != 1 or broken_by.shape != labels.shape:
+            raise ValueError(f"labels of shape {labels.shape}, and what broke them of shape {broken_by.shape}")
+        return Chunk(labels, broken_by, int(stage), int(batch), float(seconds))
+    except (ValueError, TypeError) as error:
+        expected, again = "a part of an evaluation, unchanged", "delete it and give the same robust-zoo evaluate again"
+        raise damaged(f"{file.name} is", file, expected, str(error), next=again) from None
 
 
 def chunks(n: int) -> Iterator[Tensor]:

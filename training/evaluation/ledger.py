@@ -18,8 +18,10 @@ import torch
 from robust_zoo.counts import Count
 from robust_zoo.errors import VerificationFailed
 from robust_zoo.files import GO_ON, replace_file
+from robust_zoo.readers import read_json
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks.suites import settings, suite
+from robust_zoo.training.data.npz import read_npz
 from robust_zoo.training.evaluation import engine
 from robust_zoo.training.version import code_version
 
@@ -187,14 +189,14 @@ def read_entry(file: Path) -> dict[str, Any]:
         VerificationFailed: The two do not agree, or the entry's numbers do not with each other.
     """
     try:
-        entry = json.loads(file.read_text(encoding="utf-8"))
-        with np.load(file.with_suffix(".npz")) as samples:
-            counted = _figures(samples["broken_by" if "broken_by" in samples else "fell"])  # as it was called until 0.1
+        entry = read_json(file)
+        (broken_by,) = read_npz(file.with_suffix(".npz"), [("broken_by", "fell")])  # fell: as it was called until 0.1
+        counted = _figures(broken_by)
         if "fell_to" in entry:
             entry["broken_by"] = entry.pop("fell_to")
         said = {name: entry[name] for name in counted}
         sound = _sha256(entry["settings"]) == entry["settings_sha256"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
         raise _drifted(file, "a JSON entry and its .npz", f"{type(error).__name__}: {error}") from None
     if said != counted or not sound:
         raise _drifted(file, f"{counted}, as the per-image results have it", f"{said}")

@@ -13,12 +13,14 @@ from typing import Any
 from robust_zoo.counts import Count
 from robust_zoo.errors import VerificationFailed
 from robust_zoo.files import GO_ON, replace_file
+from robust_zoo.readers import read_json, read_text
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.transfer.task import Outcome, Target
 from robust_zoo.training.version import code_version
 
 # What differs between two computations of the same cell.
 TIMES = ("seconds", "finished")
+_LARGEST = 1 << 28  # bytes of many cells; one has about 3 kB
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ def read_cell(file: Path) -> dict[str, Any]:
         VerificationFailed: It was changed or cut.
     """
     try:
-        return _checked(json.loads(file.read_text(encoding="utf-8")), file.stem, file)
+        return _checked(read_json(file, finite=False), file.stem, file)
     except (OSError, ValueError) as error:
         raise _unsound(file, f"{type(error).__name__}: {error}") from None
 
@@ -174,14 +176,12 @@ def read_lines(file: Path) -> list[dict[str, Any]]:
     Raises:
         VerificationFailed: A line was changed or cut.
     """
-    found = []
-    for line in file.read_text(encoding="utf-8").splitlines():
-        try:
-            stem, entry = json.loads(line)
-        except (ValueError, TypeError) as error:
-            raise _unsound(file, f"{type(error).__name__}: {error}") from None
-        found.append(_checked(entry, stem, file))
-    return found
+    try:
+        lines = read_text(file, _LARGEST).splitlines()
+        pairs = [(stem, entry) for stem, entry in (read_json(line, list, finite=False) for line in lines)]
+    except (OSError, ValueError) as error:
+        raise _unsound(file, f"{type(error).__name__}: {error}") from None
+    return [_checked(entry, stem, file) for stem, entry in pairs]
 
 
 def write_lines(file: Path, entries: Iterable[dict[str, Any]]) -> None:

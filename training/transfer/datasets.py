@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import tomllib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from robust_zoo.errors import UsageError, VerificationFailed, closest
+from robust_zoo.readers import read_toml
 from robust_zoo.training.data.dataset import Dataset
 from robust_zoo.training.data.image_files import ImageFiles
 from robust_zoo.training.transfer import layouts
@@ -72,7 +72,7 @@ class TargetDataset:
 @cache
 def load_datasets() -> Mapping[str, TargetDataset]:
     """All of datasets.toml, by name."""
-    data = tomllib.loads(_TOML.read_text(encoding="utf-8"))
+    data = read_toml(_TOML)
     return MappingProxyType({n: TargetDataset(n, **v | {"folders": tuple(v["folders"])}) for n, v in data.items()})
 
 

@@ -6,17 +6,18 @@ which a file system happens to name folders.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from robust_zoo.errors import UsageError, not_installed
+from robust_zoo.readers import read_json, read_text
 from robust_zoo.training.data.dataset import Images, load_npz
 from robust_zoo.training.data.encoded import in_order
 from robust_zoo.training.transfer.cifar_batches import cifar
 
+_LISTS = 1 << 26  # bytes; the longest official list has about 5 MB
 Files = list[tuple[str, str]]  # (path under the root, class name)
 _TEST_FOLDERS = ("test", "val", "valid", "validation")  # upstream calls them by any of these
 
@@ -37,7 +38,7 @@ class Listing:
 
 
 def _lines(file: Path) -> list[str]:
-    return [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [line for line in read_text(file, _LISTS).splitlines() if line.strip()]
 
 
 def aircraft(root: Path) -> Listing:
@@ -77,7 +78,7 @@ def food(root: Path) -> Listing:
     """meta/<split>.json: {"apple_pie": ["apple_pie/1005649", ...]}."""
 
     def read(split: str) -> Files:
-        found = json.loads((root / f"meta/{split}.json").read_text(encoding="utf-8"))
+        found = read_json(root / f"meta/{split}.json", limit=_LISTS)
         return [(f"images/{name}.jpg", label) for label, names in found.items() for name in names]
 
     return _sorted_classes(root, {split: read(split) for split in ("train", "test")})

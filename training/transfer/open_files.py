@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import torch
 
 from robust_zoo.errors import UsageError
+from robust_zoo.readers import read_json
 from robust_zoo.training.data.dataset import Dataset
 from robust_zoo.training.data.encoded import EncodedImages, in_order
 from robust_zoo.training.data.folders import from_folder, open_folder, open_rows
@@ -60,7 +60,7 @@ def saved_tables(
         UsageError: The `datasets` package is not installed, or a table has no images or labels.
         KeyError: There are no splits.
     """
-    kinds = json.loads((folder / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
+    kinds = read_json(folder / "dataset_dict.json")["splits"]
     called = {"train": ("train",), "test": ("test",), "val": ("validation", "val", "valid")}
     if not validation and "test" not in kinds:  # ethz/food101 calls its test split validation
         called = {"train": ("train",), "test": called["val"]}

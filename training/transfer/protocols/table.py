@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from torch import nn
 
 from robust_zoo.errors import UsageError, cannot_read, unknown
+from robust_zoo.readers import read_toml
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.transfer.protocols.finetune import Finetune, finetune
@@ -180,7 +180,7 @@ def load_settings(protocol: str, file: Path | None) -> Any:
     if file is None:
         return settings_for(protocol, {})
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        values = read_toml(file)
     except (OSError, ValueError) as error:
         raise cannot_read(f"settings from {file}", file, "a .toml file", str(error), HELP) from None
     return settings_for(protocol, values)
