@@ -97,7 +97,7 @@ def read_table(path: Path) -> dict[str, dict]:
         return _table(file, path.stat().st_size, path)[0]
 
 
-def header_of(content: Buffer, path: Path) -> dict[str, str]:
+def header_of(content: Buffer | bytes, path: Path) -> dict[str, str]:
     """As read_header, of a file's content.
 
     Args:
