@@ -33,7 +33,8 @@ def work(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         request: "source", the file, and "label", the key of its labels.
 
     Returns:
-        {"images": how many}, and the bytes of all images (N, 3, 32, 32), uint8, then of all labels, int64, little-endian.
+        {"images": how many}, and the bytes of all images (N, 3, 32, 32), uint8, then of all labels (N,), little-endian
+        int64.
 
     Raises:
         Refused: It is no batch, or holds anything but arrays, lists, strings and numbers.

@@ -76,7 +76,7 @@ def out_of_memory(error: Exception) -> bool:
 
 
 def _limit(memory: int, seconds: int) -> None:
-    """Address space may grow by `memory` bytes from here (libraries' own mappings are made), computing take `seconds`."""
+    """Address space may grow by `memory` bytes from here (libraries are loaded), computing may take `seconds`."""
     try:
         import resource
 

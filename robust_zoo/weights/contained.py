@@ -1,4 +1,4 @@
-"""Untrusted files are read by a child process with bounded memory and time: what it is started with, what it answers."""
+"""Untrusted files are read by a child process with bounded memory and time: how it is started, what it answers."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def command(worker: str) -> list[str]:
 def import_path() -> list[str]:
     """Where this process imports from, without what depends on the directory that a user stands in."""
     given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    dropped = {os.path.realpath(entry) for entry in (os.curdir, *given) if not os.path.isabs(entry)}
-    return [entry for entry in sys.path if os.path.isabs(entry) and os.path.realpath(entry) not in dropped]
+    dropped = {os.path.realpath(entry) for entry in ("", *given) if not Path(entry).is_absolute()}
+    return [entry for entry in sys.path if Path(entry).is_absolute() and os.path.realpath(entry) not in dropped]
 
 
 def ask(
@@ -82,7 +82,7 @@ def ask(
     try:
         child = subprocess.run(
             command(worker),
-            cwd=os.path.abspath(os.sep),
+            cwd=Path(sys.executable).anchor,
             input=json.dumps({**request, "memory": memory, "seconds": seconds}).encode(),
             capture_output=True,
             timeout=time_limit,

@@ -1,7 +1,7 @@
 """What names in a pickle become in the child: objects that remember what they were made of, and do nothing.
 
-No class or function that a pickle names is ever looked up: not numpy's either, whose dtypes can be told by a forged state
-to count references at any address.
+No class or function that a pickle names is ever looked up, numpy's neither: a forged state can tell its dtypes to count
+references at any address.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class DType(Inert):
 
 
 class Array(Inert):
-    """numpy's `_reconstruct(ndarray, ...)`, with (version, shape, dtype, whether in Fortran's order, bytes) as its state."""
+    """numpy's `_reconstruct(ndarray, ...)`, with (version, shape, dtype, in Fortran's order, bytes) as its state."""
 
     __slots__ = ()
 
@@ -101,7 +101,8 @@ class Scalar(Inert):
         """As Array.numpy, of no dimensions."""
         if not _is_tuple(self.arguments, 2):
             raise ValueError("a number without its content")
-        return _array((), *self.arguments, "C")
+        dtype, content = self.arguments[:2]
+        return _array((), dtype, content, "C")
 
 
 def _array(shape: Any, dtype: Any, content: Any, order: str) -> Any:
