@@ -9,12 +9,12 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from robust_zoo.errors import cannot_write
+from robust_zoo.errors import UsageError, cannot_write
 
 Buffer = bytearray | mmap.mmap  # a file's content, which tensors may share
 
@@ -83,6 +83,34 @@ def read_hashed(path: Path) -> tuple[Buffer, str]:
         if done != len(content) or file.read(1):
             raise OSError(f"{path} changed while it was read")
     return content, hashlib.sha256(content).hexdigest()
+
+
+def open_in_place(path: Path, flags: int) -> int:
+    """Opens a file that is written where it lies, and makes it where it is not; never through a link.
+
+    Args:
+        path: The file.
+        flags: As os.open takes them.
+
+    Returns:
+        A descriptor.
+
+    Raises:
+        UsageError: A link, a folder or a pipe has that name.
+        StorageError: The disk refused.
+    """
+    safe = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise UsageError(
+                f"{path.name} is not an ordinary file",
+                source=str(path),
+                expected="a file, or nothing yet",
+                actual="a link" if path.is_symlink() else "a folder" if path.is_dir() else "a pipe or a device",
+                next="move it away, or choose another directory",
+            )
+    with storage(path):
+        return os.open(path, flags | os.O_CREAT | safe, 0o644)
 
 
 def sync_directory(path: Path) -> None:

@@ -1,26 +1,21 @@
-"""A run's checkpoints: what they hold, and whose they are; whole or absent on disk, hashed, the last two kept."""
+"""A run's checkpoints: what they hold, and whose they are."""
 
 from __future__ import annotations
 
-import hashlib
-import io
+import json
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
-from robust_zoo.errors import UsageError, VerificationFailed
-from robust_zoo.files import replace_file
+from robust_zoo.errors import UsageError
+from robust_zoo.training.checkpoint_files import foreign, newest_whole, read_checkpoint, write_checkpoint
 from robust_zoo.training.distributed import World
 from robust_zoo.training.health import Health
 from robust_zoo.training.recipes import Recipe
 from robust_zoo.training.step import Counts
-
-_KEEP = 2
-_RESUME = "free some space and give the same command again: the run goes on from its last checkpoint"
 
 
 @dataclass
@@ -93,8 +88,9 @@ def restore(
         The checkpoint's plain values, {} in a new run.
 
     Raises:
-        UsageError: The checkpoint is of another recipe, dataset, number of processes, device or precision.
-        VerificationFailed: Every checkpoint is damaged.
+        UsageError: The checkpoint is of another recipe, dataset, number of processes, device or precision, or of an
+            older version of this package.
+        VerificationFailed: Every checkpoint is damaged, or the newest is not one of ours.
     """
     content = None
     if world.first:
@@ -105,18 +101,22 @@ def restore(
     if content is None:
         return {}
     saved = read_checkpoint(content)
-    _check(saved["identity"], mine, run)
-    for name, holder in holders.items():
-        holder.load_state_dict(saved[name])
-    where = saved["progress"]
-    progress.step, progress.epochs, progress.seconds = where["step"], where["epochs"], where["seconds"]
-    progress.history = [Health(**health) for health in where["history"]]
-    if saved["since_log"]:
-        progress.since_log = Counts(**saved["since_log"][world.rank])
+    try:
+        _check(saved["identity"], mine, run)
+        for name, holder in holders.items():
+            holder.load_state_dict(saved[name])
+        where = saved["progress"]
+        progress.step, progress.epochs, progress.seconds = where["step"], where["epochs"], where["seconds"]
+        progress.history = [Health(**health) for health in where["history"]]
+        if saved["since_log"]:
+            progress.since_log = Counts(*saved["since_log"][world.rank])
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise foreign(error) from None
     return saved
 
 
 def _check(theirs: dict[str, Any], mine: dict[str, Any], run: Path) -> None:
+    mine = json.loads(json.dumps(mine))  # as theirs was read: lists for tuples
     for name, value in mine.items():
         if theirs[name] != value:
             both = {"was": theirs[name], "is": value}
@@ -158,77 +158,3 @@ def check_sizes(recipe: Recipe, images: int, processes: int) -> None:
             actual=f"{processes} x {recipe.accumulation}",
             next="change batch_size or accumulation in a recipe file, or the number of processes",
         )
-
-
-def write_checkpoint(run: Path, epochs: int, step: int, state: dict[str, Any]) -> Path:
-    """Writes `checkpoint-<whole epochs>-<step>.pt` with its sha256 beside it, then drops all but the newest two.
-
-    The hash comes first: a checkpoint without one was never completed.
-
-    Args:
-        run: The run's directory.
-        epochs: Epochs that are done.
-        step: Updates that are done.
-        state: Tensors and plain values, in dicts and lists.
-
-    Returns:
-        The checkpoint's path.
-
-    Raises:
-        StorageError: The disk is full or refuses.
-    """
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    content, path = buffer.getvalue(), run / f"checkpoint-{epochs:04d}-{step:08d}.pt"
-    replace_file(_hash_of(path), f"{hashlib.sha256(content).hexdigest()}  {path.name}\n".encode(), _RESUME)
-    replace_file(path, content, _RESUME)
-    for old in checkpoints(run)[_KEEP:]:
-        old.unlink(missing_ok=True)
-    kept = {_hash_of(p) for p in checkpoints(run)}
-    for sidecar in set(run.glob("checkpoint-*.pt.sha256")) - kept:
-        sidecar.unlink(missing_ok=True)
-    return path
-
-
-def checkpoints(run: Path) -> list[Path]:
-    """The checkpoints of a run, newest first."""
-    return sorted(run.glob("checkpoint-*.pt"), reverse=True)
-
-
-def newest_whole(run: Path) -> tuple[bytes | None, list[str]]:
-    """The newest checkpoint that is what its hash says.
-
-    Args:
-        run: The run's directory.
-
-    Returns:
-        Its bytes (None in a new run), and the names of damaged ones that were passed over.
-
-    Raises:
-        VerificationFailed: There are checkpoints and none is whole.
-    """
-    damaged: list[str] = []
-    for path in checkpoints(run):
-        content, sidecar = path.read_bytes(), _hash_of(path)
-        expected = sidecar.read_text().split()[:1] if sidecar.exists() else []
-        if expected == [hashlib.sha256(content).hexdigest()]:
-            return content, damaged
-        damaged.append(path.name)
-    if damaged:
-        raise VerificationFailed(
-            "no checkpoint of this run is whole",
-            source=str(run),
-            expected="a checkpoint-*.pt with the sha256 in the file beside it",
-            actual=", ".join(damaged) + " damaged",
-            next=f"rm {run}/checkpoint-*   to begin again, or choose another --out",
-        )
-    return None, []
-
-
-def read_checkpoint(content: bytes) -> dict[str, Any]:
-    """What `write_checkpoint` was given, on the CPU."""
-    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-
-
-def _hash_of(checkpoint: Path) -> Path:
-    return checkpoint.with_name(checkpoint.name + ".sha256")

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce as differentiable_all_reduce
 
 from robust_zoo.errors import UsageError
+from robust_zoo.files import Buffer, buffer
 from robust_zoo.training.signals import Stopped
 
 _TIMEOUT = timedelta(minutes=10)  # a rank that is gone ends the others
@@ -67,13 +67,14 @@ class World:
         dist.all_reduce(total)
         return total.tolist()
 
-    def gather(self, value: Any) -> list[Any]:
-        """Every rank's value, by rank, on every rank."""
+    def gather(self, *values: float) -> list[list[float]]:
+        """Every rank's numbers, by rank, on every rank, in float64."""
         if self.size == 1:
-            return [value]
-        values: list[Any] = [None] * self.size
-        dist.all_gather_object(values, value)
-        return values
+            return [list(values)]
+        mine = torch.tensor(values, dtype=torch.float64, device=self.device)
+        found = [torch.empty_like(mine) for _ in range(self.size)]
+        dist.all_gather(found, mine)
+        return [one.tolist() for one in found]
 
     def share_buffers(self, model: nn.Module) -> None:
         """Rank 0's BatchNorm statistics on every rank: before each attack, so that ranks never drift apart."""
@@ -81,13 +82,20 @@ class World:
             for buffer in model.buffers():
                 dist.broadcast(buffer, 0)
 
-    def first_says(self, value: Any) -> Any:
-        """Rank 0's value on every rank."""
+    def first_says(self, content: Buffer | None) -> Buffer | None:
+        """Rank 0's bytes on every rank, sent as they are: torch's own way to send an object unpickles it."""
         if self.size == 1:
-            return value
-        box = [value]
-        dist.broadcast_object_list(box, 0, device=self.device)
-        return box[0]
+            return content
+        length = torch.tensor([-1 if content is None else len(content)], device=self.device)
+        dist.broadcast(length, 0)
+        if length.item() < 0:
+            return None
+        content = content if self.first and content is not None else buffer(int(length.item()))
+        view = torch.frombuffer(content, dtype=torch.uint8)
+        sent = view.to(self.device)
+        dist.broadcast(sent, 0)
+        view.copy_(sent)
+        return content
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """DistributedDataParallel where there are ranks to average gradients over."""

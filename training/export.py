@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from robust_zoo.cards import card
+from robust_zoo.files import GO_ON, replace_file
 from robust_zoo.registry.rows import Checkpoint, Measurement, checkpoint_name
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks.accuracy import pgd_accuracy
@@ -86,8 +87,8 @@ def export(
         training=f"{how}, {hours:.2f} hours",
         measured=tuple(Measurement(weights_sha256=sha256, **values) for values in measured),
     )
-    (out / "row.toml").write_text(row_toml(exported), encoding="utf-8")
-    (out / "card.md").write_text(card(exported, recipe), encoding="utf-8")
+    replace_file(out / "row.toml", row_toml(exported).encode(), GO_ON)
+    replace_file(out / "card.md", card(exported, recipe).encode(), GO_ON)
     return path
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from robust_zoo.errors import cannot_read
-from robust_zoo.files import GO_ON, replace_file
+from robust_zoo.files import GO_ON, open_in_place, replace_file
 from robust_zoo.readers import read_json, read_text
 
 LOG = "log.jsonl"
@@ -24,8 +24,11 @@ class RunLog:
     """
 
     def __init__(self, run: Path) -> None:
-        """Opens the log of the run in this directory, or begins one."""
-        self._file = (run / LOG).open("ab")
+        """Opens the log of the run in this directory, or begins one. UsageError: it is a link, a folder or a pipe."""
+        path = run / LOG
+        if path.is_file() and path.lstat().st_nlink > 1:  # a second name of it must not grow with it
+            replace_file(path, path.read_bytes(), GO_ON)
+        self._file = os.fdopen(open_in_place(path, os.O_WRONLY | os.O_APPEND), "ab")
         self._board: Any = _tensorboard(run)
 
     def add(self, kind: str, step: int, **values: Any) -> None:

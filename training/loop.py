@@ -63,7 +63,7 @@ def train_model(
         recipe: How to train it.
         data: The training split.
         held_out: Other images, which the run's health is watched on; nothing is chosen by them.
-        out: Holds checkpoint-*.pt, log.jsonl and status.json; the caller holds its lock.
+        out: Holds checkpoint-*.safetensors, log.jsonl and status.json; the caller holds its lock.
         world: This process among all.
         interrupt: Says when to stop.
         settings: What belongs to the machine.
@@ -212,9 +212,9 @@ class _Run:
 
     def _save(self) -> None:
         """Weights are the same on all ranks, so the first one's checkpoint is everyone's."""
-        sums = self.world.gather(self.progress.since_log) if self.progress.since_log.seen else []
+        sums = self.world.gather(*vars(self.progress.since_log).values()) if self.progress.since_log.seen else []
         if self.log:
-            place = {"identity": self.identity, "log_position": self.log.position, "since_log": [vars(c) for c in sums]}
+            place = {"identity": self.identity, "log_position": self.log.position, "since_log": sums}
             save(self.out, self.progress, place, self._holders)
 
     def _restore(self) -> None:

@@ -15,7 +15,7 @@ from robust_zoo.errors import UsageError
 from robust_zoo.pixels import PixelModel
 from robust_zoo.registry.lookup import get
 from robust_zoo.registry.rows import Checkpoint
-from robust_zoo.training.checkpoint import newest_whole, read_checkpoint
+from robust_zoo.training.checkpoint_files import newest_whole, read_checkpoint
 from robust_zoo.training.data.dataset import Dataset, load_npz
 from robust_zoo.training.distributed import World, has_native_bf16, join_world
 from robust_zoo.training.export import as_trained, export, measure
@@ -223,7 +223,7 @@ def _finish(
     path = out / f"{checkpoint.name}.safetensors"
     if world.first:
         content, _ = newest_whole(out)
-        hours = read_checkpoint(content or b"")["progress"]["seconds"] / 3600
+        hours = read_checkpoint(content or bytearray())["progress"]["seconds"] / 3600
         where = f"{world.size} GPU" if world.device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
         how = (
             f"{recipe.epochs} epochs on {len(train_data):,} {checkpoint.dataset} training images, on {where} "

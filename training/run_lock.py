@@ -6,10 +6,11 @@ import errno
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from robust_zoo.errors import UsageError
+from robust_zoo.files import open_in_place
 
 
 @contextmanager
@@ -22,10 +23,9 @@ def lock(run: Path) -> Iterator[None]:
         run: The directory, which must be there.
 
     Raises:
-        UsageError: Another process holds it; the error names the process.
+        UsageError: Another process holds it; the error names the process. Or the lock is a link, a folder or a pipe.
     """
-    path = run / "lock"
-    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+") as file:
+    with os.fdopen(open_in_place(run / "lock", os.O_RDWR), "r+", errors="replace") as file:
         try:
             import fcntl
 
@@ -38,12 +38,14 @@ def lock(run: Path) -> Iterator[None]:
                     "this run is live already",
                     source=str(run),
                     expected="a run directory that no other process trains in",
-                    actual=f"held by {file.read().strip() or 'another process'}",
+                    actual=f"held by {file.read(200).strip() or 'another process'}",
                     next="wait for it, stop it with SIGTERM (it saves), or choose another --out",
                 ) from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
+        if os.fstat(file.fileno()).st_nlink == 1:  # not another file by a second name
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            file.flush()
         for leftover in run.glob(".*.tmp"):  # of a process that was killed while it wrote
-            leftover.unlink(missing_ok=True)
+            with suppress(OSError):
+                leftover.unlink()
         yield

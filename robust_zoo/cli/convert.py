@@ -63,13 +63,15 @@ def command(file: Path, name: str | None, architecture: str | None, output: Path
             output,
             network,
             provenance(checkpoint, source_sha256),
+            sha256=source_sha256,
             model=checkpoint.name,
             mean=preprocessing.mean,
             std=preprocessing.std,
             num_classes=preprocessing.num_classes,
         )
     else:
-        answer = convert(file, output, network, own.provenance(file, source_sha256, network))
+        header = own.provenance(file, source_sha256, network)
+        answer = convert(file, output, network, header, sha256=source_sha256)
     click.echo(f"{output}  sha256 {answer['sha256']}")
     for key, text in read_header(output).items():
         click.echo(f"{key + ':':<16}{text}", err=True)

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import glob
-import json
-import os
-import subprocess
-import sys
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from robust_zoo import errors
-from robust_zoo.errors import Refused, missing_file
+from robust_zoo.errors import Refused, StorageError, missing_file
 from robust_zoo.files import storage
-from robust_zoo.readers import read_json
 from robust_zoo.registry.rows import Architecture
+from robust_zoo.weights.contained import ask
 
 TIME_LIMIT = 900  # seconds, with all waiting for disks; the largest file, 1.8 GB, takes about 20 on two cores
 _COMPUTING = 60  # seconds of one core, and one more for each 10 MB
+_HEADROOM = 500 << 20  # bytes above twice the file
+_MOST = 10  # times what files of an architecture usually weigh
 
 
 def convert(
@@ -31,6 +28,7 @@ def convert(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     num_classes: int | None = None,
+    sha256: str | None = None,
     model: str = "",
     time_limit: float = TIME_LIMIT,
 ) -> dict[str, Any]:
@@ -45,6 +43,7 @@ def convert(
             the file's word (and records it).
         std: As mean.
         num_classes: What the head must have; None takes the file's word.
+        sha256: What the bytes that are read must have: a file that was swapped since it was hashed is not converted.
         model: The name for messages.
         time_limit: Seconds, with all waiting for disks.
 
@@ -53,17 +52,29 @@ def convert(
 
     Raises:
         UsageError: There is no such file (exit 2).
-        Refused: The file is unsafe or malformed (exit 6).
-        VerificationFailed: The weights are not this architecture's, differ from their own copy, are normalised
-            otherwise, or are not finite (exit 1).
+        Refused: The file is unsafe, malformed, or far too large for this architecture (exit 6).
+        VerificationFailed: The file has another sha256, or the weights are not this architecture's, differ from their
+            own copy, are normalised otherwise, or are not finite (exit 1).
         StorageError: `target` cannot be written (exit 5).
     """
     if not source.is_file():
         raise missing_file(source, "a checkpoint file", model=model)
+    about = f"{model or network.name} ({source.name})"
+    size, usual = source.stat().st_size, int(network.approximate_mb * 1e6)
+    if size > _MOST * usual:  # a sparse file takes no disk, and all memory
+        raise Refused(
+            f"{source.name} is too large for a file of {network.name}",
+            model=about,
+            source=str(source),
+            expected=f"about {usual:,} bytes, at most {_MOST} x as many",
+            actual=f"{size:,} bytes",
+            next=_ASK,
+        )
     # A name of this call's own: what a killed child leaves behind can be swept without touching another call's.
     mine = target.with_name(f".{target.name[:150]}.{uuid.uuid4().hex[:12]}.tmp")
     request = {
-        "source": str(source.resolve()),
+        "source": str(source.absolute()),
+        "sha256": sha256,
         "target": str(mine.absolute()),
         "timm": network.timm,
         "keys": network.keys,
@@ -71,64 +82,27 @@ def convert(
         "mean": mean and list(mean),
         "std": std and list(std),
         "num_classes": num_classes,
-        "seconds": _COMPUTING + source.stat().st_size // 10_000_000,
     }
-    about = {"model": f"{model or network.name} ({source.name})", "source": str(source)}
     try:
-        answer = _run(request, time_limit, about)
-        if "error" in answer:
-            kind, message, fields = answer["error"]
-            fields = {name: _printable(text) for name, text in fields.items()}
-            advice = _ASK_DISK if kind == "StorageError" else _ASK
-            raise getattr(errors, kind)(f"{source.name}: {_printable(message)}", **{**fields, **about, "next": advice})
+        answer, _ = ask(
+            "convert_worker",
+            request,
+            memory=2 * size + _HEADROOM,
+            seconds=_COMPUTING + size // 10_000_000,
+            time_limit=time_limit,
+            source=source,
+            model=about,
+            next=_ASK,
+        )
         with storage(target):
             mine.replace(target)
+    except StorageError as error:
+        error.next = _ASK_DISK
+        raise
     finally:
         for left in target.parent.glob(f"*{glob.escape(mine.name)}*"):
             left.unlink(missing_ok=True)
     return answer
-
-
-def _run(request: Mapping[str, Any], time_limit: float, about: Mapping[str, str]) -> dict[str, Any]:
-    """The child's answer. Raises Refused when it gives none."""
-    # The child imports this very package, from wherever this process found it. -P: but nothing that happens to lie in
-    # the current directory, such as a torch.py downloaded beside the checkpoint.
-    path = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
-    try:
-        child = subprocess.run(
-            [sys.executable, "-P", "-m", "robust_zoo.weights.convert_worker"],
-            env=os.environ | {"PYTHONPATH": path},
-            input=json.dumps(request),
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=time_limit,
-        )
-    except subprocess.TimeoutExpired:
-        raise Refused(
-            f"{Path(request['source']).name} could not be read in {time_limit:g} s",
-            **about,
-            expected=f"at most {time_limit:g} s",
-            actual="still reading",
-            next=_ASK,
-        ) from None
-    try:
-        return read_json(child.stdout.splitlines()[-1])
-    except (ValueError, IndexError):
-        end = f"signal {-child.returncode}" if child.returncode < 0 else f"exit {child.returncode}"
-        last = (child.stderr.strip().splitlines() or ["no message"])[-1]
-        raise Refused(
-            f"{Path(request['source']).name} broke the process that read it ({end})",
-            **about,
-            expected=f"one that loads in 2 x its size + 500 MB and {request['seconds']} s of a core",
-            actual=_printable(last),
-            next=_ASK,
-        ) from None
-
-
-def _printable(text: str) -> str:
-    """Names out of an untrusted file, fit for a terminal: no control characters, no endless lines."""
-    return "".join(c if c.isprintable() else "?" for c in text[:600])
 
 
 _ASK_DISK = "nothing was written; free some space, or choose a directory that you may write to"

@@ -132,6 +132,7 @@ def convert_into(checkpoint: Checkpoint, fetched: Fetched, root: Path, *, promis
             mean=preprocessing.mean,
             std=preprocessing.std,
             num_classes=preprocessing.num_classes,
+            sha256=fetched.sha256,
             model=checkpoint.name,
         )
         if promised not in (None, answer["sha256"]):

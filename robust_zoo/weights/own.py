@@ -43,7 +43,8 @@ def load(path: Path, network: Architecture, cache_dir: str | Path | None = None)
     if content is None:
         with storage(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            answer = convert(path, target, network, provenance(path, source_sha256, network))
+            header = provenance(path, source_sha256, network)
+            answer = convert(path, target, network, header, sha256=source_sha256)
             _proof(target).write_text(answer["sha256"])
         content = _kept(target)
     if content is None:

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -48,6 +48,19 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping
     Raises:
         OSError: The disk refused; what was there stays.
     """
+    return write_chunks(path, chunks_of(tensors, header))
+
+
+def chunks_of(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> Iterator[Any]:
+    """The bytes of a safetensors file, as write_safetensors writes them.
+
+    Args:
+        tensors: By name.
+        header: Its metadata.
+
+    Returns:
+        Pieces, as bytes-like objects.
+    """
     order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
     table: dict[str, object] = {"__metadata__": dict(sorted({**header, "format": "pt"}.items()))}
     offset = 0
@@ -58,7 +71,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping
         offset = end
     text = json.dumps(table, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    return write_chunks(path, chain((struct.pack("<Q", len(text)), text), (_bytes(tensors[name]) for name in order)))
+    return chain((struct.pack("<Q", len(text)), text), (_bytes(tensors[name]) for name in order))
 
 
 def _bytes(tensor: Tensor) -> Any:
@@ -99,7 +112,7 @@ def read_table(path: Path) -> dict[str, dict]:
         return _table(file, os.fstat(file.fileno()).st_size, path)[0]
 
 
-def header_of(content: Buffer, path: Path) -> dict[str, str]:
+def header_of(content: Buffer | bytes, path: Path) -> dict[str, str]:
     """As read_header, of a file's content.
 
     Args:

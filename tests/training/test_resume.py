@@ -13,7 +13,7 @@ from zygote import Zygote
 
 from robust_zoo import files
 from robust_zoo.errors import StorageError, VerificationFailed
-from robust_zoo.training import checkpoint
+from robust_zoo.training import checkpoint_files as checkpoint
 
 STEPS = 15  # 3 epochs of 5
 
@@ -58,7 +58,7 @@ def same(out, whole):
 
 def test_the_uninterrupted_run(whole):
     assert [step for step, _ in losses(whole)] == list(range(1, STEPS + 1))
-    assert len(list(whole.glob("checkpoint-*.pt"))) == len(list(whole.glob("checkpoint-*.sha256"))) == 2
+    assert len(list(whole.glob("checkpoint-*.safetensors"))) == len(list(whole.glob("checkpoint-*.sha256"))) == 2
     assert (whole / "row.toml").exists() and (whole / "card.md").exists()
 
 

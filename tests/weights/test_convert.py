@@ -42,7 +42,7 @@ def work(path, tmp_path, **overrides):
     """The child's work, in this process: what the subprocess does, without its start."""
     request = {
         "source": str(path), "target": str(tmp_path / "out.safetensors"), "timm": TINY.timm, "keys": TINY.keys,
-        "header": {"name": "x"}, "mean": list(MEAN), "std": list(STD), "num_classes": 1000,
+        "header": {"name": "x"}, "mean": list(MEAN), "std": list(STD), "num_classes": 1000, "sha256": None,
     }  # fmt: skip
     return convert_worker.work(request | overrides)
 

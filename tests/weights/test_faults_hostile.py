@@ -88,8 +88,8 @@ def test_errors_cross_the_process_boundary_with_five_fields(tmp_path, planted):
 # A process between, since a child's peak counts what its parent had in memory when it was started.
 MEASURED = """
 import json, resource, subprocess, sys
-worker = [sys.executable, "-m", "robust_zoo.weights.convert_worker"]
-child = subprocess.run(worker, input=sys.argv[1].encode(), capture_output=True)
+from robust_zoo.weights.contained import command
+child = subprocess.run(command("convert_worker"), input=sys.argv[1].encode(), capture_output=True)
 print(json.dumps([child.stdout.decode(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024]))
 """
 
@@ -98,7 +98,8 @@ def measured(path):
     """(the answer, peak memory in bytes) of the process that converts."""
     request = {
         "source": str(path), "target": str(path.with_suffix(".out")), "timm": TINY.timm, "keys": TINY.keys,
-        "header": {}, "mean": None, "std": None, "num_classes": 1000, "seconds": 60,
+        "header": {}, "mean": None, "std": None, "num_classes": 1000, "sha256": None,
+        "seconds": 60, "memory": 2 * path.stat().st_size + (500 << 20),
     }  # fmt: skip
     result = subprocess.run([sys.executable, "-c", MEASURED, json.dumps(request)], capture_output=True, text=True)
     answer, peak = json.loads(result.stdout)

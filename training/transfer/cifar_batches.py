@@ -1,38 +1,41 @@
-"""CIFAR-10 and CIFAR-100 as their authors publish them: pickled batches, of which only arrays are loaded."""
+"""CIFAR-10 and CIFAR-100 as their authors publish them: pickled batches, which a contained process reads."""
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO, Any
 
-import numpy as np
 import torch
+from torch import Tensor
 
+from robust_zoo.errors import Refused
 from robust_zoo.training.data.dataset import Images
+from robust_zoo.weights.contained import ask
+
+_IMAGE = 3 * 32 * 32  # bytes
+_MOST = 400_000_000  # bytes of a batch; the largest, CIFAR-100's for training, has 155 million
+_SECONDS = 60
 
 
-class _ArraysOnly(pickle.Unpickler):
-    """CIFAR's batches are pickles of dicts, lists, strings and numpy arrays: nothing else is loaded."""
-
-    _ALLOWED = {("_codecs", "encode"), ("numpy", "ndarray"), ("numpy", "dtype")} | {
-        (f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self._ALLOWED:
-            raise ValueError(f"{module}.{name} does not belong into a batch of CIFAR")
-        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
-
-
-def _batch(file: Path, label: str) -> tuple[np.ndarray, list[int]]:
-    def load(opened: IO[bytes]) -> dict:
-        return _ArraysOnly(opened, encoding="latin1").load()
-
-    with file.open("rb") as opened:
-        found = load(opened)
-    return found["data"].reshape(-1, 3, 32, 32), list(found[label])
+def _batch(file: Path, label: str) -> tuple[Tensor, Tensor]:
+    """Images (N, 3, 32, 32), uint8, and labels (N,), int64. Raises ValueError for what is no batch."""
+    size = file.stat().st_size
+    if size > _MOST:
+        raise ValueError(f"{file.name} has {size:,} bytes, far more than a batch")
+    request = {"source": str(file.absolute()), "label": label}
+    try:
+        answer, content = ask(
+            "batch_worker", request, memory=6 * size + (200 << 20), seconds=_SECONDS, time_limit=5 * _SECONDS,
+            source=file, model="CIFAR", next="fetch the dataset again",
+        )  # fmt: skip
+    except Refused as error:
+        raise ValueError(f"{error.message}: {error.actual}") from None
+    n = answer["images"]
+    if len(content) != n * (_IMAGE + 8):
+        raise ValueError(f"{file.name}: {len(content):,} bytes for {n:,} images and labels")
+    both = bytearray(content)
+    images = torch.frombuffer(both, dtype=torch.uint8, count=n * _IMAGE).view(n, 3, 32, 32)
+    return images, torch.frombuffer(both, dtype=torch.int64, offset=n * _IMAGE)
 
 
 def cifar(train: Iterable[str], test: str, label: str) -> Callable[[Path], dict[str, Images]]:
@@ -45,15 +48,14 @@ def cifar(train: Iterable[str], test: str, label: str) -> Callable[[Path], dict[
 
     Returns:
         A function of the folder that returns the images of "train" and "test"; it raises ValueError for a file that
-        holds anything but arrays, and what numpy and pickle raise for a damaged one.
+        is damaged or holds anything but images and labels, and FileNotFoundError for one that is not there.
     """
 
     def read(root: Path) -> dict[str, Images]:
         splits = {}
         for split, names in (("train", train), ("test", (test,))):
-            arrays, labels = zip(*(_batch(root / name, label) for name in names), strict=True)
-            pixels = torch.from_numpy(np.ascontiguousarray(np.concatenate(arrays)))
-            splits[split] = Images(pixels, torch.tensor([number for batch in labels for number in batch]))
+            images, labels = zip(*(_batch(root / name, label) for name in names), strict=True)
+            splits[split] = Images(torch.cat(images), torch.cat(labels))
         return splits
 
     return read

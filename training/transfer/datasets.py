@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -123,7 +122,7 @@ def open_target(name: str, root: Path = Path(), *, workers: int = 0, dataset: Ta
     kind, place = locate(dataset, root)
     try:
         splits, classes = _read(dataset, kind, place, workers)
-    except (OSError, ValueError, KeyError, IndexError, TypeError, pickle.UnpicklingError) as error:
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         named = f"{error.filename} is missing" if isinstance(error, FileNotFoundError) else str(error)
         raise _broken(dataset, place, f"the {kind} layout of {dataset.title}", named) from None
     note = check(dataset, splits, classes, place)
