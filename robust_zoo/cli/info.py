@@ -9,6 +9,7 @@ from robust_zoo.cli.describe import all_of, promise, size_text
 from robust_zoo.registry.lookup import get
 from robust_zoo.registry.rows import DATA, Checkpoint
 from robust_zoo.threat import ThreatModel
+from robust_zoo.weights.addresses import join, without_secrets
 from robust_zoo.weights.cache import cache_root, local_directories, read_receipt, weights_path
 
 _MEANING = {
@@ -91,7 +92,7 @@ def _sources(checkpoint: Checkpoint) -> list[str]:
     return [
         *local,
         *hub,
-        *([f"{base.rstrip('/')}/{checkpoint.file}" for base in (*home.mirrors, *mirrors())] if hub else []),
+        *([without_secrets(join(base, checkpoint.file)) for base in (*home.mirrors, *mirrors())] if hub else []),
     ]
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from robust_zoo.errors import StorageError, VerificationFailed
 from robust_zoo.files import Buffer, read_hashed, storage, sync_directory, write_chunks
 from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.weights.addresses import shown
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Receipt:
     def parse(cls, text: str | bytes) -> Receipt:
         """Reads one, whatever else the JSON says. Raises ValueError, KeyError or TypeError."""
         values = json.loads(text)
+        values["source"] = shown(values["source"])  # earlier versions kept the address as it was given
         return cls(**{field.name: values[field.name] for field in fields(cls)})
 
 
