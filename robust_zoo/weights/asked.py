@@ -13,7 +13,7 @@ from robust_zoo import __version__
 from robust_zoo.errors import UsageError
 from robust_zoo.weights import addresses
 from robust_zoo.weights.addresses import is_loopback, is_private, origin
-from robust_zoo.weights.causes import SourceFailed, explained
+from robust_zoo.weights.causes import SourceFailed, explained, trusted
 from robust_zoo.weights.connection import session
 from robust_zoo.weights.credentials import Credentials, proxies, taken_out
 
@@ -96,6 +96,7 @@ class Asked:
                     auth=_keep_headers,
                     headers={**_HEADERS, **headers},
                     timeout=self.timeouts,
+                    verify=trusted()[1] or True,
                     proxies=direct,  # type: ignore[arg-type]
                 )
             except (OSError, ValueError, HTTPError) as error:  # requests lets some of its parts' through
@@ -121,8 +122,11 @@ class Asked:
         Raises:
             SourceFailed: It leads where none is followed.
         """
-        target = urljoin(self.url, location.encode("latin-1", "replace").decode(errors="replace"))
-        before, after = urlsplit(self.url).scheme, urlsplit(target).scheme
+        try:
+            target = urljoin(self.url, location.encode("latin-1", "replace").decode(errors="replace"))
+            before, after = urlsplit(self.url).scheme, urlsplit(target).scheme
+        except ValueError:
+            raise SourceFailed("redirects to what is not an address") from None
         if after not in ("http", "https"):
             raise SourceFailed(f"redirects to a {after or 'scheme-less'} address")
         if (before, after) == ("https", "http"):
@@ -150,7 +154,7 @@ class Asked:
                 f"{text} (see {', '.join(proxies())})", "write a name and password into the proxy's address"
             )
         if known and self.refused:
-            return SourceFailed(f"{self.refused} to {known.what}; {text} without", known.remedy)
+            return SourceFailed(f"{self.refused} with {known.what}; {text} without it", known.remedy)
         if known and response.status_code in (401, 403):
             if known.header:
                 return SourceFailed(
@@ -186,7 +190,7 @@ def _number(variable: str, otherwise: float, expected: str, *, zero: bool = Fals
         number = -1.0
     if not (0 < number <= 1e6 or (zero and number == 0)):
         raise UsageError(
-            f"{variable}={given} is no number for it",
+            f"{variable}={given} cannot be used",
             source="the environment",
             expected=expected,
             actual=repr(given),

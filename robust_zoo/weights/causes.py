@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
+from urllib.parse import urlsplit
 
 from robust_zoo.weights.addresses import is_loopback
+from robust_zoo.weights.connection import TooSlow
 from robust_zoo.weights.credentials import proxies, redacted
-
-_CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
 class SourceFailed(Exception):
@@ -38,32 +39,47 @@ def explained(error: BaseException, url: str, kind: type[SourceFailed] = SourceF
     from urllib3.exceptions import LocationValueError
 
     name, through = type(error).__name__, _through(url)
-    if isinstance(
-        error, (InvalidSchema, InvalidURL, MissingSchema, LocationValueError)
-    ):  # their texts repeat the address
+    unusable = (InvalidSchema, InvalidURL, MissingSchema, LocationValueError)  # their texts repeat the address
+    if isinstance(error, unusable):
         place = "this address, or the proxy's," if through else "this address"
-        return kind(f"{name}: {place} cannot be used{through}", _correct_proxy() if through else "")
-    inner = getattr(error, "args", ())
-    while inner and isinstance(inner[0], BaseException):
-        error = inner[0]
-        error = getattr(error, "reason", None) or error
-        inner = error.args if isinstance(error, BaseException) else ()
-    text = f"{name}: {str(error)[:160]}"
-    if "CERTIFICATE" in text or "certificate" in text or "TLS CA" in text:
-        return kind(text + _certificates(), f"set {_CERTIFICATES[0]} to a PEM file with your network's certificates")
-    return kind(text + through, _correct_proxy() if "Proxy" in name else "")
+        return kind(f"{name}: {place} cannot be used{through}", _correct(through))
+    inner = _innermost(error)
+    if isinstance(inner.__cause__, TooSlow):
+        return kind(
+            f"too slow: {inner.__cause__}", "set ROBUST_ZOO_MIN_RATE to fewer bytes per second, for a slow network"
+        )
+    reason = "" if type(inner) is type(error) else f" ({type(inner).__name__})"
+    text = f"{name}{reason}: {str(inner)[:160]}"
+    if re.search("certificate|CERTIFICATE|TLS CA|X509", text):
+        return kind(text + _trusted(), "set REQUESTS_CA_BUNDLE to a PEM file with your network's certificates")
+    return kind(text + through, _correct(through) if "Proxy" in name else "")
+
+
+def _innermost(error: BaseException) -> BaseException:
+    inner = getattr(error, "reason", None)
+    if not isinstance(inner, BaseException):
+        inner = next((argument for argument in error.args if isinstance(argument, BaseException)), None)
+    return _innermost(inner) if inner else error
 
 
 def _through(url: str) -> str:
-    used = [] if is_loopback(url) else proxies()
-    return f" (see {', '.join(used)})" if used else ""
+    """The variables of the proxy that an address is asked for through, in brackets."""
+    from requests.utils import get_environ_proxies, select_proxy
+
+    used = not is_loopback(url) and select_proxy(url, get_environ_proxies(url))
+    return f" (see {', '.join(proxies(urlsplit(url).scheme))})" if used else ""
 
 
-def _correct_proxy() -> str:
-    return f"correct or unset {' and '.join(proxies())}"
+def _correct(through: str) -> str:
+    return through and f"correct or unset {through[6:-1]}"
 
 
-def _certificates() -> str:
-    named = next((f"{name}={os.environ[name]}" for name in _CERTIFICATES if os.environ.get(name)), "")
-    other = "; SSL_CERT_FILE is not read here" if os.environ.get("SSL_CERT_FILE") else ""
-    return f" (trusted are those of {named or 'the certifi package'}; {_CERTIFICATES[0]} names others{other})"
+def trusted() -> tuple[str, str]:
+    """Whose certificates are believed: a variable and its value, empty for those of the certifi package."""
+    given = [(name, os.environ.get(name, "")) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")]
+    return next(((name, value) for name, value in given if value), ("", ""))
+
+
+def _trusted() -> str:
+    name, value = trusted()
+    return f" (trusted: {name}={value})" if name else " (trusted: the certifi package; REQUESTS_CA_BUNDLE names others)"

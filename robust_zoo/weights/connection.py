@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 _LINES = 1 << 17  # bytes of header lines, chunk sizes and trailers that a body may exceed: a hundred times the usual
 
 
+class TooSlow(TimeoutError):
+    """Bytes come, but too few."""
+
+
 def session(rate: float) -> requests.Session:
     """A session for one transfer, which follows no redirect by itself.
 
@@ -34,13 +38,11 @@ def session(rate: float) -> requests.Session:
     class Answer(_Answer):
         least = rate
 
-    class Http(HTTPConnectionPool):
-        ConnectionCls = type("Connection", (HTTPConnection,), {"response_class": Answer})
+    def pool(base: type, connection: type) -> type:  # their names are what messages say
+        spoken = type("Connection", (connection,), {"response_class": Answer})
+        return type("Server", (base,), {"ConnectionCls": spoken})
 
-    class Https(HTTPSConnectionPool):
-        ConnectionCls = type("Connection", (HTTPSConnection,), {"response_class": Answer})
-
-    pools = {"http": Http, "https": Https}
+    pools = {"http": pool(HTTPConnectionPool, HTTPConnection), "https": pool(HTTPSConnectionPool, HTTPSConnection)}
 
     class Adapter(HTTPAdapter):
         def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -101,7 +103,7 @@ class _Pace(io.RawIOBase):
         self._arrived += count
         if count and self._waited >= self._patience:
             if self._head or self._arrived < self._least * self._waited:
-                raise TimeoutError(f"{self._arrived:,} bytes in {self._waited:.0f} s")
+                raise TooSlow(f"{self._arrived:,} bytes in {self._waited:.1f} s")
             self._waited, self._arrived = 0.0, 0
         return count
 

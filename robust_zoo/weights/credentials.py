@@ -37,24 +37,20 @@ MIRROR = Credentials("", "write a name and password into its address: https://NA
 
 def token() -> Credentials:
     """The hub's token as huggingface_hub finds it, which one it is, and else how to give one."""
-    from huggingface_hub import constants, get_token
-
     none = Credentials("", "set HF_TOKEN, or run hf auth login")
-    if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
-        return none
     try:
-        found = get_token() or ""
-    except Exception:  # a file that cannot be read, a login service that does not answer: public weights need no token
+        from huggingface_hub import constants, get_token
+
+        found = "" if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token() or ""
+    except Exception:  # a file that cannot be read, a login service that is away: public weights need no token
         return none
-    source = next((name for name in _TOKENS if found and os.environ.get(name, "").strip() == found), "")
-    source = source or (constants.HF_TOKEN_PATH if Path(constants.HF_TOKEN_PATH).is_file() else "this login")
-    if not re.fullmatch("[!-~]*", found):
-        return Credentials("", f"correct the token of {source}: it holds other characters than a token has")
-    return (
-        Credentials(f"the token of {source}", f"renew or remove the token of {source}", f"Bearer {found}")
-        if found
-        else none
-    )
+    if not found:
+        return none
+    own = constants.HF_TOKEN_PATH if Path(constants.HF_TOKEN_PATH).is_file() else "this login"
+    source = next((name for name in _TOKENS if os.environ.get(name, "").strip() == found), own)
+    if not re.fullmatch("[!-~]+", found):
+        return Credentials("", f"correct the token of {source}: it holds other characters than tokens do")
+    return Credentials(f"the token of {source}", f"renew or remove the token of {source}", f"Bearer {found}")
 
 
 def taken_out(url: str) -> tuple[str, Credentials | None]:
@@ -78,9 +74,10 @@ def taken_out(url: str) -> tuple[str, Credentials | None]:
     )
 
 
-def proxies() -> list[str]:
-    """The variables that name a proxy."""
-    return sorted(name for name in os.environ if name.lower() in _PROXIES and os.environ[name])
+def proxies(scheme: str = "") -> list[str]:
+    """The variables that name a proxy, for addresses of one scheme or any."""
+    names = (f"{scheme}_proxy", "all_proxy") if scheme else _PROXIES
+    return sorted(name for name in os.environ if name.lower() in names and os.environ[name])
 
 
 def redacted(text: str) -> str:

@@ -39,6 +39,11 @@ ROWS = {
                        "what did not answer is tried last for the rest of the run", "3"),
     "black hole": Row("a server that accepts and never answers", "next source within 15 s", "3"),
     "stall": Row("a body that stops moving", "the next source goes on from the byte; else this one, later", "3"),
+    "drip": Row("a server that drips, or whose head, chunk sizes, trailers or redirects never end",
+                "left like a stall: a head in one timeout, 10 kB/s on average over one, lines bounded by content; "
+                "the next source has its turn", "3"),
+    "malformed": Row("answers that are none, contradict each other, were not asked for, or hold escape sequences",
+                     "next source; the cause is shown in printable text", "1 or 3"),
     "html": Row("a login page or HTML instead of the file",
                 "refused by type, content or hash; what was fetched before is kept", "3"),
     "cut": Row("a body that is cut or reset", "goes on from the byte; hashed as a whole", "3"),
