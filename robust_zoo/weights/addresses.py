@@ -54,7 +54,7 @@ def shown(text: str) -> str:
     Returns:
         The text.
     """
-    return without_secrets(text) if "://" in text else text
+    return without_secrets(text) if "://" in text else printable(text)
 
 
 def without_secrets(text: str) -> str:

@@ -32,7 +32,7 @@ class Credentials:
     header: str = field(default="", repr=False)
 
 
-MIRROR = Credentials("", "write a name and password into its address: https://NAME:PASSWORD@HOST/")
+MIRROR = Credentials("", "write NAME:PASSWORD and an @ before the host of its address")
 
 
 def token() -> Credentials:

@@ -127,8 +127,14 @@ def declared(checkpoint: Checkpoint) -> Declared:
     etag = (answer.headers.get("x-linked-etag") or answer.headers.get("etag") or "").removeprefix("W/").strip('"')
     if not _SHA256.fullmatch(etag):
         raise SourceFailed(f"declares no sha256 (ETag {etag!r})")
-    size = answer.headers.get("x-linked-size", "")
-    return Declared(etag, int(size) if re.fullmatch("[0-9]{1,15}", size) else None)
+    text = answer.headers.get("x-linked-size", "")
+    size = int(text) if re.fullmatch("[0-9]{1,15}", text) else None
+    return Declared(etag, size if size and size <= _most(checkpoint) else None)
+
+
+def _most(checkpoint: Checkpoint) -> int:
+    """Bytes: a larger file is not this one."""
+    return int(1.5 * checkpoint.approximate_size) + (10 << 20)
 
 
 def fetch(
@@ -182,7 +188,7 @@ def fetch(
                 raise SourceFailed("no sha256 is known for this file, so it was not used")
             if source.kind in ("bundled", "local"):
                 return Fetched(*_take_local(source, sha256), state, source.location, temporary=False)
-            limit = size or int(1.5 * checkpoint.approximate_size) + (10 << 20)
+            limit = size or _most(checkpoint)
             part = directory / f"{checkpoint.file}.{(sha256 or 'unverified')[:12]}{unique}.part"
             with storage(part):
                 directory.mkdir(parents=True, exist_ok=True)
