@@ -39,7 +39,8 @@ def write_checkpoint(run: Path, epochs: int, step: int, state: dict[str, Any]) -
     Raises:
         StorageError: The disk is full or refuses.
     """
-    path, tensors = run / f"checkpoint-{epochs:04d}-{step:08d}.safetensors", {}
+    path = run / f"checkpoint-{epochs:04d}-{step:08d}.safetensors"
+    tensors: dict[str, Tensor] = {}
     plain = json.dumps(_split(state, "state", tensors))
     chunks = list(chunks_of(tensors, {"state": plain}))
     digest = hashlib.sha256()

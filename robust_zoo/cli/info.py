@@ -79,20 +79,12 @@ def command(name: str, as_json: bool) -> None:
 
 
 def _sources(checkpoint: Checkpoint) -> list[str]:
-    """Where weights are looked for, at the hub's public address; sources' own plan takes huggingface_hub to import."""
+    """Where weights are looked for, without what is secret in an address."""
     from robust_zoo.weights.sources import mirrors, sources_for
 
-    home = checkpoint.collection
-    hub = [f"{home.origin}/resolve/{home.revision}/{checkpoint.file}"] if home.repo else []
-    local = [
-        source.location
-        for source in sources_for(checkpoint, directories=local_directories(), extra_mirrors=(), offline=True)
-    ]
-    return [
-        *local,
-        *hub,
-        *([f"{base.rstrip('/')}/{checkpoint.file}" for base in (*home.mirrors, *mirrors())] if hub else []),
-    ]
+    directories = local_directories()
+    planned = sources_for(checkpoint, directories=directories, extra_mirrors=mirrors(), offline=False)
+    return [source.location for source in planned]
 
 
 def _cached(checkpoint: Checkpoint) -> dict[str, str] | None:

@@ -11,13 +11,14 @@ import os
 import stat
 import tempfile
 import warnings
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from robust_zoo.errors import StorageError, VerificationFailed
 from robust_zoo.files import Buffer, read_hashed, storage, sync_directory, write_chunks
 from robust_zoo.readers import read_json
 from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.weights.addresses import shown
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Receipt:
         for name, value in asdict(found).items():
             if type(value) is not (int if name == "size" else str):
                 raise ValueError(f"a receipt whose {name} is of type {type(value).__name__}")
-        return found
+        return replace(found, source=shown(found.source))  # earlier versions kept the address as it was given
 
 
 def cache_root(cache_dir: str | Path | None = None) -> Path:

@@ -12,6 +12,8 @@ from typing import Any
 
 from robust_zoo import errors
 from robust_zoo.errors import Refused
+from robust_zoo.readers import read_json
+from robust_zoo.text import printable
 
 _KINDS = ("Refused", "VerificationFailed", "UsageError", "StorageError")  # of errors that a child may answer with
 # The child imports this very package, wherever it lies, and the rest from the path that it is handed.
@@ -96,11 +98,13 @@ def ask(
         ) from None
     line, _, content = child.stdout.partition(b"\n")
     try:
-        answer = json.loads(line)
+        answer = read_json(line, limit=1 << 26)
         if "error" not in answer:
             return answer, content
         kind, message, fields = answer["error"]
-        fields = {name: printable(fields[name]) for name in ("expected", "actual", "next") if fields.get(name)}
+        fields = {
+            name: printable(fields[name], limit=600) for name in ("expected", "actual", "next") if fields.get(name)
+        }
         error = getattr(errors, _KINDS[_KINDS.index(kind)])
     except (ValueError, TypeError):
         end = f"signal {-child.returncode}" if child.returncode < 0 else f"exit {child.returncode}"
@@ -108,19 +112,7 @@ def ask(
         raise Refused(
             f"{source.name} broke the process that read it ({end})",
             expected=f"one that loads in {memory:,} bytes and {seconds} s of a core",
-            actual=printable(last),
+            actual=printable(last, limit=600),
             **about,
         ) from None
-    raise error(f"{source.name}: {printable(message)}", **{**about, **fields})
-
-
-def printable(text: str) -> str:
-    """Names out of an untrusted file, fit for a terminal.
-
-    Args:
-        text: Anything.
-
-    Returns:
-        It, without control characters and at most 600 characters long.
-    """
-    return "".join(c if c.isprintable() else "?" for c in text[:600])
+    raise error(f"{source.name}: {printable(message, limit=600)}", **{**about, **fields})

@@ -12,13 +12,17 @@ from urllib.parse import quote
 
 from robust_zoo.files import sha256_of, storage
 from robust_zoo.registry.rows import DATA, Checkpoint
+from robust_zoo.weights.addresses import is_private, join, origin, without_secrets
 from robust_zoo.weights.cache import local_directories
-from robust_zoo.weights.http import SourceFailed, head, origin
-from robust_zoo.weights.transport import CUTS, Expected, Stalled, WrongBytes, cause, download
+from robust_zoo.weights.causes import SourceFailed
+from robust_zoo.weights.credentials import MIRROR, token
+from robust_zoo.weights.http import head
+from robust_zoo.weights.transport import CUTS, Expected, Stalled, WrongBytes, download
 from robust_zoo.weights.unserved import Source, unserved
 
 _log = logging.getLogger(__name__)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_HUB, _ENDPOINT, _MIRRORS = "https://huggingface.co", "HF_ENDPOINT", "ROBUST_ZOO_MIRRORS"
 _unreachable: set[tuple[str, str]] = set()  # origins that did not answer in this run: they are tried last
 
 
@@ -62,7 +66,7 @@ def is_offline() -> bool:
 
 def mirrors() -> tuple[str, ...]:
     """ROBUST_ZOO_MIRRORS: further base addresses, separated by spaces or commas."""
-    return tuple(base for base in re.split(r"[\s,]+", os.environ.get("ROBUST_ZOO_MIRRORS", "")) if base)
+    return tuple(base for base in re.split(r"[\s,]+", os.environ.get(_MIRRORS, "")) if base)
 
 
 def sources_for(
@@ -85,25 +89,20 @@ def sources_for(
     if offline:
         return tuple(local)
     collection = checkpoint.collection
-    bases = (*collection.mirrors, *extra_mirrors)
-    remote = [Source("mirror", f"{base.rstrip('/')}/{quote(checkpoint.file)}") for base in bases]
-    hub = [Source("hub", _hub_address(checkpoint))] if collection.repo else []
-    return (*local, *hub, *remote)
+    home = [_remote("mirror", join(base, quote(checkpoint.file))) for base in collection.mirrors]
+    further = [_remote("mirror", join(base, quote(checkpoint.file)), _MIRRORS) for base in extra_mirrors]
+    hub = [_hub(checkpoint)] if collection.repo else []
+    return (*local, *hub, *home, *further)
 
 
-def _hub_address(checkpoint: Checkpoint) -> str:
-    from huggingface_hub import hf_hub_url
-
-    # huggingface_hub itself reads this once, at import, and takes an empty value for an address
-    endpoint = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
-    collection = checkpoint.collection
-    return hf_hub_url(collection.repo, checkpoint.file, revision=collection.revision, endpoint=endpoint)
+def _remote(kind: str, address: str, variable: str = "") -> Source:
+    return Source(kind, without_secrets(address), address, variable)
 
 
-def _hub_headers() -> dict[str, str]:
-    from huggingface_hub.utils import build_hf_headers
-
-    return build_hf_headers(library_name="robust_zoo")
+def _hub(checkpoint: Checkpoint) -> Source:
+    given, home = os.environ.get(_ENDPOINT, "").strip(), checkpoint.collection
+    path = f"{home.repo}/resolve/{quote(home.revision, safe='')}/{quote(checkpoint.file)}"
+    return _remote("hub", join(given or _HUB, path), _ENDPOINT if given else "")
 
 
 def declared(checkpoint: Checkpoint) -> Declared:
@@ -118,22 +117,24 @@ def declared(checkpoint: Checkpoint) -> Declared:
     Raises:
         SourceFailed: It does not answer, or answers for another revision or without a sha256.
     """
-    import requests
-
-    try:
-        answer = head(_hub_address(checkpoint), _hub_headers())
-    except (requests.RequestException, ValueError) as error:
-        raise SourceFailed(cause(error)) from error
-    if answer.status_code >= 400:
-        raise SourceFailed(f"HTTP {answer.status_code} {answer.reason}".strip())
+    hub = _hub(checkpoint)
+    answer = head(hub.address, token())
+    if not is_private(hub.address):  # whoever is on the way could say it
+        raise SourceFailed("its word on a hash counts over https only", "use https in its address")
     commit = answer.headers.get("x-repo-commit")
     if commit not in (None, checkpoint.collection.revision):
         raise SourceFailed(f"answers for revision {commit}, not {checkpoint.collection.revision}")
     etag = (answer.headers.get("x-linked-etag") or answer.headers.get("etag") or "").removeprefix("W/").strip('"')
     if not _SHA256.fullmatch(etag):
         raise SourceFailed(f"declares no sha256 (ETag {etag!r})")
-    size = answer.headers.get("x-linked-size", "")
-    return Declared(etag, int(size) if size.isdecimal() else None)
+    text = answer.headers.get("x-linked-size", "")
+    size = int(text) if re.fullmatch("[0-9]{1,15}", text) else None
+    return Declared(etag, size if size and size <= _most(checkpoint) else None)
+
+
+def _most(checkpoint: Checkpoint) -> int:
+    """Bytes: a larger file is not this one."""
+    return int(1.5 * checkpoint.approximate_size) + (10 << 20)
 
 
 def fetch(
@@ -166,6 +167,7 @@ def fetch(
     planned = sources_for(checkpoint, directories=local_directories(), extra_mirrors=mirrors(), offline=offline)
     sources = sorted(planned, key=_goes_last)
     failures: list[tuple[Source, str]] = []
+    remedies: list[str] = []
     wrong: list[tuple[Source, str]] = []
     sha256, size, state = checkpoint.sha256, checkpoint.size, "pinned"
     if sha256 is None:
@@ -175,8 +177,9 @@ def fetch(
                 promise = declared(checkpoint)
                 sha256, size, state = promise.sha256, promise.size, "hub-declared"
             except SourceFailed as error:
-                hub = Source("hub", _hub_address(checkpoint))
+                hub = _hub(checkpoint)
                 _remember(hub, error)
+                remedies.append(_remedy(hub, error))
                 failures.append((hub, f"asked for the file's sha256: {error}"))
                 sources = [source for source in sources if source.kind != "hub"]
     for source in sources:  # which grows, where one stalls
@@ -185,19 +188,21 @@ def fetch(
                 raise SourceFailed("no sha256 is known for this file, so it was not used")
             if source.kind in ("bundled", "local"):
                 return Fetched(*_take_local(source, sha256), state, source.location, temporary=False)
-            limit = size or int(1.5 * checkpoint.approximate_size) + (10 << 20)
+            limit = size or _most(checkpoint)
             part = directory / f"{checkpoint.file}.{(sha256 or 'unverified')[:12]}{unique}.part"
             with storage(part):
                 directory.mkdir(parents=True, exist_ok=True)
-            headers = _hub_headers() if source.kind == "hub" else {"User-Agent": "robust_zoo"}
+            credentials = token() if source.kind == "hub" else MIRROR
             label = f"{checkpoint.file} from {source.kind}" if progress else ""
-            found, _ = download(source.location, part, Expected(sha256, size, limit), headers=headers, label=label)
+            promised = Expected(sha256, size, limit)
+            found, _ = download(source.address, part, promised, credentials=credentials, label=label)
             if others := len({failed for failed, _ in failures + wrong} - {source}):
                 text = "%s was served by %s, after %d other source%s failed"
                 _log.warning(text, checkpoint.file, source.location, others, "s" * (others > 1))
             return Fetched(part, found, state, source.location, temporary=True)
         except SourceFailed as error:
             _remember(source, error)
+            remedies.append(_remedy(source, error))
             failures.append((source, str(error)))
             if isinstance(error, Stalled) and sources.count(source) < CUTS:
                 sources.append(source)  # its turn comes again, after the others'
@@ -205,12 +210,14 @@ def fetch(
             failures.append((source, f"cannot be read: {error.strerror or error}"))
         except WrongBytes as error:
             wrong.append((source, f"sha256 {error.sha256} ({error.size:,} bytes)"))
-    raise unserved(checkpoint, sha256, state, wrong, failures, offline=offline)
+            if sum(bool(failed.address) for failed, _ in wrong) == 1 and source.address:
+                sources.append(source)  # a bit may have flipped on the way: once more, after the others
+    raise unserved(checkpoint, sha256, state, wrong, failures, offline=offline, remedies=filter(None, remedies))
 
 
 def _goes_last(source: Source) -> bool:
     try:
-        return origin(source.location) in _unreachable
+        return origin(source.address or source.location) in _unreachable
     except ValueError:  # an address that is none: its turn will say so
         return False
 
@@ -220,7 +227,13 @@ def _remember(source: Source, error: SourceFailed) -> None:
     import requests
 
     if isinstance(error.__cause__, (requests.ConnectionError, requests.Timeout)):
-        _unreachable.add(origin(source.location))
+        _unreachable.add(origin(source.address))
+
+
+def _remedy(source: Source, error: SourceFailed) -> str:
+    return error.remedy.replace(
+        "its address", f"the address in {source.variable}" if source.variable else "its address"
+    )
 
 
 def _may_exist(source: Source) -> bool:

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,11 @@ from typing import IO, TYPE_CHECKING, Any
 
 from robust_zoo.errors import StorageError, cannot_write
 from robust_zoo.files import sha256_of
-from robust_zoo.weights.http import SourceFailed, request
+from robust_zoo.weights.addresses import shown
+from robust_zoo.weights.asked import opened
+from robust_zoo.weights.causes import SourceFailed, explained
+from robust_zoo.weights.credentials import Credentials
+from robust_zoo.weights.http import request
 
 if TYPE_CHECKING:
     import requests
@@ -59,7 +63,7 @@ class Expected:
 
 
 def download(
-    url: str, part: Path, expected: Expected, *, headers: Mapping[str, str], label: str = ""
+    url: str, part: Path, expected: Expected, *, credentials: Credentials | None = None, label: str = ""
 ) -> tuple[str, int]:
     """Streams an address into a file, going on where an earlier try stopped.
 
@@ -69,7 +73,7 @@ def download(
         url: The address.
         part: The file; without an expected hash it is not resumed.
         expected: What is known of it.
-        headers: To send.
+        credentials: For the address's origin.
         label: Shown on the progress bar on stderr; no bar when empty.
 
     Returns:
@@ -88,15 +92,15 @@ def download(
     for attempt in range(CUTS):
         resumed = _size(part)
         try:
-            sha256, size = _transfer(url, part, expected, headers, label)
+            sha256, size = _transfer(url, part, expected, credentials, label)
             stored = sha256_of(part) if part.exists() else None
         except requests.exceptions.RequestException as error:
             if _size(part) > resumed and expected.sha256:
                 if any(isinstance(inner, ReadTimeoutError) for inner in error.args):  # as requests wraps it in a body
-                    raise Stalled(cause(error)) from error
+                    raise explained(error, url, Stalled) from error
                 if attempt < CUTS - 1:
                     continue
-            raise SourceFailed(cause(error)) from error
+            raise explained(error, url) from error
         except OSError as error:
             raise cannot_write(part, error) from error
         except ValueError as error:  # a length that is no number, an address that is none
@@ -111,7 +115,7 @@ def download(
     raise SourceFailed(f"no whole file in {CUTS} attempts")
 
 
-def _transfer(url: str, part: Path, expected: Expected, headers: Mapping[str, str], label: str) -> tuple[str, int]:
+def _transfer(url: str, part: Path, expected: Expected, credentials: Credentials | None, label: str) -> tuple[str, int]:
     import requests
     from tqdm import tqdm
 
@@ -121,9 +125,9 @@ def _transfer(url: str, part: Path, expected: Expected, headers: Mapping[str, st
         have = 0
     if have and have == expected.size:  # whole, but its process ended before the rename
         return sha256_of(part), have
-    with requests.Session() as session:
+    with opened() as session:
         session.hooks["response"] = [partial(_compare_declared, expected)]
-        response = request(session, url, headers, have)
+        response = request(session, url, have, credentials)
         with response:
             total = _total(response, have, expected)
             if response.status_code != 206:
@@ -201,7 +205,9 @@ def _hash_of(file: IO[bytes], size: int) -> hashlib._Hash:
 def _compare_declared(expected: Expected, response: requests.Response, *_: Any, **__: Any) -> None:
     declared = response.headers.get("x-linked-etag", "").strip('"')
     if expected.sha256 and re.fullmatch("[0-9a-f]{64}", declared) and declared != expected.sha256:
-        _log.warning("%s declares sha256 %s; %s is expected and decides", response.url, declared, expected.sha256)
+        _log.warning(
+            "%s declares sha256 %s; %s is expected and decides", shown(str(response.url)), declared, expected.sha256
+        )
 
 
 def _check_space(part: Path, total: int, have: int) -> None:
@@ -214,16 +220,3 @@ def _check_space(part: Path, total: int, have: int) -> None:
             actual=f"{free:,} bytes free",
             next="make room (robust-zoo cache prune), or set ROBUST_ZOO_CACHE to another disk",
         )
-
-
-def cause(error: BaseException) -> str:
-    """The innermost reason in one line: a TLS, DNS or proxy failure is named, not the wrapper around it."""
-    text = type(error).__name__
-    variables = [name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "all_proxy")]
-    proxy = f" (see {', '.join(sorted(variables))})" if "Proxy" in text else ""
-    inner = getattr(error, "args", ())
-    while inner and isinstance(inner[0], BaseException):
-        error = inner[0]
-        error = getattr(error, "reason", None) or error
-        inner = error.args if isinstance(error, BaseException) else ()
-    return f"{text}: {str(error)[:160]}{proxy}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from robust_zoo.errors import Unavailable, VerificationFailed, ZooError
 from robust_zoo.registry.rows import Checkpoint
@@ -14,11 +15,18 @@ class Source:
 
     Attributes:
         kind: "bundled", "local", "hub" or "mirror".
-        location: A path or address.
+        location: A path, or an address as it may be shown.
+        address: What is asked, name and password and query included.
+        variable: Which one gave the address, "" for none.
     """
 
     kind: str
     location: str
+    address: str = field(default="", repr=False, compare=False)
+    variable: str = field(default="", compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.location} ({self.variable})" if self.variable else self.location
 
 
 def unserved(
@@ -29,6 +37,7 @@ def unserved(
     failures: list[tuple[Source, str]],
     *,
     offline: bool,
+    remedies: Iterable[str] = (),
 ) -> ZooError:
     """The error that names every source tried, with its cause.
 
@@ -39,19 +48,20 @@ def unserved(
         wrong: Sources that served other bytes, and which.
         failures: Sources that served nothing, and why.
         offline: Whether no socket was opened.
+        remedies: What may help, in words.
 
     Returns:
         VerificationFailed when a source served other bytes, else Unavailable.
     """
     model = f"{checkpoint.name} ({checkpoint.file})"
-    tried = "; ".join(dict.fromkeys(f"{source.location}: {cause}" for source, cause in wrong + failures))
+    tried = "; ".join(dict.fromkeys(f"{source}: {cause}" for source, cause in wrong + failures))
     if wrong:
         return VerificationFailed(
             f"{checkpoint.name}: other bytes than promised, and no source has the right ones",
             model=model,
             source=tried,
             expected=f"sha256 {sha256} ({state})",
-            actual="; ".join(cause for _, cause in wrong),
+            actual="; ".join(dict.fromkeys(cause for _, cause in wrong)),
             next=f"robust-zoo info {checkpoint.name}   shows where this hash comes from",
         )
     if any("no sha256 is known" in cause for _, cause in failures):
@@ -60,6 +70,8 @@ def unserved(
         )
     elif offline:
         following = f"online: robust-zoo download {checkpoint.name} (about {checkpoint.approximate_size / 1e6:,.0f} MB)"
+    elif helps := list(dict.fromkeys(remedies)):
+        following = f"{'; '.join(helps)}; then robust-zoo download {checkpoint.name}"
     else:
         following = f"robust-zoo download {checkpoint.name}   tries again and resumes; ROBUST_ZOO_MIRRORS adds sources"
     return Unavailable(
