@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import cast
 
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from robust_zoo.architectures.build import build
 from robust_zoo.errors import UsageError
@@ -102,6 +104,9 @@ def train(
             open_split(data, split, checkpoint, recipe, machine.workers) for split in ("train", "test")
         )
         check_same_classes(train_data, test_data)
+        if world.first and machine.progress:
+            for note in filter(None, (_note(train_data), _note(test_data))):
+                tqdm.write(note, file=sys.stderr)
         model, bf16 = untrained(checkpoint, recipe, world, machine.precision)
         settings = Settings(bf16, machine.save_seconds, machine.log_steps, machine.progress)
         trained = train_model(
@@ -195,11 +200,16 @@ def check_same_classes(train_data: Dataset, test_data: Dataset) -> None:
     Raises:
         UsageError: The folders of the two splits are not the same classes.
     """
-    from robust_zoo.training.data.folders import check_classes
+    from robust_zoo.training.data.folders import check_classes, check_classes_differ
     from robust_zoo.training.data.image_files import ImageFiles
 
     if isinstance(train_data, ImageFiles) and isinstance(test_data, ImageFiles):
         check_classes(train_data.source, test_data.source)
+        check_classes_differ(train_data.source, train_data.source.names[0])
+
+
+def _note(data: Dataset) -> str:
+    return getattr(getattr(data, "source", None), "note", "")
 
 
 def _finish(

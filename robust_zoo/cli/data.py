@@ -68,7 +68,7 @@ def check(name: str, root: Path, deep: bool) -> None:
             source=str(root),
             expected="images that can be decoded",
             actual=bad[0],
-            next="fetch these files again",
+            next="put sound copies in their place",
         )
     click.echo("every image was decoded" if deep else "every image ends as it should (--deep decodes them)")
 

@@ -42,9 +42,10 @@ def command(
     robust-zoo recommend photos/ --architecture resnet50 --norm l2 --budget 20 --plot eps.png
     robust-zoo recommend photos/ --architecture resnet18_x0_25 --json
 
-    FOLDER holds a folder of images for each class, five images or more in each. Features are extracted once for each
-    checkpoint of the ladder, linear probes are cross-validated on them, and the ranking says which ones the images
-    cannot tell apart. Weights that are not here yet are downloaded and verified first.
+    FOLDER holds a folder of images for each class, five images or more in each; of a folder of splits the training
+    images are taken. Features are extracted once for each checkpoint of the ladder, linear probes are cross-validated
+    on them, and the ranking says which ones the images cannot tell apart. Weights that are not here yet are downloaded
+    and verified first.
     """
     if picture:
         require_directory(picture)
@@ -63,6 +64,8 @@ def command(
             next=f"robust-zoo list --architecture {architecture}",
         )
     images, classes = open_images(folder, workers=workers)
+    if images.source.note:
+        click.echo(images.source.note, err=True)
     advice = recommend(images, names, cache=cache_root() / "features", budget=budget, device=device, progress=True)
     if as_json:
         ranking = [

@@ -205,6 +205,9 @@ def _entries(
     chosen = variants(settings, datasets) if quirks and variants else [settings]
     plans = [sweep.TransferPlan(protocol, each, threat, range(seeds)) for each in chosen]
     openers = [partial(open_target, name, root) for name in datasets]
+    for name, opener in zip(datasets, openers, strict=True):
+        if Path(name).is_dir():  # any folder of images: what was taken of it, before the work begins
+            click.echo(f"{name}: {opener().note}", err=True)
     checkpoints = select(models)
     if launcher == "slurm":
         for plan in plans:

@@ -10,9 +10,11 @@ from pathlib import Path
 from torch import Tensor
 
 from robust_zoo.errors import UsageError
+from robust_zoo.training.data.decode import endings
 
 LAYOUTS = "robust-zoo train --help   describes the layouts"  # what errors say next
-_IMAGES = {".jpg", ".jpeg", ".png", ".webp"}
+_SYSTEMS = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "icon\r", "$recycle.bin", "lost+found",
+            "system volume information", "__pycache__"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class EncodedImages:
         labels: (N,) int64.
         classes: The folders that labels stand for, () where the dataset numbers its classes itself.
         read: index -> the file's bytes.
+        note: Of a folder: what was taken of it, what was left out.
     """
 
     names: Sequence[str]
@@ -32,6 +35,7 @@ class EncodedImages:
     labels: Tensor
     classes: tuple[str, ...]
     read: Callable[[int], bytes]
+    note: str = ""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -41,7 +45,7 @@ class EncodedImages:
         """Fingerprint of the list (names, sizes, labels), not of the pixels: ImageNet's would take minutes to read."""
         digest = hashlib.sha256()
         for name, size, label in zip(self.names, self.sizes, self.labels.tolist(), strict=True):
-            digest.update(f"{name}\t{size}\t{label}\n".encode())
+            digest.update(f"{name}\t{size}\t{label}\n".encode(errors="surrogateescape"))  # a name may be any bytes
         return digest.hexdigest()
 
 
@@ -55,16 +59,21 @@ def in_order(classes: Iterable[str]) -> list[str]:
         The names; a class's label is its place.
     """
     names = list(classes)
-    return sorted(names, key=int) if all(name.isdecimal() for name in names) else sorted(names)
+    return sorted(names, key=lambda name: (int(name), name)) if all(n.isdecimal() for n in names) else sorted(names)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is hidden, or one that a system leaves about (Thumbs.db, __MACOSX)."""
+    return name.startswith(".") or name.casefold() in _SYSTEMS
 
 
 def is_image(name: str) -> bool:
-    """Whether a path ends as images do, and no part of it is hidden."""
+    """Whether a path ends as images do that can be decoded here, and no part of it is hidden."""
     path = Path(name)
-    return path.suffix.lower() in _IMAGES and not any(part.startswith(".") for part in path.parts)
+    return path.suffix.lower() in endings() and not any(map(is_hidden, path.parts))
 
 
-def not_a_dataset(where: Path, expected: str, actual: str) -> UsageError:
+def not_a_dataset(where: Path | str, expected: str, actual: str) -> UsageError:
     """The error for a folder or tar file that is not laid out as a dataset.
 
     Args:

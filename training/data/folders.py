@@ -5,8 +5,8 @@ Reading by index, in any order, is what makes a run independent of its workers; 
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -14,11 +14,13 @@ from typing import Any, Literal
 import torch
 
 from robust_zoo.errors import UsageError, cannot_read, not_installed
-from robust_zoo.training.data.encoded import LAYOUTS, EncodedImages, in_order, is_image, not_a_dataset
+from robust_zoo.training.data.encoded import LAYOUTS, EncodedImages, in_order, not_a_dataset
 from robust_zoo.training.data.tar import open_tars
+from robust_zoo.training.data.tree import Files, Layout, LeftOut, find_layout, listed, read_classes
 
 _LABEL = ("label",)
-_SPLITS = {"train": ("train",), "val": ("val", "validation")}
+_SHARDS = {"train": ("train",), "val": ("val", "validation")}
+_SPLITS = ("train", "val", "test")
 
 
 def from_folder(root: Path, names: Sequence[str], index: int) -> bytes:
@@ -48,9 +50,9 @@ def open_source(data: str | Path, split: Literal["train", "val"]) -> EncodedImag
     folders (by number, where they are numbers) are the classes 0, 1, ...
 
     Args:
-        data: A directory with `train` and `val` (or `validation`) folders of class folders, or of tar files, or with
-            `train*.tar` and `val*.tar` (or `*-train-*.tar`, as timm's) beside each other; or "hfds/NAME", where NAME
-            is on the hub or a directory that `datasets` wrote or can load.
+        data: A directory with folders of class folders, or of tar files, for training and for validation (or else for
+            testing), or with `train*.tar` and `val*.tar` (or `*-train-*.tar`, as timm's) beside each other; or
+            "hfds/NAME", where NAME is on the hub or a directory that `datasets` wrote or can load.
         split: Which of the two.
 
     Returns:
@@ -61,67 +63,89 @@ def open_source(data: str | Path, split: Literal["train", "val"]) -> EncodedImag
     """
     if str(data).startswith("hfds/"):
         return open_rows(str(data).removeprefix("hfds/"), "train" if split == "train" else "validation")
-    root = Path(data)
-    for name in _SPLITS[split]:
-        if (root / name).is_dir():
-            return open_folder(root / name)
-        if tars := sorted({*root.glob(f"{name}*.tar"), *root.glob(f"*-{name}-*.tar")}):
+    layout = find_layout(Path(data)) if Path(data).is_dir() else Layout(Path(data), Path(data), {}, LeftOut())
+    take = ("train",) if split == "train" else ("val", "test")
+    if any(part in layout.splits for part in take):
+        return _open(layout, take)
+    for name in _SHARDS[split]:
+        if tars := sorted({*layout.root.glob(f"{name}*.tar"), *layout.root.glob(f"*-{name}-*.tar")}):
             return open_tars(tars)
-    found = sorted(p.name for p in root.iterdir())[:5] if root.is_dir() else []
+    found = listed(path.name for path in layout.root.iterdir()) if layout.root.is_dir() else ""
     raise UsageError(
         f"no {split} images",
-        source=str(root),
-        expected=f"a folder or .tar files named {' or '.join(_SPLITS[split])}",
-        actual=", ".join(found) or "nothing there",
+        source=str(data),
+        expected=f"a folder of class folders, or .tar files, named {' or '.join(_SHARDS[split])}",
+        actual=found or "nothing there",
         next=LAYOUTS,
     )
 
 
-def open_folder(root: Path) -> EncodedImages:
+def open_folder(root: Path, *, take: Sequence[str] = _SPLITS) -> EncodedImages:
     """The images of one directory.
 
     Args:
-        root: Holds tar files, else class folders.
+        root: Holds tar files, else class folders, else splits; or one folder that does.
+        take: Of splits, the first of these that is there.
 
     Returns:
-        Its images, none of them read yet.
+        Its images, none of them read yet; their note says what was taken and what left out.
 
     Raises:
-        UsageError: The directory holds neither, or something in it is empty or unreadable.
+        UsageError: The directory holds none of these, or something in it is empty or unreadable.
     """
-    tars = sorted(root.glob("[!.]*.tar"))
-    return open_tars(tars) if tars else _folders(root)
+    return open_tars(tars) if (tars := _tars(root)) else _open(find_layout(root), take)
 
 
-def _folders(root: Path) -> EncodedImages:
-    """Class folders, images at any depth below them."""
-    names: list[str] = []
-    sizes: list[int] = []
-    labels: list[int] = []
-    try:
-        classes = in_order(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-        for label, name in enumerate(classes):
-            for image, size in _images(root / name, name):
-                names.append(image)
-                sizes.append(size)
-                labels.append(label)
-            if not labels or labels[-1] != label:
-                raise not_a_dataset(root / name, "images in every class folder", "none here")
-    except OSError as error:  # a link to nowhere, a folder without permission
-        raise not_a_dataset(root, "readable files", str(error)) from None
-    if not classes:
-        raise not_a_dataset(root, "class folders", "none")
-    return EncodedImages(names, sizes, torch.tensor(labels), tuple(classes), partial(from_folder, root, names))
+def _tars(folder: Path) -> list[Path]:
+    return sorted(folder.glob("[!.]*.tar"))
 
 
-def _images(folder: Path, name: str) -> Iterator[tuple[str, int]]:
-    """(name, bytes) of the images in a folder called `name`, at any depth, sorted; what is hidden is passed over."""
-    with os.scandir(folder) as entries:  # twice as fast as rglob, which counts for a million files
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            if entry.is_dir() and not entry.name.startswith("."):
-                yield from _images(folder / entry.name, f"{name}/{entry.name}")
-            elif is_image(entry.name) and not entry.is_dir():
-                yield f"{name}/{entry.name}", entry.stat().st_size
+def _open(layout: Layout, take: Sequence[str]) -> EncodedImages:
+    split = next((split for split in take if split in layout.splits), "")
+    folder = layout.splits.get(split, layout.root)
+    if split and (tars := _tars(folder)):
+        return open_tars(tars)
+    source = encoded(folder, read_classes(folder, layout.left_out))
+    unused = [part.name for other, part in layout.splits.items() if other != split]
+    words = [f"{len(source.classes)} classes, {len(source):,} images{layout.place(folder)}"]
+    words += [f"not looked at: {listed(unused)}"] if unused else []
+    return replace(source, note="; ".join(words + left_out(layout)))
+
+
+def left_out(layout: Layout) -> list[str]:
+    """What a note says of the files that were not taken: one sentence, or none."""
+    return [f"left out: {layout.left_out}"] if str(layout.left_out) else []
+
+
+def encoded(root: Path, classes: Mapping[str, Files]) -> EncodedImages:
+    """The images of class folders, by index.
+
+    Args:
+        root: The folder that names begin in.
+        classes: The files of each class, in the order of the labels.
+
+    Returns:
+        The images, class by class, none of them read yet.
+    """
+    names = [name for files in classes.values() for name, _ in files]
+    sizes = [size for files in classes.values() for _, size in files]
+    counts = torch.tensor([len(files) for files in classes.values()])
+    labels = torch.arange(len(counts)).repeat_interleave(counts)
+    return EncodedImages(names, sizes, labels, tuple(classes), partial(from_folder, root, names))
+
+
+def check_classes_differ(source: EncodedImages, where: Path | str) -> None:
+    """Makes sure that there is something to tell apart.
+
+    Args:
+        source: The images.
+        where: The folder, for the error.
+
+    Raises:
+        UsageError: They are of one class.
+    """
+    if len(source.classes) == 1:
+        raise not_a_dataset(where, "two classes or more, a folder for each", f"one: {listed(source.classes)}")
 
 
 def open_rows(name: str, wanted: str, columns: tuple[str, ...] = _LABEL) -> EncodedImages:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
-from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms.v2 import functional as F
 
-from robust_zoo.errors import VerificationFailed, ZooError
+from robust_zoo.errors import ZooError, cannot_read
 from robust_zoo.training.data.dataset import Batches
+from robust_zoo.training.data.decode import centre, decode
 from robust_zoo.training.data.encoded import EncodedImages
 
 _JITTER = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation)  # by 0.9 to 1.1, in any order
@@ -151,31 +150,21 @@ class ImageFiles:
             yield batch
 
     def _for_test(self, index: int) -> tuple[Tensor, Tensor]:
-        image = F.resize(self.decode(index), [self.resize], antialias=True)
-        return F.center_crop(image, [self.size, self.size]), torch.zeros(3)
+        return centre(self.decode(index), self.size, self.resize), torch.zeros(3)
 
     def decode(self, index: int) -> Tensor:
-        """(3, H, W) uint8 of any JPEG, PNG or WebP of the source: grey, CMYK and wrongly named ones as well.
+        """(3, H, W) uint8 of an image of the source, as `training.data.decode.decode` reads it.
 
         Raises:
             VerificationFailed: The file cannot be decoded; the error names it.
         """
+        name = self.source.names[index]
         try:
-            encoded = torch.frombuffer(bytearray(self.source.read(index)), dtype=torch.uint8)
-            with warnings.catch_warnings():  # torchvision 0.29 announces a move to TorchCodec, which is not there yet
-                warnings.simplefilter("ignore", DeprecationWarning)
-                image = decode_image(encoded, mode=ImageReadMode.RGB)
-            image = image if image.ndim == 3 else image[0]  # a GIF of several frames: the first, as PIL
-            image = F.to_dtype(image, torch.uint8, scale=True)  # a PNG may have 16 bits
-            return F.resize(image, [self.shrink], antialias=True) if self.shrink else image
-        except (RuntimeError, OSError, ValueError) as error:
-            raise VerificationFailed(
-                f"cannot decode {self.source.names[index]}",
-                source=self.source.names[index],
-                expected="a sound JPEG, PNG or WebP file",
-                actual=str(error).splitlines()[0] if str(error) else type(error).__name__,
-                next="fetch this file again",
-            ) from None
+            content = self.source.read(index)
+        except OSError as error:
+            raise cannot_read(name, name, "the file that was there", error, "put it back, or take it away") from None
+        image = decode(content, name)
+        return F.resize(image, [self.shrink], antialias=True) if self.shrink else image
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
-from robust_zoo.errors import UsageError
+from robust_zoo.errors import UsageError, VerificationFailed, cannot_read
 from robust_zoo.factory import create_model
 from robust_zoo.pixels import pixel_model
 from robust_zoo.registry.lookup import get
@@ -20,6 +19,7 @@ from robust_zoo.threat import NORMS, ThreatModel
 from robust_zoo.training.attacks.norms import rules
 from robust_zoo.training.attacks.suites import suite
 from robust_zoo.training.data.class_names import class_names
+from robust_zoo.training.data.decode import centre, decode
 from robust_zoo.training.evaluation.threats import own_threat
 
 _TILE, _GAP, _LINE = 224, 6, 18  # pixels of the sheet
@@ -60,7 +60,7 @@ def attack_images(
 
     Args:
         name: A checkpoint's name.
-        files: Images that Pillow reads.
+        files: Images, as `training.data.decode.decode` reads them.
         threat: Norm and radius; None means what the checkpoint was trained for.
         attack: A name that `attacks.suites.suite` knows, e.g. "pgd-20".
         out: The folder that the pictures are written to; made where it is not there.
@@ -104,28 +104,23 @@ def load(file: Path, p: Preprocessing) -> Tensor:
     """Reads an image as the checkpoint wants it: resized, centre crop.
 
     Args:
-        file: An image that Pillow reads.
+        file: An image.
         p: The checkpoint's preprocessing: the crop's side S and the part of the image that it is.
 
     Returns:
         (3, S, S) in [0, 1], in steps of 1/255.
 
     Raises:
-        UsageError: The file is not an image.
+        UsageError: There is no such file, or it is no image that can be decoded.
     """
     size = p.input_size[-1]
     try:
-        image = Image.open(file).convert("RGB")
-    except OSError as error:  # Pillow's UnidentifiedImageError among them
-        raise UsageError(
-            f"{file} is not an image", source=str(file), expected="a file that Pillow reads", actual=str(error)
-        ) from None
-    scale = round(size / p.crop_pct) / min(image.size)
-    width, height = (max(size, round(side * scale)) for side in image.size)
-    image = image.resize((width, height), Image.Resampling.BILINEAR)
-    left, top = (width - size) // 2, (height - size) // 2
-    pixels = np.asarray(image.crop((left, top, left + size, top + size)), np.float32) / 255
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+        image = decode(file.read_bytes(), str(file))
+    except OSError as error:
+        raise cannot_read(file.name, file, "an image", error) from None
+    except VerificationFailed as error:
+        raise UsageError(f"{file} is not an image that can be decoded", **error.fields) from None
+    return centre(image, size, round(size / p.crop_pct)).float() / 255
 
 
 def _says(model: nn.Module, images: Tensor, checkpoint: Checkpoint) -> list[tuple[str, float]]:

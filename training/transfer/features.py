@@ -28,7 +28,7 @@ from robust_zoo.training.data.encoded import EncodedImages
 from robust_zoo.training.data.image_files import ImageFiles
 from robust_zoo.weights.ensure import Weights, ensure
 
-_FORMAT = 1  # of the cache: raised when the same settings come to mean other features
+_FORMAT = 2  # of the cache: raised when the same settings come to mean other features
 CPU = torch.device("cpu")
 
 

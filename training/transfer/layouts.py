@@ -15,11 +15,11 @@ from robust_zoo.errors import UsageError, not_installed
 from robust_zoo.readers import read_json, read_text
 from robust_zoo.training.data.dataset import Images, load_npz
 from robust_zoo.training.data.encoded import in_order
+from robust_zoo.training.data.tree import find_layout, listed, read_classes
 from robust_zoo.training.transfer.cifar_batches import cifar
 
 _LISTS = 1 << 26  # bytes; the longest official list has about 5 MB
 Files = list[tuple[str, str]]  # (path under the root, class name)
-_TEST_FOLDERS = ("test", "val", "valid", "validation")  # upstream calls them by any of these
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,8 @@ def _first(folder: str, count: int, background: str = "") -> Callable[[Path], Li
 
 
 def folders(root: Path) -> Listing:
-    """train/ and test/ (or val/, valid/) of class folders; empty ones count, so that no label shifts.
+    """Folders of class folders for training and testing, as find_layout knows them; empty classes count, so that no
+    label shifts.
 
     Args:
         root: Holds the two.
@@ -163,26 +164,22 @@ def folders(root: Path) -> Listing:
     Raises:
         UsageError: One of the two is not there.
     """
-    test = next((name for name in _TEST_FOLDERS if (root / name).is_dir()), None)
-    if not (root / "train").is_dir() or test is None:
-        found = ", ".join(sorted(p.name for p in root.iterdir())[:5]) if root.is_dir() else "nothing"
-        raise UsageError(
-            "no splits", source=str(root), expected=f"the folders train and {' or '.join(_TEST_FOLDERS)}", actual=found
-        )
-    classes = in_order({p.name for s in ("train", test) for p in (root / s).iterdir() if _is_class(p)})
-    splits: dict[str, Files] = {}
-    for split, folder in (("train", "train"), ("test", test)):
-        splits[split] = [pair for label in classes for pair in _images(root, folder, label)]
+    layout = find_layout(root)
+    places = {"train": layout.splits.get("train"), "test": layout.splits.get("test", layout.splits.get("val"))}
+    read = {
+        split: (place.relative_to(root), read_classes(place, layout.left_out, empty=True))
+        for split, place in places.items()
+        if place
+    }
+    if len(read) < 2:
+        found = listed(path.name for path in root.iterdir())
+        raise UsageError("no splits", source=str(root), expected="the folders train and test (or val)", actual=found)
+    classes = in_order({label for _, found in read.values() for label in found})
+    splits = {
+        split: [(f"{place}/{name}", label) for label in classes for name, _ in found.get(label, [])]
+        for split, (place, found) in read.items()
+    }
     return Listing(root, splits, tuple(classes))
-
-
-def _is_class(path: Path) -> bool:
-    return path.is_dir() and not path.name.startswith(".")
-
-
-def _images(root: Path, folder: str, label: str) -> Files:
-    found = (p for p in (root / folder / label).rglob("*") if p.is_file() and not p.name.startswith("."))
-    return [(p.relative_to(root).as_posix(), label) for p in sorted(found)]
 
 
 def _sorted_classes(root: Path, splits: dict[str, Files]) -> Listing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -12,10 +13,17 @@ import torch
 from robust_zoo.errors import UsageError
 from robust_zoo.readers import read_json
 from robust_zoo.training.data.dataset import Dataset
-from robust_zoo.training.data.encoded import EncodedImages, in_order
-from robust_zoo.training.data.folders import from_folder, open_folder, open_rows
+from robust_zoo.training.data.encoded import EncodedImages, in_order, not_a_dataset
+from robust_zoo.training.data.folders import (
+    check_classes_differ,
+    encoded,
+    from_folder,
+    left_out,
+    open_folder,
+    open_rows,
+)
 from robust_zoo.training.data.image_files import ImageFiles
-from robust_zoo.training.transfer import layouts
+from robust_zoo.training.data.tree import Layout, find_layout, listed, read_classes
 from robust_zoo.training.transfer.task import Target
 
 
@@ -84,26 +92,25 @@ def folder_target(path: Path, workers: int) -> Target:
     """Any image folder, under its own name.
 
     Args:
-        path: Holds train/ and test/ (or val/) of class folders, or class folders alone, of which every fifth image by
-            the hash of its path is for testing.
+        path: As find_layout takes it. Without a folder for testing that is val, and without that every fifth image, by
+            the hash of its path.
         workers: Loader processes, 0 for none.
 
     Returns:
-        The target; its note says where its split comes from when it is not the folder's own.
+        The target; its note says what was taken for what, and what was left out.
 
     Raises:
-        UsageError: There are no images, or a class has one.
+        UsageError: There are no images, one class, or a class with too few images.
     """
-    if (path / "train").is_dir():
-        listing = layouts.folders(path)
-        number = {label: i for i, label in enumerate(listing.classes)}
-        parts = {
-            split: listed_files(path, [(name, number[label]) for name, label in files], listing.classes, workers)
-            for split, files in listing.splits.items()
-        }
-        return Target(path.name, listing.classes, parts["train"], None, parts["test"])
-    source = open_folder(path)
-    hashed = [hashlib.sha256(name.encode()).digest()[0] % 5 == 0 for name in source.names]
+    layout = find_layout(path)
+    name = path.resolve().name if path.name in ("", "..") else path.name
+    if "train" in layout.splits and len(layout.splits) > 1:
+        return _split_target(name, layout, workers)
+    source = open_folder(path, take=("train",))
+    if layout.splits and "train" not in layout.splits:
+        raise not_a_dataset(path, "a folder of training images", f"{listed(layout.splits)} alone")
+    check_classes_differ(source, path)
+    hashed = [hashlib.sha256(os.fsencode(name)).digest()[0] % 5 == 0 for name in source.names]
     test = torch.tensor(hashed)
     for label in source.labels.unique():  # a small class may have no test image, or no other
         members = (source.labels == label).nonzero().flatten()
@@ -120,5 +127,31 @@ def folder_target(path: Path, workers: int) -> Target:
             test[members[0]] = True
     data = ImageFiles(source, workers=workers)
     train, held = (~test).nonzero().flatten(), test.nonzero().flatten()
-    note = "every fifth image, by the hash of its path, is for testing"
-    return Target(path.name, source.classes, data.subset(train), None, data.subset(held), note=note)
+    words = [f"every fifth image, by the hash of its path, is for testing: {len(train):,} train, {len(held):,} test"]
+    note = "; ".join([*words, source.note] if source.note else words)
+    return Target(name, source.classes, data.subset(train), None, data.subset(held), note=note)
+
+
+def _split_target(name: str, layout: Layout, workers: int) -> Target:
+    """Of a folder with splits of its own: val is for choosing where there is a test, else for testing."""
+    read = {split: read_classes(place, layout.left_out, empty=True) for split, place in layout.splits.items()}
+    classes = in_order({label for found in read.values() for label in found})
+    without = {split: [label for label in classes if not found.get(label)] for split, found in read.items()}
+    if without["train"]:
+        raise not_a_dataset(layout.splits["train"], "images of every class", f"none of {listed(without['train'])}")
+    parts = {}
+    for split, found in read.items():
+        place = layout.splits[split].relative_to(layout.root)
+        files = {label: [(f"{place}/{file}", size) for file, size in found.get(label, [])] for label in classes}
+        parts[split] = ImageFiles(encoded(layout.root, files), workers=workers)
+    check_classes_differ(parts["train"].source, layout.root)
+    test = "test" if "test" in parts else "val"
+    if not len(parts[test]):
+        raise not_a_dataset(layout.splits[test], "images", "none")
+    counts = ", ".join(f"{len(part):,} {split}" for split, part in parts.items())
+    words = [f"{len(classes)} classes, {counts} images{layout.place(layout.root)}"]
+    words += ["val is for testing"] if test == "val" else ["val is for choosing"] if "val" in parts else []
+    words += [f"without {split} images: {listed(labels)}" for split, labels in without.items() if labels]
+    val = parts.get("val") if test == "test" else None
+    note = "; ".join(words + left_out(layout))
+    return Target(name, tuple(classes), parts["train"], val, parts[test], note=note)

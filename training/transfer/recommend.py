@@ -15,7 +15,7 @@ from robust_zoo.errors import UsageError
 from robust_zoo.registry.lookup import get
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.data.dataset import Dataset, seed_of, spread
-from robust_zoo.training.data.folders import open_folder
+from robust_zoo.training.data.folders import check_classes_differ, open_folder
 from robust_zoo.training.data.image_files import ImageFiles
 from robust_zoo.training.distributed import device_of
 from robust_zoo.training.transfer.cells import Model
@@ -106,16 +106,18 @@ def open_images(folder: Path, *, workers: int = 0) -> tuple[ImageFiles, tuple[st
     """Opens the labelled images of class folders.
 
     Args:
-        folder: Holds a folder for each class.
+        folder: Holds a folder for each class; or splits, of which the training images are taken.
         workers: Loader processes, 0 for none.
 
     Returns:
-        The images, and the classes' names in the order of their labels.
+        The images, and the classes' names in the order of their labels. `images.source.note` says what was taken and
+        what left out.
 
     Raises:
         UsageError: The folder is not a dataset of images; it names what is wrong.
     """
     source = open_folder(folder)
+    check_classes_differ(source, folder)
     return ImageFiles(source, workers=workers), source.classes
 
 
