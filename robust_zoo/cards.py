@@ -6,8 +6,8 @@ import json
 from typing import Any, Protocol
 
 from robust_zoo.registry.load import load_registry
-from robust_zoo.registry.rows import Checkpoint, Measurement
-from robust_zoo.threat import ThreatModel
+from robust_zoo.registry.measurement import Measurement
+from robust_zoo.registry.rows import Checkpoint
 
 
 class Trained(Protocol):
@@ -113,9 +113,7 @@ def _figures(checkpoint: Checkpoint) -> str:
 
 
 def _name(m: Measurement) -> str:
-    if m.norm is None or m.eps is None:
-        return "clean accuracy"
-    return f"accuracy under {m.attack.upper()}, {ThreatModel(m.norm, m.eps)}"
+    return f"accuracy under {m.attack.upper()}, {m.threat}" if m.threat else m.title
 
 
 def _training(checkpoint: Checkpoint, recipe: Trained | None) -> str:

@@ -14,7 +14,7 @@ from huggingface_hub.repocard_data import eval_results_to_model_index, model_ind
 from robust_zoo.cli.card import card_of as card
 from robust_zoo.registry import load
 from robust_zoo.registry.lookup import get
-from robust_zoo.registry.rows import Measurement
+from robust_zoo.registry.measurement import Measurement
 
 CARDS = Path(__file__).parents[1] / "model_cards"
 TOML = tomllib.loads((Path(load.__file__).parent / "checkpoints.toml").read_text(encoding="utf-8"))

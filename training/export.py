@@ -13,7 +13,8 @@ from torch import nn
 
 from robust_zoo.cards import card
 from robust_zoo.files import GO_ON, replace_file
-from robust_zoo.registry.rows import Checkpoint, Measurement, checkpoint_name
+from robust_zoo.registry.measurement import Measurement
+from robust_zoo.registry.rows import Checkpoint, checkpoint_name
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks.accuracy import pgd_accuracy
 from robust_zoo.training.attacks.suites import in_words
@@ -132,6 +133,8 @@ def as_trained(checkpoint: Checkpoint, recipe: Recipe) -> Checkpoint:
         threat=recipe.threat,
         collection=home,
         bundled=checkpoint.bundled and own,
+        training="",
+        measured=(),
     )
 
 
@@ -212,7 +215,7 @@ def row_toml(checkpoint: Checkpoint) -> str:
     lines = ["[[checkpoint]]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
     for m in checkpoint.measured:
         fields = {k: v for k, v in asdict(m).items() if v not in (None, "")}
-        if m.norm is not None and m.eps is not None:
-            fields["eps"] = ThreatModel(m.norm, m.eps).toml
+        if m.threat:
+            fields["eps"] = m.threat.toml
         lines += ["", "[[checkpoint.measured]]", *(f"{key} = {json.dumps(value)}" for key, value in fields.items())]
     return "\n".join(lines) + "\n"

@@ -204,10 +204,11 @@ class _Run:
         self.progress.seconds += time.monotonic() - started
         alarm = overfitting(self.progress.history) if threat.eps else ""
         if self.log:
-            values = asdict(health) | ({"alarm": alarm} if alarm else {})
+            values = asdict(health) | {"threat": str(threat)} | ({"alarm": alarm} if alarm else {})
             self.log.add("epoch", self.progress.step, epoch=self.progress.epochs + 1, **values)
             said = f"epoch {self.progress.epochs + 1}/{self.recipe.epochs}: clean {health.clean:.1f} %"
-            said += f", one step {health.single_step:.1f} %, PGD-10 {health.pgd10:.1f} %" if threat.eps else ""
+            if threat.eps:
+                said += f", at {threat} one step {health.single_step:.1f} %, PGD-10 {health.pgd10:.1f} %"
             bar.write(said + (f"\nwarning: {alarm}" if alarm else ""), file=sys.stderr)
 
     def _save(self) -> None:
@@ -239,6 +240,7 @@ class _Run:
                 epoch=p.epochs,
                 epochs=self.recipe.epochs,
                 seconds=round(p.seconds, 1),
+                threat=str(self.recipe.threat),
                 alarm=alarm,
                 **more,
             )

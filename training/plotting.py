@@ -12,7 +12,7 @@ from robust_zoo.training.log import LOG, read_log
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_CURVES = {"clean": "-", "single_step": ":", "pgd10": "--"}
+_CURVES = {"clean": ("clean", "-"), "single_step": ("one step", ":"), "pgd10": ("PGD-10", "--")}
 
 
 def figure(width: float, height: float) -> Figure:
@@ -53,8 +53,10 @@ def plot(runs: Sequence[Path], out: Path) -> None:
     for colour, run in enumerate(runs):
         steps, epochs = _entries(run)
         losses.plot([e["step"] for e in steps], [e["loss"] for e in steps], color=f"C{colour}", lw=0.8, label=run.name)
-        for name, style in _CURVES.items():
-            label = f"{run.name} {name}" if len(runs) > 1 else name
+        threat = epochs[0].get("threat", "a radius that the log does not say") if epochs else ""
+        for name, (said, style) in _CURVES.items():
+            label = f"{run.name} {said}" if len(runs) > 1 else said
+            label += f" at {threat}" if said != "clean" else ""
             values = [e[name] for e in epochs]
             accuracies.plot([e["epoch"] for e in epochs], values, style, color=f"C{colour}", marker=".", label=label)
         for e in epochs:

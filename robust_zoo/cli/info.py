@@ -8,7 +8,6 @@ import click
 from robust_zoo.cli.describe import all_of, promise, size_text
 from robust_zoo.registry.lookup import get
 from robust_zoo.registry.rows import DATA, Checkpoint
-from robust_zoo.threat import ThreatModel
 from robust_zoo.weights.cache import cache_root, local_directories, read_receipt, weights_path
 
 _MEANING = {
@@ -66,11 +65,8 @@ def command(name: str, as_json: bool) -> None:
         ),
         ("licence", checkpoint.licence),
     ]
-    for m in facts["measured"]:
-        attack = "clean" if m["norm"] is None else f"{m['attack']} {ThreatModel(m['norm'], m['eps'])}"
-        lines.append(
-            ("measured", f"{attack}: {m['accuracy']:.2f} % ({m['correct']:,} of {m['n']:,}, {m['data']}, {m['code']})")
-        )
+    for m in checkpoint.measured:
+        lines.append(("measured", f"{m.title}: {m.accuracy:.2f} % ({m.correct:,} of {m.n:,}, {m.data}, {m.code})"))
     for key, text in lines:
         if text:
             click.echo(f"{key + ':':<16}{text}")

@@ -40,6 +40,7 @@ def command(name: str, as_json: bool) -> None:
             "recipe": asdict(recipe),
             "sha256": recipe.sha256,
             "expected": _expected(checkpoint),
+            "training": checkpoint.training,
         }
         click.echo(json.dumps(values | {"passes": recipe.passes}, indent=1))
     else:
@@ -48,22 +49,40 @@ def command(name: str, as_json: bool) -> None:
 
 
 def show(checkpoint: Checkpoint, recipe: Recipe) -> None:
-    """The fields, one a line, then what to expect."""
+    """The fields, one a line, then what to expect: of the checkpoint's own recipe what it reached, of another nothing.
+
+    Args:
+        checkpoint: Of the registry.
+        recipe: Its own, or one that changes it.
+    """
+    from robust_zoo.training.recipes import recipe_for
+
     for field, value in asdict(recipe).items():
         shown = str(recipe.threat) if field == "threat" else f"{value:g}" if isinstance(value, float) else value
         click.echo(f"{field:<18} {shown}")
     click.echo(f"{'sha256':<18} {recipe.sha256}")
     click.echo(f"{'passes an image':<18} {recipe.passes} (a forward, a backward to inputs or to weights: one each)")
-    for what, value in _expected(checkpoint).items():
-        click.echo(f"{'expected':<18} {what}: {value}")
+    if recipe == recipe_for(checkpoint):
+        for f in _expected(checkpoint):
+            click.echo(f"{'expected':<18} {f['figure']}: {f['accuracy']:.2f} % ({f['evidence']})")
+        if checkpoint.training:
+            click.echo(f"{'expected':<18} training: {checkpoint.training}")
+    else:
+        click.echo(f"{'expected':<18} not known: {checkpoint.name} was trained by another recipe")
 
 
-def _expected(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Accuracies and cost that the checkpoint knows, each with whose figure it is."""
-    if checkpoint.reported_by:
-        return {"clean accuracy": f"{checkpoint.clean_accuracy:.2f} % (reported by {checkpoint.reported_by})"}
-    figures = {
-        f"{m.attack} accuracy" if m.attack != "none" else "clean accuracy": f"{m.accuracy:.2f} % (measured here)"
+def _expected(checkpoint: Checkpoint) -> list[dict[str, Any]]:
+    """Each accuracy that the checkpoint knows, in percent, with what it is under and whose figure it is."""
+    values = {"attack": "none", "norm": None, "eps": None, "accuracy": checkpoint.clean_accuracy}
+    reported = [{"figure": "clean accuracy", **values, "evidence": checkpoint.evidence}]
+    return (reported if checkpoint.reported_by else []) + [
+        {
+            "figure": m.title,
+            "attack": m.attack,
+            "norm": m.norm,
+            "eps": m.eps,
+            "accuracy": round(m.accuracy, 2),
+            "evidence": f"measured here: {m.correct:,} of {m.n:,}, {m.data}",
+        }
         for m in checkpoint.measured
-    }
-    return figures | {"training": checkpoint.training}
+    ]

@@ -8,6 +8,7 @@ import click
 
 from robust_zoo.cli.describe import DEVICE, LAUNCHER, SLURM, slurm_parameters
 from robust_zoo.errors import UsageError
+from robust_zoo.registry.lookup import get
 
 if TYPE_CHECKING:
     from robust_zoo.training.run import Machine
@@ -117,7 +118,7 @@ def _show_cost(name: str, overrides: Path | None, machine: Machine) -> None:
     from robust_zoo.training.run import plan_training
 
     checkpoint, recipe = plan_training(name, overrides)
-    show(checkpoint, recipe)
+    show(get(name), recipe)
     c = cost(checkpoint, recipe)
     click.echo(
         f"{'work':<18} {c.images:,} images x {c.passes} passes x {c.forward_flops / 1e9:.3g} GFLOP = {c.flops:.3g} FLOP"

@@ -11,7 +11,8 @@ from typing import Any
 
 from robust_zoo.errors import Refused, UsageError, ZooError, closest
 from robust_zoo.readers import SMALL, read_toml
-from robust_zoo.registry.rows import Architecture, Checkpoint, Collection, Measurement, Preprocessing, SourceDataset
+from robust_zoo.registry.measurement import Measurement
+from robust_zoo.registry.rows import Architecture, Checkpoint, Collection, Preprocessing, SourceDataset
 from robust_zoo.threat import NORMS, ThreatModel, is_fraction, norm_of, parse_eps
 
 TOML = Path(__file__).with_name("checkpoints.toml")

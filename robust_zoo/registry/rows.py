@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from robust_zoo.counts import Count
+from robust_zoo.registry.measurement import Measurement
 from robust_zoo.threat import ThreatModel
 
 DATA = Path(__file__).parents[1] / "bundled"
@@ -120,43 +120,6 @@ class Collection:
     origin: str
     reported_by: str
     preprocessing: Preprocessing
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One accuracy measured by this project: `correct` of `n` images, with everything needed to repeat it.
-
-    Attributes:
-        attack: "none" (clean) or e.g. "pgd-20".
-        correct: How many images were classified right.
-        n: Of how many.
-        data: Which images, in words.
-        weights_sha256: Of the file that was measured.
-        code: The version that measured.
-        norm: What the attack was bounded in, None for clean.
-        eps: Its radius in [0, 1] units, None for clean.
-        settings: The attack's, in words.
-    """
-
-    attack: str
-    correct: int
-    n: int
-    data: str
-    weights_sha256: str
-    code: str
-    norm: str | None = None
-    eps: float | None = None
-    settings: str = ""
-
-    @property
-    def count(self) -> Count:
-        """With its interval."""
-        return Count(self.correct, self.n)
-
-    @property
-    def accuracy(self) -> float:
-        """In percent."""
-        return self.count.accuracy
 
 
 @dataclass(frozen=True)

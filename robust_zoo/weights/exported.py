@@ -9,7 +9,8 @@ from robust_zoo.errors import UnknownCheckpoint, cannot_read
 from robust_zoo.files import sha256_of
 from robust_zoo.readers import read_json
 from robust_zoo.registry.lookup import get_architecture, get_dataset
-from robust_zoo.registry.rows import Architecture, Checkpoint, Collection, Measurement, Preprocessing
+from robust_zoo.registry.measurement import Measurement
+from robust_zoo.registry.rows import Architecture, Checkpoint, Collection, Preprocessing
 from robust_zoo.threat import ThreatModel
 from robust_zoo.weights.safetensors_file import read_header
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from robust_zoo.files import sha256_of
-from robust_zoo.registry.rows import DATA, Checkpoint, Measurement
+from robust_zoo.registry.measurement import Measurement
+from robust_zoo.registry.rows import DATA, Checkpoint
 from robust_zoo.threat import parse_eps
 from robust_zoo.training.evaluation import ledger, report
 from robust_zoo.weights.safetensors_file import read_header

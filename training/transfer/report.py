@@ -13,6 +13,7 @@ from typing import Any
 
 from robust_zoo.counts import Count
 from robust_zoo.registry.lookup import natural_key
+from robust_zoo.threat import ThreatModel
 from robust_zoo.training.transfer.cells import Model
 from robust_zoo.training.transfer.protocols.salman2020 import QUIRKS
 from robust_zoo.training.transfer.reported import beside
@@ -32,7 +33,8 @@ class Figure:
         interval: 95 % Wilson, in percent, of the seeds' mean count (they share test images: read it as one seed's).
         seeds: How many.
         n: Test images.
-        robust: PGD accuracy after the transfer, percent, None where it was not measured.
+        robust: PGD-20 accuracy after the transfer, percent, None where it was not measured.
+        threat: What that is under, None likewise.
         note: What differs from the official dataset.
         mode: Of salman2020, "" for other protocols.
     """
@@ -49,6 +51,7 @@ class Figure:
     robust: float | None
     note: str
     mode: str = ""
+    threat: ThreatModel | None = None
 
 
 def protocol_name(entry: dict[str, Any]) -> str:
@@ -91,6 +94,7 @@ def _figure(entries: Sequence[dict[str, Any]]) -> Figure:
     mean = statistics.fmean(values)
     correct = statistics.fmean(e["correct"] for e in entries)
     robust = [Count(r["correct"], r["n"]).accuracy for e in entries if (r := e["details"].get("robust"))]
+    under = first["settings"].get("robust")
     return Figure(
         Model(**first["checkpoint"]),
         first["dataset"],
@@ -104,6 +108,7 @@ def _figure(entries: Sequence[dict[str, Any]]) -> Figure:
         statistics.fmean(robust) if robust else None,
         first["note"],
         first["settings"].get("mode", ""),
+        ThreatModel(under["norm"], under["eps"]) if robust and under else None,
     )
 
 
@@ -150,7 +155,7 @@ def markdown(entries: Iterable[dict[str, Any]]) -> str:
         winners = best(found)
         for f in found:
             text = f"**{value_text(f)}**" if f in winners else value_text(f)
-            under = f" {'-' if f.robust is None else f'{f.robust:.1f} %'} |" if robust else ""
+            under = f" {'-' if f.robust is None else f'{f.robust:.1f} % at {f.threat}'} |" if robust else ""
             lines.append(f"| {f.dataset} | {f.model.name} | {text} | {f.metric} | {f.seeds} | {f.n:,} |{under}")
         lines += ["", "Bold: the best of its dataset and architecture."]
         lines += [f"{name}: {note}" for name, note in sorted({(f.dataset, f.note) for f in found if f.note})]
@@ -206,7 +211,7 @@ def _quirks(entries: Sequence[dict[str, Any]]) -> list[str]:
 
 
 _COLUMNS = ("dataset", "model", "architecture", "norm", "eps", "protocol", "metric", "value", "error", "low", "high",
-            "seeds", "n", "robust", "source_accuracy")  # fmt: skip
+            "seeds", "n", "robust", "robust_norm", "robust_eps", "source_accuracy")  # fmt: skip
 
 
 def as_csv(entries: Iterable[dict[str, Any]]) -> str:
@@ -231,6 +236,8 @@ def as_csv(entries: Iterable[dict[str, Any]]) -> str:
                 f.seeds,
                 f.n,
                 f.robust,
+                f.threat and f.threat.norm,
+                f.threat and f.threat.eps,
                 model.clean_accuracy,
             ]
         )

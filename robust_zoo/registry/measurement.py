@@ -1,0 +1,65 @@
+"""One accuracy that this project measured, with its evidence and with what it is an accuracy under."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from robust_zoo.counts import Count
+from robust_zoo.threat import ThreatModel
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One accuracy measured by this project: `correct` of `n` images, with everything needed to repeat it.
+
+    Attributes:
+        attack: "none" (clean) or e.g. "pgd-20".
+        correct: How many images were classified right.
+        n: Of how many.
+        data: Which images, in words.
+        weights_sha256: Of the file that was measured.
+        code: The version that measured.
+        norm: What the attack was bounded in, None for clean.
+        eps: Its radius in [0, 1] units, None for clean.
+        settings: The attack's, in words.
+
+    Raises:
+        ValueError: An attack without norm and eps, or these without an attack.
+        UsageError: No such norm or radius.
+    """
+
+    attack: str
+    correct: int
+    n: int
+    data: str
+    weights_sha256: str
+    code: str
+    norm: str | None = None
+    eps: float | None = None
+    settings: str = ""
+
+    def __post_init__(self) -> None:
+        given = (self.norm is not None, self.eps is not None)
+        if given != (self.attack != "none",) * 2:
+            raise ValueError(f"a figure of attack {self.attack!r} has norm {self.norm!r} and eps {self.eps!r}")
+        _ = self.threat
+
+    @property
+    def threat(self) -> ThreatModel | None:
+        """What the attack was bounded by, None for clean."""
+        return None if self.norm is None or self.eps is None else ThreatModel(self.norm, self.eps)
+
+    @property
+    def title(self) -> str:
+        """What it is an accuracy under, as text: "clean accuracy", "pgd-20 accuracy at l2 eps 0.5"."""
+        return f"{self.attack} accuracy at {self.threat}" if self.threat else "clean accuracy"
+
+    @property
+    def count(self) -> Count:
+        """With its interval."""
+        return Count(self.correct, self.n)
+
+    @property
+    def accuracy(self) -> float:
+        """In percent."""
+        return self.count.accuracy
