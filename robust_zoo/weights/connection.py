@@ -102,7 +102,9 @@ class _Pace(io.RawIOBase):
         self._waited += time.monotonic() - started
         self._arrived += count
         if count and self._waited >= self._patience:
-            if self._head or self._arrived < self._least * self._waited:
+            if self._head:
+                raise TimeoutError("timed out")
+            if self._arrived < self._least * self._waited:
                 raise TooSlow(f"{self._arrived:,} bytes in {self._waited:.1f} s")
             self._waited, self._arrived = 0.0, 0
         return count

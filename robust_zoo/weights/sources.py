@@ -12,17 +12,16 @@ from urllib.parse import quote
 
 from robust_zoo.files import sha256_of, storage
 from robust_zoo.registry.rows import DATA, Checkpoint
-from robust_zoo.weights.addresses import is_private, join, origin, without_secrets
+from robust_zoo.weights.addresses import join, origin
 from robust_zoo.weights.cache import local_directories
 from robust_zoo.weights.causes import SourceFailed
 from robust_zoo.weights.credentials import MIRROR, token
-from robust_zoo.weights.http import head
+from robust_zoo.weights.declared import declared, most
 from robust_zoo.weights.transport import CUTS, Expected, Stalled, WrongBytes, download
-from robust_zoo.weights.unserved import Source, unserved
+from robust_zoo.weights.unserved import Source, hub_source, remote, unserved
 
 _log = logging.getLogger(__name__)
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_HUB, _ENDPOINT, _MIRRORS = "https://huggingface.co", "HF_ENDPOINT", "ROBUST_ZOO_MIRRORS"
+_MIRRORS = "ROBUST_ZOO_MIRRORS"
 _unreachable: set[tuple[str, str]] = set()  # origins that did not answer in this run: they are tried last
 
 
@@ -43,19 +42,6 @@ class Fetched:
     state: str
     source: str
     temporary: bool
-
-
-@dataclass(frozen=True)
-class Declared:
-    """What the hub says of a file at the pinned revision.
-
-    Attributes:
-        sha256: Of its bytes.
-        size: In bytes, None when it does not say.
-    """
-
-    sha256: str
-    size: int | None
 
 
 def is_offline() -> bool:
@@ -89,52 +75,10 @@ def sources_for(
     if offline:
         return tuple(local)
     collection = checkpoint.collection
-    home = [_remote("mirror", join(base, quote(checkpoint.file))) for base in collection.mirrors]
-    further = [_remote("mirror", join(base, quote(checkpoint.file)), _MIRRORS) for base in extra_mirrors]
-    hub = [_hub(checkpoint)] if collection.repo else []
+    home = [remote("mirror", join(base, quote(checkpoint.file))) for base in collection.mirrors]
+    further = [remote("mirror", join(base, quote(checkpoint.file)), _MIRRORS) for base in extra_mirrors]
+    hub = [hub_source(checkpoint)] if collection.repo else []
     return (*local, *hub, *home, *further)
-
-
-def _remote(kind: str, address: str, variable: str = "") -> Source:
-    return Source(kind, without_secrets(address), address, variable)
-
-
-def _hub(checkpoint: Checkpoint) -> Source:
-    given, home = os.environ.get(_ENDPOINT, "").strip(), checkpoint.collection
-    path = f"{home.repo}/resolve/{quote(home.revision, safe='')}/{quote(checkpoint.file)}"
-    return _remote("hub", join(given or _HUB, path), _ENDPOINT if given else "")
-
-
-def declared(checkpoint: Checkpoint) -> Declared:
-    """Asks the hub for the sha256 and size it records for the file at the pinned revision (LFS metadata).
-
-    Args:
-        checkpoint: Whose file.
-
-    Returns:
-        What the hub declares.
-
-    Raises:
-        SourceFailed: It does not answer, or answers for another revision or without a sha256.
-    """
-    hub = _hub(checkpoint)
-    answer = head(hub.address, token())
-    if not is_private(hub.address):  # whoever is on the way could say it
-        raise SourceFailed("its word on a hash counts over https only", "use https in its address")
-    commit = answer.headers.get("x-repo-commit")
-    if commit not in (None, checkpoint.collection.revision):
-        raise SourceFailed(f"answers for revision {commit}, not {checkpoint.collection.revision}")
-    etag = (answer.headers.get("x-linked-etag") or answer.headers.get("etag") or "").removeprefix("W/").strip('"')
-    if not _SHA256.fullmatch(etag):
-        raise SourceFailed(f"declares no sha256 (ETag {etag!r})")
-    text = answer.headers.get("x-linked-size", "")
-    size = int(text) if re.fullmatch("[0-9]{1,15}", text) else None
-    return Declared(etag, size if size and size <= _most(checkpoint) else None)
-
-
-def _most(checkpoint: Checkpoint) -> int:
-    """Bytes: a larger file is not this one."""
-    return int(1.5 * checkpoint.approximate_size) + (10 << 20)
 
 
 def fetch(
@@ -177,7 +121,7 @@ def fetch(
                 promise = declared(checkpoint)
                 sha256, size, state = promise.sha256, promise.size, "hub-declared"
             except SourceFailed as error:
-                hub = _hub(checkpoint)
+                hub = hub_source(checkpoint)
                 _remember(hub, error)
                 remedies.append(_remedy(hub, error))
                 failures.append((hub, f"asked for the file's sha256: {error}"))
@@ -188,7 +132,7 @@ def fetch(
                 raise SourceFailed("no sha256 is known for this file, so it was not used")
             if source.kind in ("bundled", "local"):
                 return Fetched(*_take_local(source, sha256), state, source.location, temporary=False)
-            limit = size or _most(checkpoint)
+            limit = size or most(checkpoint)
             part = directory / f"{checkpoint.file}.{(sha256 or 'unverified')[:12]}{unique}.part"
             with storage(part):
                 directory.mkdir(parents=True, exist_ok=True)

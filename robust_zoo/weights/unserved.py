@@ -1,12 +1,17 @@
-"""The error for a source file that no source served: who was asked, what each one answered, and what to do."""
+"""Where a source file may be; and the error when no source served it: who was asked, what each said, what to do."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
 from robust_zoo.errors import Unavailable, VerificationFailed, ZooError
 from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.weights.addresses import join, without_secrets
+
+_HUB, _ENDPOINT = "https://huggingface.co", "HF_ENDPOINT"
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,18 @@ class Source:
 
     def __str__(self) -> str:
         return f"{self.location} ({self.variable})" if self.variable else self.location
+
+
+def remote(kind: str, address: str, variable: str = "") -> Source:
+    """A source that is asked over a network; which variable gave its address is told with it."""
+    return Source(kind, without_secrets(address), address, variable)
+
+
+def hub_source(checkpoint: Checkpoint) -> Source:
+    """The checkpoint's file on the hub, at the pinned revision."""
+    given, home = os.environ.get(_ENDPOINT, "").strip(), checkpoint.collection
+    path = f"{home.repo}/resolve/{quote(home.revision, safe='')}/{quote(checkpoint.file)}"
+    return remote("hub", join(given or _HUB, path), _ENDPOINT if given else "")
 
 
 def unserved(

@@ -13,7 +13,7 @@ from arrivals import CONTENT, FILE, PART, PINNED, SHA256, UNPINNED, arrives
 
 from robust_zoo.errors import StorageError, Unavailable, UsageError
 from robust_zoo.registry.lookup import get
-from robust_zoo.weights import sources, transport
+from robust_zoo.weights import declared, transport
 from robust_zoo.weights.sources import Source, fetch, is_offline, sources_for
 
 pytestmark = pytest.mark.usefixtures("impatient")
@@ -114,14 +114,14 @@ def test_an_over_long_part_without_a_known_size(hub, tmp_path):
 
 def test_a_size_that_is_no_number_is_as_good_as_none(hub, tmp_path, monkeypatch):
     hub.files[FILE] = CONTENT
-    answers = sources.head
+    answers = declared.head
 
     def head(*asked):
         answer = answers(*asked)
         answer.headers["X-Linked-Size"] = "\xb2"
         return answer
 
-    monkeypatch.setattr(sources, "head", head)
+    monkeypatch.setattr(declared, "head", head)
     arrives(UNPINNED, tmp_path)
 
 

@@ -3,17 +3,23 @@
 import base64
 import hashlib
 import re
+import ssl
+import subprocess
 import time
 import traceback
+from contextlib import ExitStack
 from dataclasses import replace
 
+import checkpoints
 import pytest
-from arrivals import CONTENT, FILE, PINNED, SHA256, UNPINNED, arrives
-from fault_table import fault
-from hostile_servers import OK, SERVERS, HostileServer, header
+from arrivals import CONTENT, FILE, PINNED, REAL, SHA256, UNPINNED, arrives
+from fault_table import command, fault, refused
+from hostile_servers import OK, SERVERS, HostileServer, endless, header
+from verbs import run
 
 from robust_zoo import __version__
 from robust_zoo.errors import Unavailable, VerificationFailed
+from robust_zoo.weights.cache import cache_root
 from robust_zoo.weights.sources import fetch
 
 pytestmark = pytest.mark.usefixtures("impatient")
@@ -257,3 +263,105 @@ def test_requests_say_who_asks(hub, tmp_path):
     hub.files[FILE] = CONTENT
     arrives(UNPINNED, tmp_path)
     assert {r.headers["User-Agent"] for r in hub.requests} == {f"robust_zoo/{__version__}"}
+
+
+@fault("secret")
+def test_a_password_reaches_no_file_and_no_command(hub, tmp_path, monkeypatch):
+    """Not in messages, not in the receipt, nor, from a receipt of an earlier version, in what other verbs print."""
+    checkpoints.save(tmp_path / REAL.file, "shufflenet")
+    hub.files[REAL.file] = (tmp_path / REAL.file).read_bytes()
+    monkeypatch.setenv("HF_TOKEN", f"hf_{SECRET}")
+    monkeypatch.setenv("ROBUST_ZOO_MIRRORS", hub.mirror.replace("//", f"//user:{SECRET}@") + f"?token={SECRET}")
+    hub.fail(REAL.file, "404", where="resolve", times=9)
+    root = cache_root()
+    said = [command("download", REAL.name)]
+    (receipt,) = root.glob("weights/*.json")
+    assert said[0].returncode == 0 and f"{hub.mirror}/{REAL.file}?..." in receipt.read_text()
+    assert SECRET not in receipt.read_text()
+    assert any(told.startswith("Basic") for _, told in authorization(hub))
+    old = receipt.read_text().replace(f"{hub.mirror}/", hub.mirror.replace("//", f"//user:{SECRET}@") + "/\\u001b[31m")
+    receipt.write_text(old.replace("?...", f"?token={SECRET}"))
+    verbs = (
+        ["verify"],
+        ["cache", "ls"],
+        ["info", REAL.name],
+        ["doctor", "--json"],
+        ["bundle", REAL.name, "-o", "b.tar"],
+    )
+    monkeypatch.chdir(tmp_path)
+    for arguments in verbs:
+        said.append(run(*arguments))
+    assert f"{hub.mirror}/{REAL.file}?..." in said[-2].stdout
+    everything = "".join(result.stdout + result.stderr for result in said)
+    assert SECRET not in everything and "\x1b[31m" not in everything
+    assert SECRET.encode() not in (tmp_path / "b.tar").read_bytes()
+
+
+@fault("malformed", "drip")
+def test_all_of_them_and_the_command(hub, monkeypatch):
+    """One command that meets every hostile server, and the verbs that look at what is left."""
+    monkeypatch.setenv("ROBUST_ZOO_TIMEOUT", "0.4")
+    with ExitStack() as stack:
+        servers = [stack.enter_context(HostileServer(script, 1000)) for script, _ in SERVERS.values()]
+        monkeypatch.setenv("ROBUST_ZOO_MIRRORS", " ".join(server.address for server in servers))
+        said = refused(1, "download", "resnet18_l2_eps3", "--quiet", timeout=120)
+    assert all(server.address in said and server.requests for server in servers) and len(servers) >= 40
+    assert said.replace("\n", "").isprintable()
+    for arguments in (["verify"], ["doctor"], ["cache", "ls"], ["cache", "prune"]):
+        result = command(*arguments)
+        assert result.returncode == 0 and "Traceback" not in result.stderr, result.stderr
+
+
+@pytest.fixture
+def certificate(tmp_path, monkeypatch):
+    """A key and a certificate of 127.0.0.1, which is trusted."""
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
+    subprocess.run(["openssl", *words.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context
+
+
+@fault("drip")
+@pytest.mark.parametrize("name", ["body that drips", "head that drips", "trailers that drip", "trailers without end"])
+def test_the_same_over_https(name, certificate, tmp_path, monkeypatch):
+    monkeypatch.setenv("ROBUST_ZOO_TIMEOUT", "0.4")
+    script, cause = SERVERS[name]
+    with HostileServer(script, len(CONTENT), tls=certificate) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.address)
+        started = time.monotonic()
+        with pytest.raises(Unavailable) as error:
+            fetch(PINNED, tmp_path, progress=False)
+    assert re.search(cause, error.value.source), error.value
+    assert time.monotonic() - started < 8 and server.sent < 64 << 20
+
+
+@fault("drip")
+@pytest.mark.parametrize("start", [b"\x16\x03\x03\x40\x00\x02", b""])
+def test_a_handshake_that_drips(start, tmp_path, monkeypatch):
+    monkeypatch.setenv("ROBUST_ZOO_TIMEOUT", "0.4")
+    with HostileServer(endless(start, b"\x00", 0.1), 0) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.address.replace("http", "https"))
+        started = time.monotonic()
+        with pytest.raises(Unavailable):
+            fetch(PINNED, tmp_path, progress=False)
+    assert time.monotonic() - started < 5
+
+
+@fault("drip", "unreachable")
+@pytest.mark.parametrize(
+    "name", ["head that drips", "head without end", "100 Continue without end", "HTTP/0.9", "999", "nothing"]
+)
+def test_a_hostile_proxy(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("ROBUST_ZOO_TIMEOUT", "0.4")
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.invalid")
+    with HostileServer(SERVERS[name][0], 0) as server:
+        monkeypatch.setenv("https_proxy", server.address.replace("//", f"//user:{SECRET}@"))
+        started = time.monotonic()
+        with pytest.raises(Unavailable) as error:
+            fetch(PINNED, tmp_path, progress=False)
+    assert server.requests and time.monotonic() - started < 8
+    assert "https_proxy" in error.value.source and SECRET not in str(error.value)
+    assert str(error.value).replace("\n", "").isprintable()
