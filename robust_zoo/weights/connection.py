@@ -76,6 +76,8 @@ class _Answer(http.client.HTTPResponse):
 
     def begin(self) -> None:
         super().begin()
+        self.headers.defects.clear()  # lines that are no headers: urllib3 would log them with the address and its query
+        self.headers.set_payload(None)
         self._pace.body_follows()
 
 

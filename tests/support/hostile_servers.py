@@ -73,6 +73,10 @@ SERVERS: dict[str, tuple[Script, str]] = {
     "length below zero": (header("Content-Length: -1"), "sha256|bytes"),
     "length of 5000 digits": (header("Content-Length: " + "9" * 5000), "malformed|bytes"),
     "two lengths": (header("Content-Length: 5", "Content-Length: 6"), "InvalidHeader"),
+    "header without a colon": (header("no colon\x1b[31m", SHORT, body=b"PK\3"), "sha256|bytes"),
+    "header of a space": (header(" : x", SHORT, body=b"PK\3"), "sha256|bytes"),
+    "header with NUL and CR": (header("X: a\0b\rContent-Length: 7", body=b"PK\3"), "IncompleteRead|bytes|sha256"),
+    "head that is cut": (said(OK + b"Content-Le"), "sha256|bytes"),
     "206 without a range": (header(SHORT, status="206 Partial Content", body=b"PK\3"), "another range"),
     "206 of another range": (
         header(SHORT, "Content-Range: bytes 7-9/10", status="206 Partial Content", body=b"PK\3"), "another range"),

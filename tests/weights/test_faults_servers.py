@@ -35,7 +35,7 @@ def row_of(name):
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=fault(row_of(name))) for name in SERVERS])
-def test_a_hostile_server_ends_and_the_next_source_has_its_turn(name, hub, tmp_path, monkeypatch):
+def test_a_hostile_server_ends_and_the_next_source_has_its_turn(name, hub, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("ROBUST_ZOO_TIMEOUT", "0.4")
     script, cause = SERVERS[name]
     with HostileServer(script, len(CONTENT)) as server:
@@ -47,6 +47,9 @@ def test_a_hostile_server_ends_and_the_next_source_has_its_turn(name, hub, tmp_p
         assert server.requests and re.search(cause, error.value.source), said
         assert said.replace("\n", "").isprintable() and "pw-in-redirect" not in said and len(said) < 2500
         assert all(error.value.fields.values())
+        assert not [
+            entry for entry in caplog.records if entry.name.startswith("urllib3") and entry.levelname != "DEBUG"
+        ]
         hub.files[FILE] = CONTENT
         monkeypatch.setenv("ROBUST_ZOO_MIRRORS", hub.mirror)
         arrives(PINNED, tmp_path / "mirrored")
