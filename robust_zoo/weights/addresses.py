@@ -9,13 +9,14 @@ from urllib.parse import urlsplit, urlunsplit
 from robust_zoo.text import printable
 
 
-def check(url: str) -> None:
+def check(url: str, *, given: bool = True) -> None:
     """That an address means one place to every reader of it.
 
     A backslash, for one, ends the host for some and not for others.
 
     Args:
         url: The address.
+        given: By a user, whose password may hold what must be written otherwise; else by a server.
 
     Raises:
         ValueError: It is none; the text does not repeat it.
@@ -27,7 +28,7 @@ def check(url: str) -> None:
         sound = False
     if not sound or not url.isprintable() or re.search(r"[\s\\]", url):
         raise ValueError("not an address such as https://HOST/PATH")
-    if "#" in url or "@" in parts.query:
+    if given and ("#" in url or "@" in parts.query):
         raise ValueError("not an address: write # as %23, and @ in a password as %40")
 
 

@@ -47,7 +47,10 @@ class Asked:
     """
 
     def __init__(self, session: requests.Session, url: str, credentials: Credentials | None) -> None:
-        _check(url)
+        try:
+            addresses.check(url)
+        except ValueError as error:
+            raise SourceFailed(str(error), "correct its address") from None
         self.session = session
         self.url, own = taken_out(url)
         self.credentials = own or credentials
@@ -123,7 +126,8 @@ class Asked:
             SourceFailed: It leads where none is followed.
         """
         try:
-            target = urljoin(self.url, location.encode("latin-1", "replace").decode(errors="replace"))
+            place = location.encode("latin-1", "replace").decode(errors="replace").replace(" ", "%20")
+            target = urljoin(self.url, place)
             before, after = urlsplit(self.url).scheme, urlsplit(target).scheme
         except ValueError:
             raise SourceFailed("redirects to what is not an address") from None
@@ -131,7 +135,10 @@ class Asked:
             raise SourceFailed(f"redirects to a {after or 'scheme-less'} address")
         if (before, after) == ("https", "http"):
             raise SourceFailed("redirects from https to http")
-        _check(target, "redirects to what is ")
+        try:
+            addresses.check(target, given=False)
+        except ValueError as error:
+            raise SourceFailed(f"redirects to what is {error}") from None
         if taken_out(target)[1]:
             raise SourceFailed("redirects to an address with a password")
         if origin(target) != origin(self.url):
@@ -164,13 +171,6 @@ class Asked:
         return SourceFailed(text)
 
 
-def _check(url: str, text: str = "") -> None:
-    try:
-        addresses.check(url)
-    except ValueError as error:
-        raise SourceFailed(f"{text}{error}", "" if text else "correct its address") from None
-
-
 def _status(response: requests.Response) -> str:
     said = response.headers.get("x-error-message") or response.reason or ""
     return f"HTTP {response.status_code} {said[:160]}".strip()
@@ -190,7 +190,7 @@ def _number(variable: str, otherwise: float, expected: str, *, zero: bool = Fals
         number = -1.0
     if not (0 < number <= 1e6 or (zero and number == 0)):
         raise UsageError(
-            f"{variable}={given} cannot be used",
+            f"{variable}={given!r} cannot be used",
             source="the environment",
             expected=expected,
             actual=repr(given),

@@ -77,7 +77,7 @@ class _Answer(http.client.HTTPResponse):
     def begin(self) -> None:
         super().begin()
         self.headers.defects.clear()  # lines that are no headers: urllib3 would log them with the address and its query
-        self.headers.set_payload(None)
+        self.headers.set_payload("")
         self._pace.body_follows()
 
 

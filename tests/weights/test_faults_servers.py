@@ -146,6 +146,27 @@ def test_a_refused_token_is_said_and_left_out_once(hub, tmp_path, monkeypatch, s
 
 
 @fault("token")
+def test_an_expired_token_is_named(hub, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_expired")
+    hub.fail("resnet18_l2_eps3.ckpt", "401", where="resolve")
+    said = refused(3, "download", "resnet18_l2_eps3", "--quiet")
+    assert authorization(hub) == [("resolve", "Bearer"), ("resolve", "")]
+    assert "HTTP 401 Unauthorized with the token of HF_TOKEN; HTTP 404 Not Found without it" in said
+    assert "renew or remove the token of HF_TOKEN; then robust-zoo download resnet18_l2_eps3" in said
+    assert "tries again" not in said and "hf_expired" not in said
+
+
+@fault("redirect")
+@pytest.mark.parametrize("tail", ["?a=@b", "?signature=" + "x" * 3000, "#part", "?a b", "?b\xfccher=\u540d"])
+def test_sound_redirects_are_followed(hub, tmp_path, monkeypatch, tail):
+    hub.files[FILE] = CONTENT
+    answer = header("Content-Length: 0", f"Location: {hub.mirror}/{FILE}{tail}", status="307 There", body=b"")
+    with HostileServer(answer, 0) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.address)
+        arrives(PINNED, tmp_path)
+
+
+@fault("token")
 def test_without_a_token_it_is_said_how_to_give_one(hub, tmp_path, monkeypatch):
     hub.fail(FILE, "401", where="resolve", times=9)
     monkeypatch.setenv("ROBUST_ZOO_MIRRORS", hub.mirror)
