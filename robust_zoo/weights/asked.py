@@ -156,10 +156,9 @@ class Asked:
         """
         text, known = _status(response), self.credentials
         response.close()
-        if response.status_code == 407:
-            return SourceFailed(
-                f"{text} (see {', '.join(proxies())})", "write a name and password into the proxy's address"
-            )
+        if response.status_code == 407 and proxies():
+            remedy = "write a name and password into the proxy's address"
+            return SourceFailed(f"{text} (see {', '.join(proxies())})", remedy)
         if known and self.refused:
             return SourceFailed(f"{self.refused} with {known.what}; {text} without it", known.remedy)
         if known and response.status_code in (401, 403):
