@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import types
+from dataclasses import replace
 
 import checkpoints
 import numpy as np
@@ -20,9 +21,11 @@ from fault_table import fault
 from hostile import saved
 
 from robust_zoo.errors import Refused, VerificationFailed
-from robust_zoo.registry.lookup import get_architecture
+from robust_zoo.files import sha256_of
+from robust_zoo.registry.lookup import get, get_architecture
 from robust_zoo.weights import batch_worker, contained, convert_worker, own, stand_ins, state_dict
 from robust_zoo.weights.convert import convert
+from robust_zoo.weights.ensure import ensure
 
 TINY = get_architecture("shufflenet")
 ROOT = pathlib.Path(__file__).parents[2]
@@ -162,25 +165,47 @@ def two(tmp_path):
     return tmp_path / "a.ckpt", tmp_path / "b.ckpt"
 
 
-@fault("links", "links")
-@pytest.mark.parametrize("how", ["rename", "link"])
-def test_a_file_swapped_after_it_was_hashed_is_not_converted(tmp_path, two, monkeypatch, how):
-    sound, other = two
+@pytest.fixture
+def swap(two, monkeypatch):
+    """Puts the other file under the first one's name at the last moment of this process: when the child is started."""
     real = contained.subprocess.run
 
-    def swapped(*args, **kwargs):  # the last moment of this process
-        if how == "rename":
-            other.replace(sound)
-        else:
-            sound.unlink()
-            sound.symlink_to(other)
-        return real(*args, **kwargs)
+    def start(path, how):
+        def run(*args, **kwargs):
+            if how == "rename":
+                two[1].replace(path)
+            else:
+                path.unlink()
+                path.symlink_to(two[1]) if how == "link" else path.hardlink_to(two[1])
+            return real(*args, **kwargs)
 
-    monkeypatch.setattr(contained.subprocess, "run", swapped)
+        monkeypatch.setattr(contained.subprocess, "run", run)
+
+    return start
+
+
+@fault("links", "links")
+@pytest.mark.parametrize("how", ["rename", "link"])
+def test_a_file_swapped_after_it_was_hashed_is_not_converted(tmp_path, two, swap, how):
+    swap(two[0], how)
     with pytest.raises(VerificationFailed, match="changed after it was hashed") as error:
-        own.load(sound, TINY, tmp_path / "cache")
+        own.load(two[0], TINY, tmp_path / "cache")
     assert all(error.value.fields.values()) and "sha256" in error.value.actual
     assert not list((tmp_path / "cache").rglob("*.safetensors*"))
+
+
+@fault("links")
+def test_a_file_of_a_site_that_is_swapped_is_never_pinned(tmp_path, two, swap, own_machine, monkeypatch):
+    row = get("shufflenet_l2_eps3")
+    row = replace(row, sha256=sha256_of(two[0]), size=two[0].stat().st_size)
+    site = tmp_path / "site"
+    site.mkdir()
+    two[0].replace(site / row.file)
+    monkeypatch.setenv("ROBUST_ZOO_PATH", str(site))
+    swap(site / row.file, "hard link")
+    with pytest.raises(VerificationFailed, match="changed after it was hashed"):
+        ensure(row, offline=True)
+    assert not list(own_machine.rglob("*.safetensors*")) and not list(own_machine.rglob("*.json"))
 
 
 def test_a_file_that_changes_while_it_is_converted_is_what_was_hashed(tmp_path, monkeypatch):
