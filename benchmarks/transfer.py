@@ -36,7 +36,7 @@ UPSTREAM_EPOCHS = 150
 
 
 def target(file: Path) -> Target:
-    data = np.load(file)
+    data = np.load(file, allow_pickle=False)
 
     def some(split: str, per_class: int) -> Images:
         images = torch.from_numpy(data[f"x_{split}"]).permute(0, 3, 1, 2).contiguous()

@@ -106,7 +106,7 @@ def ask(
             name: printable(fields[name], limit=600) for name in ("expected", "actual", "next") if fields.get(name)
         }
         error = getattr(errors, _KINDS[_KINDS.index(kind)])
-    except (ValueError, TypeError):
+    except (AttributeError, TypeError, ValueError):
         end = f"signal {-child.returncode}" if child.returncode < 0 else f"exit {child.returncode}"
         last = (child.stderr.decode("utf-8", "replace").strip().splitlines() or ["no message"])[-1]
         raise Refused(

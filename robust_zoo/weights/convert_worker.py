@@ -23,7 +23,7 @@ from robust_zoo.weights.stand_ins import stand_in
 
 torch.set_num_threads(1)  # each thread would take address space, more of it than the limit leaves on 64 cores
 _HARMLESS = re.compile(  # names in every checkpoint; anything else of torch or numpy is worth telling
-    r"collections\.OrderedDict|torch\.(\w+Storage|Size|device|\w*\d|_utils\._rebuild_\w+|nn\.parameter\.Parameter|"
+    r"collections\.OrderedDict|_codecs\.encode|torch\.(\w+Storage|Size|device|\w*\d|_utils\._rebuild_\w+|nn\.parameter\.Parameter|"
     r"(torch\.)?storage\.\w+Storage)"
 )
 _ZIP_MAGIC = b"PK\x03\x04"

@@ -148,8 +148,7 @@ _KINDS = tuple(
         (rf"{_NUMPY}scalar", Scalar),
         (r"numpy\.dtype", DType),
         # data beside weights: schedules, settings, generators' states
-        (r"numpy\.(ndarray|dtypes\.\w+DType|bool_?|(u?int|float|complex)\d+|random\._pickle\.\w+)", Inert),
-        (r"numpy\.random\._\w+\.(MT19937|PCG64|PCG64DXSM|Philox|SFC64)", Inert),
+        (r"numpy\.(ndarray|dtypes\.\w+DType|bool_?|(u?int|float|complex)\d+|random(\.\w+)+)", Inert),
         (r"argparse\.Namespace|types\.SimpleNamespace|datetime\.\w+|pathlib(\._local)?\.\w*Path", Inert),
         (r"builtins\.(list|dict|tuple|int|float|str|bool|object)|omegaconf\.\w+(\.\w+)*", Inert),
         (r"collections\.defaultdict|easydict\.EasyDict|yacs\.config\.CfgNode|addict(\.addict)?\.Dict", Dict),

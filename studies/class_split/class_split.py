@@ -53,7 +53,7 @@ def source_classes(data: Path, out: Path) -> Path:
     Returns:
         `out`.
     """
-    with np.load(data) as whole:
+    with np.load(data, allow_pickle=False) as whole:
         parts: dict[str, Any] = {}
         for split in ("train", "test"):
             kept = np.isin(whole[f"y_{split}"], SOURCE)

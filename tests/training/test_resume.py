@@ -6,9 +6,11 @@ import signal
 import socket
 import time
 
+import hostile
 import pytest
 import torch
 from runs import EXPORTED, RECIPE, command, losses, status, weights_sha256, write_data
+from safetensors import safe_open
 from zygote import Zygote
 
 from robust_zoo import files
@@ -158,7 +160,7 @@ def test_damaged_checkpoints_are_never_loaded(whole, tmp_path):
             del damaged[rng.randrange(len(good)) :]
         (tmp_path / newest.name).write_bytes(damaged)
         content, passed_over = checkpoint.newest_whole(tmp_path)
-        assert content == previous.read_bytes() and passed_over == [newest.name]
+        assert content[:] == previous.read_bytes() and passed_over == [newest.name]
     (tmp_path / newest.name).write_bytes(good)
     checkpoint._hash_of(tmp_path / newest.name).unlink()  # never completed
     assert checkpoint.newest_whole(tmp_path)[1] == [newest.name]
@@ -191,6 +193,136 @@ def test_a_full_disk_keeps_what_was_there(tmp_path, monkeypatch):
     with pytest.raises(StorageError, match="cannot write checkpoint-0000-00000002"):
         checkpoint.write_checkpoint(tmp_path, 0, 2, {"a": torch.zeros(3)})
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def raw(tensor):
+    """The numbers of a tensor as bytes, in the order of its axes."""
+    return bytes(tensor.flatten().clone().untyped_storage())
+
+
+def test_what_was_saved_comes_back_to_the_bit(tmp_path):
+    """Every value of a float, the order of memory, keys that are numbers, empty things."""
+    tensors = {
+        "odd": torch.tensor([float("nan"), -0.0, float("inf"), 1e-45]),
+        "weight": torch.randn(4, 3, 2, 2).to(memory_format=torch.channels_last),
+        "one": torch.randn(5, 3, 1, 1).to(memory_format=torch.channels_last),
+        "part": torch.randn(4, 4)[1:3, 1:],
+        "half": torch.randn(3).half(),
+        "brain": torch.randn(2, 2).bfloat16(),
+        "none": torch.empty(0, 3),
+        "count": torch.tensor(3),
+    }
+    values = {
+        "lr": 0.1 + 0.2,
+        "tiny": 5e-324,
+        "big": 1e308,
+        "none": None,
+        "flag": True,
+        "text": "é",
+        "list": [1, [2.5]],
+    }
+    state = {
+        "model": tensors,
+        "optimizer": {"state": {0: {"momentum_buffer": tensors["weight"]}, 1: {}}},
+        "values": values,
+    }
+    path = checkpoint.write_checkpoint(tmp_path, 1, 2, state)
+    found = checkpoint.read_checkpoint(checkpoint.newest_whole(tmp_path)[0])
+    assert found["values"] == values and found["optimizer"]["state"].keys() == {0, 1}
+    pairs = [(found["optimizer"]["state"][0]["momentum_buffer"], tensors["weight"])]
+    for got, tensor in pairs + [(found["model"][name], tensor) for name, tensor in tensors.items()]:
+        assert (got.dtype, got.shape, raw(got)) == (tensor.dtype, tensor.shape, raw(tensor))
+        assert got.stride() == tensor.stride() or tensor is tensors["part"]
+    with safe_open(path, "pt") as file:  # by the library's own reader too
+        assert raw(file.get_tensor("state/optimizer/state/0/momentum_buffer")) == raw(tensors["weight"])
+
+
+STRAY = [
+    "folder", "full folder", "link", "pipe", "file", "folder for the hash", "pipe for the hash", "link for the hash",
+    "stray hash", "bytes for the hash", "other names",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("what", STRAY)
+def test_stray_things_under_checkpoints_names_do_not_block_a_run(tmp_path, what):
+    """None is followed or waited for; the newest whole checkpoint is found, and the next one can be written."""
+    run, outside = tmp_path / "run", tmp_path / "outside"
+    run.mkdir()
+    outside.write_text("mine")
+    checkpoint.write_checkpoint(run, 0, 5, {"a": torch.ones(3)})
+    name = run / "checkpoint-0001-00000010.safetensors"
+    sidecar = checkpoint._hash_of(name)
+    if "for the hash" in what:
+        name.write_bytes(b"cut")
+    if what == "full folder":
+        (name / "inside").mkdir(parents=True)
+    elif "folder" in what:
+        (sidecar if "hash" in what else name).mkdir()
+    elif "link" in what:
+        (sidecar if "hash" in what else name).symlink_to(outside)
+    elif "pipe" in what:
+        os.mkfifo(sidecar if "hash" in what else name)
+    elif what == "file":
+        name.write_bytes(b"x")
+    elif what == "stray hash":
+        sidecar.write_text("0" * 64)
+        (run / "checkpoint-0000-00000001.safetensors.sha256").mkdir()
+    elif what == "bytes for the hash":
+        sidecar.write_bytes(b"\xff\x00" * 100_000)
+    else:
+        for stray in ("checkpoint-last.safetensors", "checkpoint-9-9.safetensors", "checkpoint-.safetensors.sha256"):
+            (run / stray).write_text("x")
+    content, damaged = checkpoint.newest_whole(run)
+    assert checkpoint.read_checkpoint(content)["a"].tolist() == [1, 1, 1]
+    assert damaged == ([name.name] if what == "file" or "for the hash" in what else [])
+    for step in (10, 11, 12):
+        checkpoint.write_checkpoint(run, 1, step, {"a": torch.full((3,), float(step))})
+    content, damaged = checkpoint.newest_whole(run)
+    assert checkpoint.read_checkpoint(content)["a"].tolist() == [12, 12, 12] and not damaged
+    assert [p.name[-14:-12] for p in checkpoint.checkpoints(run)] == ["12", "11"]
+    assert outside.read_text() == "mine"
+    assert what != "full folder" or len(list(run.glob("*.aside/inside"))) == 1
+
+
+def test_checkpoints_of_the_older_format_are_said_and_not_opened(zygote, tmp_path):
+    out = tmp_path / "run"
+    out.mkdir()
+    canary = tmp_path / "canary"
+    (out / "checkpoint-0001-00000005.pt").write_bytes(hostile.saved(hostile.calls(canary)["open"]))
+    assert run(zygote, tmp_path, out) == 2
+    said = (tmp_path / "output.txt").read_text()
+    assert "older robust_zoo" in said and "next:" in said and "Traceback" not in said and not canary.exists()
+
+
+@pytest.mark.parametrize("name", ["lock", "log.jsonl"])
+@pytest.mark.parametrize("how", ["link", "dangling link", "hard link", "pipe", "folder"])
+def test_planted_links_in_a_run_are_not_written_through(zygote, tmp_path, name, how):
+    out, outside = tmp_path / "run", tmp_path / "outside"
+    out.mkdir()
+    if how != "dangling link":
+        outside.write_text('{"kind": "mine"}\n')
+    if "hard" in how:
+        (out / name).hardlink_to(outside)
+    elif "link" in how:
+        (out / name).symlink_to(outside)
+    else:
+        os.mkfifo(out / name) if how == "pipe" else (out / name).mkdir()
+    code = run(zygote, tmp_path, out)
+    said = (tmp_path / "output.txt").read_text()
+    assert "Traceback" not in said and code == (0 if how == "hard link" else 2)
+    assert code == 0 or f"{name} is not an ordinary file" in said
+    assert not outside.exists() if how == "dangling link" else outside.read_text() == '{"kind": "mine"}\n'
+
+
+@pytest.mark.parametrize("state", [{"a": 1}, {"identity": [], "model": {}, "optimizer": 3}, {"identity": {}}])
+def test_a_checkpoint_of_something_else_is_said(zygote, tmp_path, state):
+    """Its hash is right: whoever planted it made that too."""
+    out = tmp_path / "run"
+    out.mkdir()
+    checkpoint.write_checkpoint(out, 1, 5, state)
+    assert run(zygote, tmp_path, out) == 1
+    said = (tmp_path / "output.txt").read_text()
+    assert "not one that robust_zoo wrote" in said and "Traceback" not in said
 
 
 @pytest.fixture

@@ -31,8 +31,8 @@ def _batch(file: Path, label: str) -> tuple[Tensor, Tensor]:
     except Refused as error:
         raise ValueError(f"{error.message}: {error.actual}") from None
     n = answer["images"]
-    if len(content) != n * (_IMAGE + 8):
-        raise ValueError(f"{file.name}: {len(content):,} bytes for {n:,} images and labels")
+    if type(n) is not int or not n or len(content) != n * (_IMAGE + 8):
+        raise ValueError(f"{file.name}: {len(content):,} bytes for {n} images and labels")
     both = bytearray(content)
     images = torch.frombuffer(both, dtype=torch.uint8, count=n * _IMAGE).view(n, 3, 32, 32)
     return images, torch.frombuffer(both, dtype=torch.int64, offset=n * _IMAGE)
