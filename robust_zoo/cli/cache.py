@@ -6,6 +6,7 @@ import click
 
 from robust_zoo.cli.describe import CACHE_DIR, count, megabytes
 from robust_zoo.errors import StorageError
+from robust_zoo.files import open_file
 from robust_zoo.registry.lookup import list_models, natural_key
 from robust_zoo.text import printable
 from robust_zoo.weights import cache, own
@@ -93,7 +94,11 @@ def _held(lock: Path) -> bool:
         import fcntl
     except ImportError:
         return False
-    with lock.open() as file:
+    try:
+        file = open_file(lock)
+    except OSError:  # no lock of ours
+        return False
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

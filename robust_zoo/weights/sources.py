@@ -13,7 +13,7 @@ from urllib.parse import quote
 from robust_zoo.files import sha256_of, storage
 from robust_zoo.registry.rows import DATA, Checkpoint
 from robust_zoo.weights.addresses import is_private, join, origin, without_secrets
-from robust_zoo.weights.cache import local_directories
+from robust_zoo.weights.cache import largest, local_directories
 from robust_zoo.weights.causes import SourceFailed
 from robust_zoo.weights.credentials import MIRROR, token
 from robust_zoo.weights.http import head
@@ -129,12 +129,7 @@ def declared(checkpoint: Checkpoint) -> Declared:
         raise SourceFailed(f"declares no sha256 (ETag {etag!r})")
     text = answer.headers.get("x-linked-size", "")
     size = int(text) if re.fullmatch("[0-9]{1,15}", text) else None
-    return Declared(etag, size if size and size <= _most(checkpoint) else None)
-
-
-def _most(checkpoint: Checkpoint) -> int:
-    """Bytes: a larger file is not this one."""
-    return int(1.5 * checkpoint.approximate_size) + (10 << 20)
+    return Declared(etag, size if size and size <= largest(checkpoint) else None)
 
 
 def fetch(
@@ -186,9 +181,9 @@ def fetch(
         try:
             if sha256 is None and not allow_unverified and _may_exist(source):
                 raise SourceFailed("no sha256 is known for this file, so it was not used")
+            limit = size or largest(checkpoint)
             if source.kind in ("bundled", "local"):
-                return Fetched(*_take_local(source, sha256), state, source.location, temporary=False)
-            limit = size or _most(checkpoint)
+                return Fetched(*_take_local(source, sha256, limit), state, source.location, temporary=False)
             part = directory / f"{checkpoint.file}.{(sha256 or 'unverified')[:12]}{unique}.part"
             with storage(part):
                 directory.mkdir(parents=True, exist_ok=True)
@@ -240,10 +235,12 @@ def _may_exist(source: Source) -> bool:
     return source.kind not in ("bundled", "local") or Path(source.location).is_file()
 
 
-def _take_local(source: Source, sha256: str | None) -> tuple[Path, str]:
+def _take_local(source: Source, sha256: str | None, limit: int) -> tuple[Path, str]:
     path = Path(source.location)
     if not path.is_file():
         raise SourceFailed("no such file")
+    if (size := path.stat().st_size) > limit:  # sparse, perhaps: reading it could take for ever
+        raise WrongBytes(f"not looked at, for it is larger than {limit:,} bytes", size)
     found = sha256_of(path)
     if sha256 not in (None, found):
         raise WrongBytes(found, path.stat().st_size)
