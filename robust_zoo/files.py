@@ -6,37 +6,43 @@ import errno
 import hashlib
 import mmap
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from robust_zoo.errors import UsageError, cannot_write
+
+LARGEST = 1 << 34  # bytes of one file of weights; a sparse one may say that it has any number
 
 Buffer = bytearray | mmap.mmap  # a file's content, which tensors may share
 
 
-def open_file(path: Path) -> FileIO:
+def open_file(path: Path, limit: int | None = None) -> FileIO:
     """A regular file, to read; what is none is not waited for (a pipe) nor read without end (a device).
 
     Args:
         path: The file; links are followed.
+        limit: The most bytes, None for any number.
 
     Returns:
         The open file, unbuffered.
 
     Raises:
-        OSError: It cannot be opened, or is a folder, a pipe, a socket or a device.
+        OSError: It cannot be opened, is larger, or is a folder, a pipe, a socket or a device.
     """
     file = FileIO(path, "rb", opener=_without_waiting)
-    mode = os.fstat(file.fileno()).st_mode
-    if not stat.S_ISREG(mode):
-        file.close()
-        raise OSError(errno.EINVAL, f"not a regular file ({stat.filemode(mode)})", str(path))
-    return file
+    found = os.fstat(file.fileno())
+    if stat.S_ISREG(found.st_mode) and (limit is None or found.st_size <= limit):
+        return file
+    file.close()
+    if stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EFBIG, f"{found.st_size:,} bytes, more than the {limit:,} it can have", str(path))
+    raise OSError(errno.EINVAL, f"not a regular file ({stat.filemode(found.st_mode)})", str(path))
 
 
 def _without_waiting(path: str, flags: int) -> int:
@@ -44,8 +50,8 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 def sha256_of(path: Path) -> str:
-    """The sha256 of a regular file, read in pieces. Raises OSError."""
-    with open_file(path) as file:
+    """The sha256 of a regular file of at most LARGEST bytes, read in pieces. Raises OSError."""
+    with open_file(path, LARGEST) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -73,9 +79,10 @@ def read_hashed(path: Path) -> tuple[Buffer, str]:
         (content, sha256).
 
     Raises:
-        OSError: The file cannot be read, is no regular one, or changes its size while it is read.
+        OSError: The file cannot be read, is no regular one, has more than LARGEST bytes, or changes its size while it
+            is read.
     """
-    with open_file(path) as file:
+    with open_file(path, LARGEST) as file:
         content = buffer(os.fstat(file.fileno()).st_size)
         view, done = memoryview(content), 0
         while read := file.readinto(view[done:]):
@@ -121,6 +128,27 @@ def sync_directory(path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def reserve(file: BinaryIO, folder: Path, size: int) -> None:
+    """Takes the disk space of a file that is about to be written: a full disk refuses before the work, not in it.
+
+    Args:
+        file: Open for writing.
+        folder: Where it is.
+        size: The bytes that it will have.
+
+    Raises:
+        OSError: There is not so much space.
+    """
+    if (free := shutil.disk_usage(folder).free) < size:
+        raise OSError(errno.ENOSPC, f"{size:,} bytes are needed, {free:,} are free", str(folder))
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENODEV):  # a file system without that
+                raise
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from torch import nn
 
 from robust_zoo.cards import card
 from robust_zoo.files import GO_ON, replace_file
+from robust_zoo.names import within
 from robust_zoo.registry.measurement import Measurement
 from robust_zoo.registry.rows import Checkpoint, checkpoint_name
 from robust_zoo.threat import ThreatModel
@@ -77,7 +78,7 @@ def export(
         "code": code_version(),
         "training": how,
     }
-    path = out / f"{checkpoint.name}.safetensors"
+    path = within(out, f"{checkpoint.name}.safetensors")
     sha256 = write_safetensors(path, model.state_dict(), header)
     exported = replace(
         checkpoint,

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from robust_zoo.cli.describe import threats
+from robust_zoo.text import printable
 from robust_zoo.threat import NORMS
 
 
@@ -34,5 +35,5 @@ def command(name: str, images: tuple[Path, ...], attack: str, norm: str | None, 
         (before, sure), (after, then) = one.before, one.after
         sizes = ", ".join(f"{NORMS[name].label} {NORMS[name].spell(size, 3)}" for name, size in one.sizes.items())
         change = sizes if any(one.sizes.values()) else "no adversarial image found"
-        click.echo(f"{one.file.name}: {before} ({sure:.0f} %) -> {after} ({then:.0f} %); {change}")
+        click.echo(f"{printable(one.file.name)}: {before} ({sure:.0f} %) -> {after} ({then:.0f} %); {change}")
     click.echo(out / "attack.png")

@@ -6,7 +6,9 @@ import click
 
 from robust_zoo.cli.describe import CACHE_DIR, count, megabytes
 from robust_zoo.errors import StorageError
+from robust_zoo.files import open_file
 from robust_zoo.registry.lookup import list_models, natural_key
+from robust_zoo.text import printable
 from robust_zoo.weights import cache, own
 
 
@@ -49,7 +51,7 @@ def ls(cache_dir: str | None) -> None:
         lines.append((name, cache.weights_path(root, name), receipt.state if receipt else "no receipt"))
     lines += [(name, path, f"private, {architecture}") for name, architecture, path in own.own_files(root)]
     for name, path, state in lines:
-        click.echo(f"{name:<36} {megabytes(path.stat().st_size):>10}  {state}")
+        click.echo(f"{printable(name):<36} {megabytes(path.stat().st_size):>10}  {printable(state)}")
     click.echo(f"{count(len(lines))} in {root}", err=True)
 
 
@@ -92,7 +94,11 @@ def _held(lock: Path) -> bool:
         import fcntl
     except ImportError:
         return False
-    with lock.open() as file:
+    try:
+        file = open_file(lock)
+    except OSError:  # no lock of ours
+        return False
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

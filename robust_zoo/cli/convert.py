@@ -7,6 +7,7 @@ import click
 from robust_zoo.cli.describe import require_directory
 from robust_zoo.errors import UnknownCheckpoint, UsageError, VerificationFailed
 from robust_zoo.registry.lookup import get, get_architecture
+from robust_zoo.text import printable
 
 
 @click.command("convert")
@@ -74,7 +75,7 @@ def command(file: Path, name: str | None, architecture: str | None, output: Path
         answer = convert(file, output, network, header, sha256=source_sha256)
     click.echo(f"{output}  sha256 {answer['sha256']}")
     for key, text in read_header(output).items():
-        click.echo(f"{key + ':':<16}{text}", err=True)
+        click.echo(f"{key + ':':<16}{printable(text)}", err=True)
     if not answer["mean"]:
         click.echo("no normaliser in the file: its mean and std are not known from it", err=True)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from robust_zoo.errors import UsageError, VerificationFailed, ZooError
+from robust_zoo.text import printable
 
 _ROOT = click.option(
     "--root", type=click.Path(path_type=Path), default=".", show_default=True, help="Where the datasets lie."
@@ -56,12 +57,12 @@ def check(name: str, root: Path, deep: bool) -> None:
 
     target = open_target(name, root)
     sizes = ", ".join(f"{count:,} {split}" for split, count in split_sizes(target).items())
-    click.echo(f"{target.name}: {len(target.classes)} classes, {sizes}; list sha256 {fingerprint(target)}")
+    click.echo(f"{printable(target.name)}: {len(target.classes)} classes, {sizes}; list sha256 {fingerprint(target)}")
     if target.note:
         click.echo(f"note: {target.note}")
     if bad := damaged(target, deep=deep):
         for line in bad:
-            click.echo(line, err=True)
+            click.echo(printable(line), err=True)
         raise VerificationFailed(
             f"{len(bad)} damaged images",
             model=name,

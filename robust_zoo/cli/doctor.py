@@ -10,6 +10,7 @@ import click
 from robust_zoo.cli.describe import CACHE_DIR, count, gravest, megabytes
 from robust_zoo.errors import StorageError, UsageError, VerificationFailed
 from robust_zoo.registry.lookup import list_models
+from robust_zoo.text import printable
 from robust_zoo.weights import cache, doctor
 
 
@@ -45,7 +46,7 @@ def command(paths: tuple[Path, ...], cache_dir: str | None, as_json_: bool) -> N
     files = [path for path in doctor.candidates(doctor.places(), paths) if path not in known]
     with tqdm(total=sum(path.stat().st_size for path in files), unit="B", unit_scale=True, disable=None) as bar:
         for path in files:
-            bar.set_description(path.name)
+            bar.set_description(printable(path.name))
             if finding := doctor.examine(path):
                 found.append(finding)
             bar.update(path.stat().st_size)
@@ -53,10 +54,10 @@ def command(paths: tuple[Path, ...], cache_dir: str | None, as_json_: bool) -> N
         click.echo(json.dumps([asdict(finding) | {"path": str(finding.path)} for finding in found], indent=1))
     else:
         for finding in found:
-            click.echo(f"{finding.status:<12}  {finding.name}  {megabytes(finding.size)}  {finding.path}")
-            click.echo(f"              {finding.detail}")
+            click.echo(f"{finding.status:<12}  {finding.name}  {megabytes(finding.size)}  {printable(finding.path)}")
+            click.echo(f"              {printable(finding.detail)}")
             if finding.fix:
-                click.echo(f"              {finding.fix}")
+                click.echo(f"              {printable(finding.fix)}")
     if left := [path for path in cache.leftovers(root, set(list_models())) if path.suffix != ".lock"]:
         click.echo(f"{count(len(left), 'leftover')} of cut downloads and the like: robust-zoo cache prune", err=True)
     counts = Counter(finding.status for finding in found)

@@ -8,6 +8,7 @@ import click
 from robust_zoo.cli.describe import all_of, promise, size_text
 from robust_zoo.registry.lookup import get
 from robust_zoo.registry.rows import DATA, Checkpoint
+from robust_zoo.text import printable
 from robust_zoo.weights.cache import cache_root, local_directories, read_receipt, weights_path
 
 _MEANING = {
@@ -69,7 +70,7 @@ def command(name: str, as_json: bool) -> None:
         lines.append(("measured", f"{m.title}: {m.accuracy:.2f} % ({m.correct:,} of {m.n:,}, {m.data}, {m.code})"))
     for key, text in lines:
         if text:
-            click.echo(f"{key + ':':<16}{text}")
+            click.echo(f"{key + ':':<16}{printable(text, limit=None)}")
     click.echo(f"\nmodel = robust_zoo.create_model({checkpoint.name!r})")
     click.echo("logits = robust_zoo.pixel_model(model.eval())(images)  # images: (B, 3, H, W) in [0, 1]")
 

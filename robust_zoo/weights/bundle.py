@@ -12,7 +12,6 @@ and passes the same checks as any download.
 from __future__ import annotations
 
 import json
-import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -25,7 +24,7 @@ from robust_zoo.registry.lookup import get
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.weights import archive
 from robust_zoo.weights.archive import Archive, Progress
-from robust_zoo.weights.cache import Receipt, cache_root, read_receipt
+from robust_zoo.weights.cache import Receipt, cache_root, largest, read_receipt
 from robust_zoo.weights.ensure import convert_into
 from robust_zoo.weights.lock import lock
 from robust_zoo.weights.manifest import Entry
@@ -124,11 +123,13 @@ def _take(name: str, bundle: Archive, root: Path, progress: Progress) -> Weights
     except UnknownCheckpoint as error:
         error.source, error.next = str(path), "pip install --upgrade robust-zoo   if the bundle is of a newer one"
         raise
+    if (size := bundle.members[_weights(name)].size) > largest(checkpoint):
+        raise _differs(path, checkpoint, f"at most {largest(checkpoint):,} bytes", f"{size:,} bytes")
     receipt = _receipt(bundle.texts[f"weights/{name}.json"], path, checkpoint)
-    with lock(root, name):
+    with lock(root, name, checkpoint.file):
         if found := cached(checkpoint, (root,), allow_unverified=receipt.state == "unverified"):
             return found
-        copy = root / "downloads" / f"{checkpoint.file}.bundle.{os.getpid()}-{uuid.uuid4().hex[:8]}.part"
+        copy = root / "downloads" / f"{checkpoint.file}.bundle.{uuid.uuid4()}.part"
         try:
             with storage(copy), copy.open("xb") as out:
                 digest = archive.copy(bundle.content(_weights(name)), out, progress)

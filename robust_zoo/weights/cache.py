@@ -111,6 +111,11 @@ def weights_path(root: Path, name: str) -> Path:
     return root / "weights" / f"{name}.safetensors"
 
 
+def largest(checkpoint: Checkpoint) -> int:
+    """Bytes that neither a checkpoint's file, where its size is not known, nor its weights in a cache can exceed."""
+    return max(checkpoint.size or 0, int(1.5e6 * checkpoint.network.approximate_mb)) + (10 << 20)
+
+
 def read_receipt(root: Path, name: str) -> Receipt | None:
     """The receipt of a cached checkpoint, None when there is none that can be read."""
     try:
@@ -141,6 +146,8 @@ def hashed(checkpoint: Checkpoint, root: Path) -> tuple[Receipt, Buffer] | None:
         raise corrupt(checkpoint, path, f"a receipt for {checkpoint.name}", "none that can be read")
     if checkpoint.sha256 and receipt.source_sha256 != checkpoint.sha256:
         raise corrupt(checkpoint, path, f"made of sha256 {checkpoint.sha256}", f"made of {receipt.source_sha256}")
+    if (size := path.stat().st_size) > max(receipt.size, largest(checkpoint)):
+        raise corrupt(checkpoint, path, f"{receipt.size:,} bytes", f"{size:,} bytes")
     content, actual = read_hashed(path)
     if actual != receipt.sha256:
         raise corrupt(checkpoint, path, f"sha256 {receipt.sha256}", f"sha256 {actual} ({len(content):,} bytes)")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.weights.addresses import is_private
+from robust_zoo.weights.cache import largest
 from robust_zoo.weights.causes import SourceFailed
 from robust_zoo.weights.credentials import token
 from robust_zoo.weights.http import head
@@ -52,9 +53,4 @@ def declared(checkpoint: Checkpoint) -> Declared:
         raise SourceFailed(f"declares no sha256 (ETag {etag!r})")
     text = answer.headers.get("x-linked-size", "")
     size = int(text) if re.fullmatch("[0-9]{1,15}", text) else None
-    return Declared(etag, size if size and size <= most(checkpoint) else None)
-
-
-def most(checkpoint: Checkpoint) -> int:
-    """Bytes: a file that is larger is not this checkpoint's."""
-    return int(1.5 * checkpoint.approximate_size) + (10 << 20)
+    return Declared(etag, size if size and size <= largest(checkpoint) else None)

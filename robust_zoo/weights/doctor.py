@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robust_zoo.errors import Refused, UnknownCheckpoint, VerificationFailed
-from robust_zoo.files import sha256_of
+from robust_zoo.files import open_file, sha256_of
 from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.lookup import get
 from robust_zoo.registry.rows import Checkpoint
@@ -131,10 +131,12 @@ def examine(path: Path) -> Finding | None:
     checkpoint = named(path)
     try:
         size = path.stat().st_size
-        with path.open("rb") as file:
+        with open_file(path) as file:
             start = file.read(512)
         if checkpoint and (cause := _not_weights(path, start, size, checkpoint)):
             return Finding(path, checkpoint.name, *cause, _again(path, checkpoint))
+        if size > max(cache.largest(row) for row in load_registry().checkpoints.values()):
+            return None
         sha256 = sha256_of(path)
     except OSError as error:
         return Finding(
@@ -165,6 +167,8 @@ def _not_weights(path: Path, start: bytes, size: int, checkpoint: Checkpoint) ->
         return "html", size, "a web page (a login or error page?) saved as weights"
     if text.startswith(b"version https://git-lfs"):
         return "pointer", size, "a Git LFS pointer: the file itself was never fetched"
+    if size > cache.largest(checkpoint):
+        return "wrong", size, f"{size:,} bytes, where {cache.largest(checkpoint):,} are the most"
     if checkpoint.size and size < checkpoint.size and path.suffix == Path(checkpoint.file).suffix:
         return "truncated", size, f"{size:,} of {checkpoint.size:,} bytes"
     if not start.startswith((b"PK\x03\x04", b"\x80")) and start[8:9] != b"{":  # \x80: torch before its zip format
@@ -208,9 +212,12 @@ def _twice(path: Path) -> str:
     """Whether a robustness checkpoint holds its network twice, from the names in its pickle, which is not loaded."""
     if not zipfile.is_zipfile(path):
         return ""
-    with zipfile.ZipFile(path) as archive:
-        pickles = [info for info in archive.infolist() if info.filename.endswith("data.pkl")]
-        double = any(info.file_size < 1 << 26 and b"attacker.model." in archive.read(info) for info in pickles)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            pickles = [info for info in archive.infolist() if info.filename.endswith("data.pkl")]
+            double = any(info.file_size < 1 << 26 and b"attacker.model." in archive.read(info) for info in pickles)
+    except Exception:  # as in _damaged: what cannot be looked into is not known to hold anything twice
+        return ""
     return "; holds every weight twice and the optimizer: converted, it is a third" if double else ""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from pathlib import Path
 
@@ -49,7 +48,7 @@ def ensure(
         return _packaged(checkpoint)
     if found := cached(checkpoint, (root, *local_directories()), allow_unverified):
         return found
-    with lock(root, checkpoint.name) as alone:
+    with lock(root, checkpoint.name, checkpoint.file) as alone:
         found = cached(checkpoint, (root,), allow_unverified, heal=not offline)
         if found:  # another process was first
             return found
@@ -61,7 +60,7 @@ def ensure(
             offline=offline,
             allow_unverified=allow_unverified,
             progress=progress,
-            unique="" if alone else f".{os.getpid()}-{uuid.uuid4().hex[:8]}",
+            unique="" if alone else f".{uuid.uuid4()}",
         )
         return convert_into(checkpoint, fetched, root)
 
@@ -119,7 +118,7 @@ def convert_into(checkpoint: Checkpoint, fetched: Fetched, root: Path, *, promis
         StorageError: The disk refused.
     """
     target = weights_path(root, checkpoint.name)
-    temporary = target.with_name(f".{checkpoint.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    temporary = target.with_name(f".{checkpoint.name}.{uuid.uuid4()}.tmp")
     with storage(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     preprocessing = checkpoint.preprocessing

@@ -7,6 +7,7 @@ from typing import Any
 
 from robust_zoo.errors import UnknownCheckpoint, cannot_read
 from robust_zoo.files import sha256_of
+from robust_zoo.names import is_name
 from robust_zoo.readers import read_json
 from robust_zoo.registry.lookup import get_architecture, get_dataset
 from robust_zoo.registry.measurement import Measurement
@@ -20,6 +21,8 @@ def network_of(architecture: str) -> Architecture:
     try:
         return get_architecture(architecture)
     except UnknownCheckpoint:
+        if not is_name(architecture):  # timm would take "hf-hub:..." and "local-dir:..." for what to fetch and read
+            raise
         return Architecture(architecture, architecture, "", "same", 0.0)
 
 
@@ -39,6 +42,8 @@ def exported(path: Path) -> Checkpoint:
     """
     header, sha256 = read_header(path), sha256_of(path)
     try:
+        if not is_name(header["name"]):
+            raise ValueError(f"the name {header['name']!r}")
         values: dict[str, Any] = read_json(header["preprocessing"])
         preprocessing = Preprocessing(**values | {k: tuple(v) for k, v in values.items() if isinstance(v, list)})
         measured = tuple(Measurement(weights_sha256=sha256, **m) for m in read_json(header["metrics"], list))

@@ -18,12 +18,13 @@ _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def lock(root: Path, name: str) -> Iterator[bool]:
+def lock(root: Path, name: str, source_file: str = "") -> Iterator[bool]:
     """Holds a checkpoint's lock while its weights are fetched, so that many ranks make one transfer.
 
     Args:
         root: The cache.
         name: The checkpoint's.
+        source_file: The name of its source file, if it is not called by the checkpoint's.
 
     Yields:
         Whether the lock is held. It is best effort (network file systems may not have one): after a minute in which
@@ -38,7 +39,7 @@ def lock(root: Path, name: str) -> Iterator[bool]:
         # never through a link, and never truncated
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644), "r+")
     with file:
-        yield _acquire(file, path.parent, name)
+        yield _acquire(file, root, name, source_file or name)
 
 
 def sweep(root: Path, name: str, source_file: str) -> None:
@@ -56,13 +57,13 @@ def sweep(root: Path, name: str, source_file: str) -> None:
     with suppress(OSError):  # tidying must never stand in the way of weights
         os.utime(lock_file)
         now = lock_file.stat().st_mtime
-        left = [*(root / "weights").glob(f".*{name}.*.tmp*"), *lock_file.parent.glob(f"{source_file}.*.*-*.part")]
+        left = [*_temporary(root, name), *lock_file.parent.glob(f"{source_file}.*.*-*.part")]
         for path in left:
             if now - path.lstat().st_mtime > _ORPHAN_AGE:
                 path.unlink()
 
 
-def _acquire(file: IO[str], directory: Path, name: str) -> bool:
+def _acquire(file: IO[str], root: Path, name: str, source_file: str) -> bool:
     try:
         import fcntl
     except ImportError:
@@ -79,7 +80,7 @@ def _acquire(file: IO[str], directory: Path, name: str) -> bool:
         if not told:
             _log.warning("waiting for another process that fetches %s", name)
             told = True
-        sizes = _sizes(directory)
+        sizes = _sizes(root, name, source_file)
         if sizes != seen:
             still_since, seen = time.monotonic(), sizes
         if time.monotonic() - still_since > PATIENCE:
@@ -88,9 +89,16 @@ def _acquire(file: IO[str], directory: Path, name: str) -> bool:
         time.sleep(0.2)
 
 
-def _sizes(directory: Path) -> dict[str, int]:
+def _temporary(root: Path, name: str) -> Iterator[Path]:
+    """What is being converted for a checkpoint; the child that converts puts a dot and an ending of its own to it."""
+    for dots in (".", ".."):
+        yield from (root / "weights").glob(f"{dots}{name}.*.tmp*")
+
+
+def _sizes(root: Path, name: str, source_file: str) -> dict[str, int]:
+    """What grows while this checkpoint is fetched and converted; another's growth is not the holder's."""
     sizes = {}
-    for path in directory.glob("*.part"):
+    for path in (*(root / "downloads").glob(f"{source_file}.*part"), *_temporary(root, name)):
         with suppress(FileNotFoundError):  # its download was just completed
             sizes[path.name] = path.stat().st_size
     return sizes

@@ -13,10 +13,10 @@ from urllib.parse import quote
 from robust_zoo.files import sha256_of, storage
 from robust_zoo.registry.rows import DATA, Checkpoint
 from robust_zoo.weights.addresses import join, origin
-from robust_zoo.weights.cache import local_directories
+from robust_zoo.weights.cache import largest, local_directories
 from robust_zoo.weights.causes import SourceFailed
 from robust_zoo.weights.credentials import MIRROR, token
-from robust_zoo.weights.declared import declared, most
+from robust_zoo.weights.declared import declared
 from robust_zoo.weights.transport import CUTS, Expected, Stalled, WrongBytes, download
 from robust_zoo.weights.unserved import Source, hub_source, remote, unserved
 
@@ -130,9 +130,9 @@ def fetch(
         try:
             if sha256 is None and not allow_unverified and _may_exist(source):
                 raise SourceFailed("no sha256 is known for this file, so it was not used")
+            limit = size or largest(checkpoint)
             if source.kind in ("bundled", "local"):
-                return Fetched(*_take_local(source, sha256), state, source.location, temporary=False)
-            limit = size or most(checkpoint)
+                return Fetched(*_take_local(source, sha256, limit), state, source.location, temporary=False)
             part = directory / f"{checkpoint.file}.{(sha256 or 'unverified')[:12]}{unique}.part"
             with storage(part):
                 directory.mkdir(parents=True, exist_ok=True)
@@ -184,10 +184,12 @@ def _may_exist(source: Source) -> bool:
     return source.kind not in ("bundled", "local") or Path(source.location).is_file()
 
 
-def _take_local(source: Source, sha256: str | None) -> tuple[Path, str]:
+def _take_local(source: Source, sha256: str | None, limit: int) -> tuple[Path, str]:
     path = Path(source.location)
     if not path.is_file():
         raise SourceFailed("no such file")
+    if (size := path.stat().st_size) > limit:  # sparse, perhaps: reading it could take for ever
+        raise WrongBytes(f"not looked at, for it is larger than {limit:,} bytes", size)
     found = sha256_of(path)
     if sha256 not in (None, found):
         raise WrongBytes(found, path.stat().st_size)

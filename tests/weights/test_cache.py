@@ -294,11 +294,32 @@ def test_patience_ends_only_where_nothing_moves(tmp_path, monkeypatch, caplog):
 
     monkeypatch.setattr(lock.time, "sleep", nap)
     with held_elsewhere(tmp_path) as directory:
-        part = directory / "a.part"
-        with lock.lock(tmp_path, ROW.name) as held:
+        part = directory / f"{ROW.file}.{'a' * 12}.part"
+        with lock.lock(tmp_path, ROW.name, ROW.file) as held:
             assert not held
     assert len(naps) > 6
     assert caplog.text.count("waiting") == 1 and "without the lock" in caplog.text
+
+
+@pytest.mark.parametrize("mine", [False, True])
+def test_what_grows_of_another_model_is_not_waited_for(tmp_path, monkeypatch, mine):
+    """But a conversion of this one is."""
+    monkeypatch.setattr(lock, "PATIENCE", 0.3)
+    naps = []
+    (tmp_path / "weights").mkdir()
+
+    def nap(seconds, sleep=time.sleep):
+        naps.append(seconds)
+        (directory / f"{ROW.name}0.ckpt.part").write_bytes(b"x" * len(naps))
+        (directory / f"wide_{ROW.file}.part").write_bytes(b"x" * len(naps))
+        if mine and len(naps) < 9:
+            (tmp_path / "weights" / f"..{ROW.name}.0f.tmp.1e.tmp").write_bytes(b"x" * len(naps))
+        sleep(seconds)
+
+    monkeypatch.setattr(lock.time, "sleep", nap)
+    with held_elsewhere(tmp_path) as directory, lock.lock(tmp_path, ROW.name, ROW.file) as held:
+        assert not held
+    assert (len(naps) >= 9) == mine
 
 
 def test_waiting_bears_a_part_that_is_completed_meanwhile(tmp_path, monkeypatch):

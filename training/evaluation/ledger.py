@@ -18,6 +18,7 @@ import torch
 from robust_zoo.counts import Count
 from robust_zoo.errors import VerificationFailed
 from robust_zoo.files import GO_ON, replace_file
+from robust_zoo.names import within
 from robust_zoo.readers import read_json
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks.suites import settings, suite
@@ -71,7 +72,7 @@ class EntryKey:
         """Its files in a ledger, without their endings: a folder for the model, a name in words and twelve digits."""
         key = _sha256([self.weights_sha256, self.data_sha256, self.settings_sha256])
         under = f"{self.attack}_{self.threat.tag}" if suite(self.attack) else "clean"
-        return Path(self.model) / f"{self.dataset.replace(' ', '-').replace(',', '')}__{under}__{key[:12]}"
+        return Path(self.model, f"{self.dataset.replace(' ', '-').replace(',', '')}__{under}__{key[:12]}")
 
 
 def _sha256(value: Any) -> str:
@@ -109,7 +110,7 @@ def complete(
         VerificationFailed: An existing entry is not sound.
         StorageError: The disk refuses a file.
     """
-    done = ledger_dir / f"{key.stem}.json"
+    done = within(within(ledger_dir, key.model), f"{key.stem.name}.json")
     flat = ledger_dir / f"{'__'.join(key.stem.parts)}.json"  # where entries lay until 0.1
     for file in (done, flat):
         if file.exists():

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from robust_zoo.errors import UsageError
+from robust_zoo.text import markdown as cell
+from robust_zoo.text import printable
 from robust_zoo.threat import NORMS, ThreatModel
 from robust_zoo.training.attacks.suites import in_words
 from robust_zoo.training.plotting import figure
@@ -28,11 +30,11 @@ def markdown(entries: Iterable[dict[str, Any]]) -> str:
     """
     lines = ["| model | data | attack | clean | robust | flags |", "|---|---|---|---|---|---|"]
     for e in entries:
-        attack = "none" if e["norm"] is None else f"{e['attack']}, {ThreatModel(e['norm'], e['eps'])}"
+        attack = "none" if e["norm"] is None else f"{cell(e['attack'])}, {ThreatModel(e['norm'], e['eps'])}"
         robust = "-" if e["norm"] is None else _with_interval(e, "robust")
-        data = f"{e['dataset']} (n = {e['n']:,})"
-        flags = "not checked" if e["flags"] is None else ", ".join(e["flags"]) or "none"
-        lines.append(f"| {e['model']} | {data} | {attack} | {_with_interval(e, 'clean')} | {robust} | {flags} |")
+        data = f"{cell(e['dataset'])} (n = {e['n']:,})"
+        flags = "not checked" if e["flags"] is None else cell(", ".join(e["flags"])) or "none"
+        lines.append(f"| {cell(e['model'])} | {data} | {attack} | {_with_interval(e, 'clean')} | {robust} | {flags} |")
     return "\n".join(lines) + "\n"
 
 
@@ -91,8 +93,8 @@ def rows_toml(entries: Iterable[dict[str, Any]]) -> str:
                 actual="not checked" if e["flags"] is None else ", ".join(e["flags"]),
                 next="robust-zoo evaluate --help",
             )
-        if f"# {e['model']}" not in lines:
-            lines += [f"# {e['model']}", ""]
+        if (heading := f"# {printable(e['model'])}") not in lines:
+            lines += [heading, ""]
         lines += ["[[checkpoint.measured]]", *(f"{k} = {json.dumps(v)}" for k, v in measurement(e).items()), ""]
     return "\n".join(lines)
 

@@ -13,6 +13,7 @@ from typing import Any
 from robust_zoo.counts import Count
 from robust_zoo.errors import VerificationFailed
 from robust_zoo.files import GO_ON, replace_file
+from robust_zoo.names import within
 from robust_zoo.readers import read_json, read_text
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.transfer.task import Outcome, Target
@@ -89,7 +90,7 @@ class Cell:
 
 
 def _safe(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)[:60]
 
 
 def images_sha256(target: Target) -> str:
@@ -119,7 +120,7 @@ def fill(
         VerificationFailed: The cell is there and was changed or cut.
         StorageError: The disk refuses the file.
     """
-    file = folder / f"{cell.stem}.json"
+    file = within(folder, f"{cell.stem}.json")
     if file.exists():
         return read_cell(file)
     started = time.perf_counter()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
@@ -18,14 +16,15 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from robust_zoo.errors import damaged
 from robust_zoo.factory import create_model
-from robust_zoo.files import storage
 from robust_zoo.pixels import PixelModel
 from robust_zoo.registry.rows import Checkpoint, Preprocessing
 from robust_zoo.training.attacks.folding import folded_model
 from robust_zoo.training.data.dataset import Batches, Dataset, Images
 from robust_zoo.training.data.encoded import EncodedImages
 from robust_zoo.training.data.image_files import ImageFiles
+from robust_zoo.training.transfer.feature_files import kept, store
 from robust_zoo.weights.ensure import Weights, ensure
 
 _FORMAT = 2  # of the cache: raised when the same settings come to mean other features
@@ -170,8 +169,9 @@ def features(
     """The features of every image, (N, D) float32, mapped from the cache and computed when they are not there.
 
     The cache's key holds the sha256 of the weights and of every image's content, the preprocessing and the view, so
-    what changed is never served as it was. Each writer fills a file of its own and gives it its name when it is
-    whole: parallel ones do the work twice at worst.
+    what changed is never served as it was. A file ends with the hash of its bytes, and one that was cut or changed is
+    made again. Each writer fills a file of its own and gives it its name when it is whole: parallel ones do the work
+    twice at worst.
 
     Args:
         backbone: The network.
@@ -192,32 +192,19 @@ def features(
     key = backbone.key | randomness | {"images": data.contents_sha256}
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     file = cache / f"{backbone.checkpoint.name}-{name[:32]}.npy"
-    if not file.exists():
+    found = kept(file, len(data))
+    if found is None:
         batches = batches_for(data, backbone.checkpoint.preprocessing, batch_size, view=view, seed=seed)
         with tqdm(total=len(data), unit="img", desc=progress, disable=not progress, leave=False) as bar:
-            _store(backbone.features(batches), len(data), file, bar)
-    return np.load(file, mmap_mode="r")
-
-
-def _store(parts: Iterator[Tensor], n: int, file: Path, bar: tqdm) -> None:
-    with storage(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=".features-", suffix=".tmp")
-        os.close(descriptor)
-    temporary = Path(name)
-    try:
-        done, out = 0, None
-        for part in parts:
-            with storage(file):
-                if out is None:
-                    out = np.lib.format.open_memmap(temporary, "w+", np.float32, (n, part.shape[1]))
-                out[done : done + len(part)] = part.numpy()
-            done += len(part)
-            bar.update(len(part))
-        assert out is not None and done == n, "a dataset without images, or one that lost some"
-        with storage(file):
-            out.flush()
-            del out
-            temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
+            store(backbone.features(batches), len(data), file, bar.update)
+        found = kept(file, len(data))
+    if found is None:
+        raise damaged(
+            "features that were written a moment ago are",
+            file,
+            "the same bytes",
+            "others, or nothing",
+            model=backbone.checkpoint.name,
+            next="look at the disk, then give the same command again",
+        )
+    return found

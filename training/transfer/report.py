@@ -13,6 +13,7 @@ from typing import Any
 
 from robust_zoo.counts import Count
 from robust_zoo.registry.lookup import natural_key
+from robust_zoo.text import markdown as cell
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.transfer.cells import Model
 from robust_zoo.training.transfer.protocols.salman2020 import QUIRKS
@@ -151,14 +152,15 @@ def markdown(entries: Iterable[dict[str, Any]]) -> str:
         head = f"| dataset | model | accuracy, {spread} | metric | seeds | test images |" + (
             " PGD-20 |" if robust else ""
         )
-        lines = [f"### {protocol}", "", head, "|---|---|---|---|---|---|" + ("---|" if robust else "")]
+        lines = [f"### {cell(protocol)}", "", head, "|---|---|---|---|---|---|" + ("---|" if robust else "")]
         winners = best(found)
         for f in found:
             text = f"**{value_text(f)}**" if f in winners else value_text(f)
             under = f" {'-' if f.robust is None else f'{f.robust:.1f} % at {f.threat}'} |" if robust else ""
-            lines.append(f"| {f.dataset} | {f.model.name} | {text} | {f.metric} | {f.seeds} | {f.n:,} |{under}")
+            dataset, model, metric = cell(f.dataset), cell(f.model.name), cell(f.metric)
+            lines.append(f"| {dataset} | {model} | {text} | {metric} | {f.seeds} | {f.n:,} |{under}")
         lines += ["", "Bold: the best of its dataset and architecture."]
-        lines += [f"{name}: {note}" for name, note in sorted({(f.dataset, f.note) for f in found if f.note})]
+        lines += sorted({f"{cell(f.dataset)}: {cell(f.note)}" for f in found if f.note})
         parts.append("\n".join(lines + _reported(found)))
     return "\n\n".join(parts + _quirks(entries)) + "\n"
 
@@ -166,7 +168,7 @@ def markdown(entries: Iterable[dict[str, Any]]) -> str:
 def _reported(found: Sequence[Figure]) -> list[str]:
     """What others published for the same cells, under their names, with our difference in points."""
     lines = [
-        f"| {f.dataset} | {f.model.name} | {p.accuracy:.2f} % | {p.source} | {f.value - p.accuracy:+.2f} |"
+        f"| {cell(f.dataset)} | {cell(f.model.name)} | {p.accuracy:.2f} % | {p.source} | {f.value - p.accuracy:+.2f} |"
         for f in found
         if f.mode
         for p in beside(f.model.name, f.dataset, f.mode)
@@ -189,7 +191,7 @@ def _quirks(entries: Sequence[dict[str, Any]]) -> list[str]:
     changes: dict[tuple[str, str, str, str], list[tuple[float, float]]] = {}
     for e in theirs:
         if len(off(e)) == 1 and (base := whole.get(setup(e))):
-            key = (e["dataset"], e["model"], e["settings"]["mode"], off(e)[0])
+            key = (cell(e["dataset"]), cell(e["model"]), cell(e["settings"]["mode"]), off(e)[0])
             value = "mean_per_class" if e["metric"] == "mean per-class" else "accuracy"
             changes.setdefault(key, []).append((base[value], e[value]))
     if not changes:

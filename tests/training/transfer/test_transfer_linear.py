@@ -1,6 +1,8 @@
 """Linear heads on cached features: solvers against scikit-learn and a plain loop, and a cache that is never stale."""
 
+import hashlib
 import os
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -11,13 +13,14 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
 from robust_zoo import create_model, pixel_model
-from robust_zoo.errors import UsageError, VerificationFailed
+from robust_zoo.errors import StorageError, UsageError, VerificationFailed
 from robust_zoo.registry.lookup import get
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
 from robust_zoo.training.data.dataset import Images, epoch_order
 from robust_zoo.training.data.folders import open_folder
 from robust_zoo.training.data.image_files import ImageFiles
+from robust_zoo.training.transfer.feature_files import kept, store
 from robust_zoo.training.transfer.features import Backbone, adapt, batches_for, features
 from robust_zoo.training.transfer.heads import Scale, logistic_path, objective, sgd_grid
 from robust_zoo.training.transfer.protocols.linear import Linear, linear, robust_accuracy, stratified_split, with_head
@@ -158,6 +161,46 @@ def test_a_stale_feature_is_never_served(tmp_path, monkeypatch):
     standard = get("resnet18_x0_25_cifar10_l2_eps0")  # other bytes under the same name
     disguised = replace(ROW, file=standard.file, sha256=standard.sha256, size=standard.size)
     assert Backbone(disguised).key != Backbone(ROW).key
+
+
+@pytest.mark.parametrize("harm", ["cut", "one bit", "longer", "empty", "folder of nothing", "hashed, of another shape"])
+def test_features_that_were_changed_are_made_again(tmp_path, harm):
+    data = cifar10_sample(1)
+    sound = np.array(features(Backbone(ROW), data, tmp_path))
+    (file,) = tmp_path.iterdir()
+    content = bytearray(file.read_bytes())
+    assert len(content) == 128 + sound.nbytes + 32 and np.array_equal(np.load(file), sound)
+    changed = bytearray(content)
+    changed[1000] ^= 1
+    other = bytes(content[:-36])
+    reshaped = other + hashlib.sha256(other).digest()
+    harmed = {"cut": content[:-1], "one bit": changed, "longer": content + b"x", "empty": b"",
+              "folder of nothing": None, "hashed, of another shape": reshaped}[harm]  # fmt: skip
+    file.unlink()
+    if harmed is not None:
+        file.write_bytes(harmed)
+    found = features(Backbone(ROW), data, tmp_path)
+    assert np.array_equal(found, sound) and not found.flags.writeable
+    assert file.read_bytes() == content and [*tmp_path.iterdir()] == [file]
+
+
+def test_a_full_disk_ends_features_before_the_work(tmp_path, monkeypatch):
+    """Their space is taken when the first batch is there: nothing is mapped that the disk cannot hold."""
+    seen = []
+
+    def parts():
+        for _ in range(5):
+            seen.append(1)
+            yield torch.zeros(10, 4)
+
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=100))
+    with pytest.raises(StorageError, match=r"cannot write f\.npy") as error:
+        store(parts(), 50, tmp_path / "f.npy", lambda n: None)
+    assert len(seen) == 1 and not [*tmp_path.iterdir()] and "100 are free" not in error.value.next
+    monkeypatch.undo()
+    store(parts(), 50, tmp_path / "f.npy", lambda n: None)
+    assert kept(tmp_path / "f.npy", 50).shape == (50, 4) and kept(tmp_path / "f.npy", 49) is None
 
 
 def test_a_writer_that_dies_leaves_nothing(tmp_path):
