@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from robust_zoo.errors import UsageError, not_installed
 from robust_zoo.training.log import LOG, read_log
@@ -12,6 +12,7 @@ from robust_zoo.training.log import LOG, read_log
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+FORMATS = (".png", ".pdf", ".svg", ".jpg")  # of pictures
 _CURVES = {"clean": ("clean", "-"), "single_step": ("one step", ":"), "pgd10": ("PGD-10", "--")}
 
 
@@ -28,14 +29,41 @@ def figure(width: float, height: float) -> Figure:
     Raises:
         UsageError: matplotlib is not installed.
     """
+    figures, canvases = drawing()
+    empty = figures(figsize=(width, height), layout="constrained")
+    canvases(empty)
+    return empty
+
+
+def drawing() -> tuple[Any, Any]:
+    """What pictures are drawn with; called before the work whose picture is wanted.
+
+    Returns:
+        matplotlib's classes of figures, and of canvases without a display.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
         raise not_installed("plots need matplotlib", "matplotlib", "training") from None
-    empty = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(empty)
-    return empty
+    return Figure, FigureCanvasAgg
+
+
+def error_bar(value: float, interval: Sequence[float]) -> tuple[float, float]:
+    """How far an interval reaches below and above its value.
+
+    Args:
+        value: A figure.
+        interval: Its (low, high); at 0 and 100 % floating point puts an end a hair on the wrong side.
+
+    Returns:
+        Two lengths, neither below 0, as matplotlib wants them.
+    """
+    low, high = interval
+    return max(0.0, value - low), max(0.0, high - value)
 
 
 def plot(runs: Sequence[Path], out: Path) -> None:

@@ -127,6 +127,14 @@ def count(n: int, noun: str = "checkpoint") -> str:
 
 def require_directory(output: Path) -> None:
     """Says before the work that its result would have no place to go. Raises StorageError."""
+    if output.is_dir():
+        raise StorageError(
+            f"a directory is in the way: {output}",
+            source=str(output),
+            expected="a path for a file",
+            actual="a directory",
+            next=f"name a file, such as {output / 'NAME'}",
+        )
     if not output.parent.is_dir():
         raise StorageError(
             f"no such directory: {output.parent}",
@@ -135,6 +143,22 @@ def require_directory(output: Path) -> None:
             actual="nothing there",
             next=f"mkdir -p {output.parent}",
         )
+
+
+def require_picture(output: Path) -> None:
+    """Says before the work that its picture could not be drawn. Raises StorageError and UsageError."""
+    from robust_zoo.training.plotting import FORMATS, drawing
+
+    drawing()
+    if output.suffix.lower() not in FORMATS:
+        raise UsageError(
+            f"{output} is no picture's name",
+            source=str(output),
+            expected=f"a path that ends in {', '.join(FORMATS)}",
+            actual=output.name,
+            next=f"name it {output.name}.png",
+        )
+    require_directory(output)
 
 
 def select(names: Sequence[str]) -> list[Checkpoint]:

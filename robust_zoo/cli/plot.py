@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from robust_zoo.cli.describe import require_directory
+from robust_zoo.cli.describe import require_picture
 
 
 @click.command("plot")
@@ -22,6 +22,6 @@ def command(runs: tuple[Path, ...], output: Path | None) -> None:
     from robust_zoo.training.plotting import plot
 
     output = output or runs[0] / "curves.png"
-    require_directory(output)
+    require_picture(output)
     plot(runs, output)
     click.echo(output)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from robust_zoo.cli.describe import CACHE_DIR, DEVICE, require_directory, use_cache
+from robust_zoo.cli.describe import CACHE_DIR, DEVICE, require_picture, use_cache
 from robust_zoo.errors import UsageError
 from robust_zoo.threat import NORMS
 
@@ -48,7 +48,7 @@ def command(
     and verified first.
     """
     if picture:
-        require_directory(picture)
+        require_picture(picture)
     use_cache(cache_dir or cache)
     from robust_zoo.registry.lookup import get_architecture, list_models
     from robust_zoo.training.transfer.recommend import open_images, recommend, table
@@ -67,6 +67,9 @@ def command(
     if images.source.note:
         click.echo(images.source.note, err=True)
     advice = recommend(images, names, cache=cache_root() / "features", budget=budget, device=device, progress=True)
+    if picture:
+        draw(advice, folder.name, picture)
+        click.echo(f"figure: {picture}", err=True)
     if as_json:
         ranking = [
             {
@@ -82,6 +85,3 @@ def command(
         click.echo(json.dumps(ranking, indent=1))
     else:
         click.echo(table(advice, len(classes)))
-    if picture:
-        draw(advice, folder.name, picture)
-        click.echo(f"figure: {picture}", err=True)

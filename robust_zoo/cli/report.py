@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from robust_zoo.cli.describe import require_directory
+from robust_zoo.cli.describe import require_directory, require_picture
 from robust_zoo.errors import UsageError
 
 
@@ -25,6 +25,10 @@ def command(ledger_dir: Path, csv_file: Path | None, picture: Path | None, readm
     """
     from robust_zoo.training.evaluation import ledger, report
 
+    for path in filter(None, (csv_file, readme)):
+        require_directory(path)
+    if picture:
+        require_picture(picture)
     entries = ledger.read_ledger(ledger_dir)
     if not entries:
         raise UsageError(
@@ -34,13 +38,11 @@ def command(ledger_dir: Path, csv_file: Path | None, picture: Path | None, readm
             actual="none",
             next="robust-zoo evaluate NAME --out " + str(ledger_dir),
         )
-    click.echo(report.rows_toml(entries) if rows else report.markdown(entries), nl=False)
-    for path in (csv_file, picture, readme):
-        if path:
-            require_directory(path)
+    text = report.rows_toml(entries) if rows else report.markdown(entries)
     if readme:
         readme.write_text(report.readme(entries), encoding="utf-8")
     if csv_file:
         csv_file.write_text(report.as_csv(entries), encoding="utf-8")
     if picture:
         report.plot(entries, picture)
+    click.echo(text, nl=False)  # last: a reader who has enough (| head) ends the command

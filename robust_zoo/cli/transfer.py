@@ -14,6 +14,7 @@ from robust_zoo.cli.describe import (
     SLURM,
     Named,
     require_directory,
+    require_picture,
     select,
     slurm_parameters,
     threats,
@@ -133,23 +134,23 @@ def report(folder: Path, csv_file: Path | None, picture: Path | None, as_json: b
     _show(entries, csv_file, picture, as_json)
 
 
-def _check_outputs(*paths: Path | None) -> None:
-    for path in filter(None, paths):
-        require_directory(path)
+def _check_outputs(csv_file: Path | None, picture: Path | None) -> None:
+    if csv_file:
+        require_directory(csv_file)
+    if picture:
+        require_picture(picture)
 
 
 def _show(entries: list[dict[str, Any]], csv_file: Path | None, picture: Path | None, as_json: bool) -> None:
     from robust_zoo.training.transfer import plots, report
 
-    if as_json:
-        click.echo(json.dumps(entries, indent=1))
-    else:
-        click.echo(report.markdown(entries), nl=False)
+    text = json.dumps(entries, indent=1) + "\n" if as_json else report.markdown(entries)
     if csv_file:
         csv_file.write_text(report.as_csv(entries), encoding="utf-8")
     if picture:
         for file in plots.draw_all(report.figures(entries), picture):
             click.echo(f"figure: {file}", err=True)
+    click.echo(text, nl=False)  # last: a reader who has enough (| head) ends the command
 
 
 def _entries(
@@ -190,6 +191,8 @@ def _entries(
 
     workspace = Workspace(out, cache_root() / "features", device, jobs)
     if suite:
+        for opener in sample_suite.TARGETS:
+            opener()  # what it needs is asked for before any weights are fetched
         checkpoints = select(models) if models else select(list_models(bundled=True))
         plan = replace(sample_suite.SAMPLE_PLAN, threat=threat)
         return sweep.transfer(checkpoints, sample_suite.TARGETS, plan, workspace)

@@ -12,17 +12,22 @@ from torch import Tensor, nn
 
 from robust_zoo.errors import UsageError, VerificationFailed, cannot_read
 from robust_zoo.factory import create_model
+from robust_zoo.files import storage
 from robust_zoo.pixels import pixel_model
 from robust_zoo.registry.lookup import get
 from robust_zoo.registry.rows import Checkpoint, Preprocessing
 from robust_zoo.threat import NORMS, ThreatModel
 from robust_zoo.training.attacks.norms import rules
+from robust_zoo.training.attacks.pictures import adversarial_pictures
 from robust_zoo.training.attacks.suites import suite
 from robust_zoo.training.data.class_names import class_names
 from robust_zoo.training.data.decode import centre, decode
+from robust_zoo.training.evaluation.attack_files import SHEET, outputs, read_saved, save
 from robust_zoo.training.evaluation.threats import own_threat
 
 _TILE, _GAP, _LINE = 224, 6, 18  # pixels of the sheet
+_BATCH = 16  # images attacked at a time
+_SLACK = 2e-6  # of float32, in which sizes are computed
 
 
 @dataclass(frozen=True)
@@ -31,17 +36,23 @@ class Attacked:
 
     Attributes:
         file: Where the image comes from.
+        saved: The file that its adversarial version was written to.
         image: (3, H, W) in [0, 1], as the checkpoint sees it.
-        adv_image: (3, H, W) in [0, 1], in steps of 1/255.
+        adv_image: (3, H, W) in [0, 1], in steps of 1/255: `saved`, read again.
         before: The model's class of `image` and its probability in percent.
         after: The same of `adv_image`.
+        fooled: Whether the two classes differ.
+        threat: What the attack was allowed.
     """
 
     file: Path
+    saved: Path
     image: Tensor
     adv_image: Tensor
     before: tuple[str, float]
     after: tuple[str, float]
+    fooled: bool
+    threat: ThreatModel
 
     @property
     def sizes(self) -> dict[str, float]:
@@ -49,14 +60,20 @@ class Attacked:
         delta = (self.adv_image - self.image)[None]
         return {norm: rules(norm).size(delta).item() for norm in NORMS}
 
+    @property
+    def beyond(self) -> float:
+        """By how much the change is larger than the radius; 0.0 within it, but for float32's rounding."""
+        excess = self.sizes[self.threat.norm] - self.threat.eps
+        return excess if excess > _SLACK else 0.0
+
 
 def attack_images(
     name: str, files: Sequence[Path], threat: ThreatModel | None, attack: str, out: Path
 ) -> list[Attacked]:
-    """Attacks what the model sees of each image; writes `<stem>_adversarial.png` and the sheet `attack.png` to `out`.
+    """Attacks what the model sees of each image; writes a PNG of each and the sheet `attack.png` to `out`.
 
-    The label attacked is the model's own before the attack. PNGs hold 8 bits per channel, so the adversarial images are
-    rounded to them first, and what is said of them is said after.
+    The label attacked is the model's own before the attack. PNGs hold 8 bits per channel, so what is looked for, and
+    judged, are images of 8 bits (`attacks.pictures`); what is said is said of the files, read again.
 
     Args:
         name: A checkpoint's name.
@@ -69,34 +86,43 @@ def attack_images(
         One `Attacked` for each file, in their order.
 
     Raises:
-        UsageError: A file is no image, the attack is unknown, or the checkpoint has no radius of its own and no threat
-            is given.
+        UsageError: A file is no image or would be written over, the attack is unknown or none, or the radius is 0 or
+            the checkpoint has none of its own.
         UnknownCheckpoint: No checkpoint has that name.
+        StorageError: The folder cannot be written to.
 
     Example:
         >>> attack_images("resnet50_l2_eps3", [Path("dog.jpg")], None, "pgd-20", Path("attacked"))
     """
     checkpoint = get(name)
     threat = threat or own_threat(checkpoint, f"attack {checkpoint.name} IMAGE")
+    if not suite(attack) or not threat.eps:
+        raise UsageError(
+            "nothing would change",
+            model=checkpoint.name,
+            expected="an attack and a radius above 0",
+            actual=f"--attack {attack}, {threat}",
+            next=f"robust-zoo attack {checkpoint.name} IMAGE --attack pgd-20 --norm linf --eps 4/255",
+        )
+    saved, sheet_file = outputs(files, out), out / SHEET
     images = torch.stack([load(file, checkpoint.preprocessing) for file in files])
+    with storage(out, "give another directory with -o"):
+        out.mkdir(parents=True, exist_ok=True)
     model = pixel_model(create_model(checkpoint.name)).eval()
-    with torch.no_grad():
-        labels = model(images).argmax(1)
-    adv_images = images
-    for stage in suite(attack):
-        found = stage(model, images, labels, threat, seed=0, poll=None)
-        moved = (found != images).flatten(1).any(1) & (adv_images == images).flatten(1).all(1)
-        adv_images = torch.where(moved.view(-1, 1, 1, 1), found, adv_images)
-    adv_images = (adv_images * 255).round() / 255
-    said = zip(_says(model, images, checkpoint), _says(model, adv_images, checkpoint), strict=True)
-    shown = [
-        Attacked(file, image, adv_image, before, after)
-        for file, image, adv_image, (before, after) in zip(files, images, adv_images, said, strict=True)
-    ]
-    out.mkdir(parents=True, exist_ok=True)
-    for one in shown:
-        _picture(one.adv_image).save(out / f"{one.file.stem}_adversarial.png")
-    sheet(shown).save(out / "attack.png")
+    for first in range(0, len(files), _BATCH):
+        some = images[first : first + _BATCH]
+        with torch.no_grad():
+            labels = model(some).argmax(1)
+        adv_images = adversarial_pictures(model, some, labels, threat, attack)
+        for pixels, file in zip(adv_images, saved[first : first + _BATCH], strict=True):
+            save(_picture(pixels), file)
+    adv_images = torch.stack([read_saved(file) for file in saved])
+    labels, before = _says(model, images, checkpoint)
+    adv_labels, after = _says(model, adv_images, checkpoint)
+    fooled = (labels != adv_labels).tolist()
+    columns = (files, saved, images, adv_images, before, after, fooled, [threat] * len(files))
+    shown = [Attacked(*values) for values in zip(*columns, strict=True)]
+    save(sheet(shown), sheet_file)
     return shown
 
 
@@ -123,11 +149,12 @@ def load(file: Path, p: Preprocessing) -> Tensor:
     return centre(image, size, round(size / p.crop_pct)).float() / 255
 
 
-def _says(model: nn.Module, images: Tensor, checkpoint: Checkpoint) -> list[tuple[str, float]]:
-    with torch.no_grad():
-        chances, labels = model(images).softmax(1).max(1)
+@torch.no_grad()
+def _says(model: nn.Module, images: Tensor, checkpoint: Checkpoint) -> tuple[Tensor, list[tuple[str, float]]]:
+    """The classes of images, and for each its class's name and probability in percent."""
+    chances, labels = torch.cat([model(some).softmax(1) for some in images.split(_BATCH)]).max(1)
     names = class_names(checkpoint.collection.dataset)
-    return [(names[int(k)], 100 * float(p)) for k, p in zip(labels, chances, strict=True)]
+    return labels, [(names[int(k)], 100 * float(p)) for k, p in zip(labels, chances, strict=True)]
 
 
 def _picture(pixels: Tensor) -> Image.Image:
@@ -152,12 +179,12 @@ def sheet(shown: Sequence[Attacked]) -> Image.Image:
         captions = (
             f"{one.before[0]} {one.before[1]:.0f} %",
             f"{one.after[0]} {one.after[1]:.0f} %",
-            f"change x {0.5 / largest:.0f}" if delta.any() else "no adversarial image found",
+            f"change x {0.5 / largest:.0f}" if one.fooled else "the attack failed",
         )
         tiles = (one.image, one.adv_image, delta / (2 * largest) + 0.5)
         for j, (pixels, caption) in enumerate(zip(tiles, captions, strict=True)):
             left, top = _GAP + j * (_TILE + _GAP), _GAP + i * height
             canvas.paste(_picture(pixels).resize((_TILE, _TILE), Image.Resampling.NEAREST), (left, top))
-            fooled = j == 1 and one.before[0] != one.after[0]
-            pen.text((left, top + _TILE), caption, fill="#b00020" if fooled else "#333333", font=font)
+            red = j == 1 and one.fooled
+            pen.text((left, top + _TILE), caption, fill="#b00020" if red else "#333333", font=font)
     return canvas

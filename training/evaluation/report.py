@@ -14,7 +14,7 @@ from robust_zoo.text import markdown as cell
 from robust_zoo.text import printable
 from robust_zoo.threat import NORMS, ThreatModel
 from robust_zoo.training.attacks.suites import in_words
-from robust_zoo.training.plotting import figure
+from robust_zoo.training.plotting import error_bar, figure
 
 _COLUMNS = ("model", "dataset", "attack", "norm", "eps", "n", "clean_accuracy", "robust_accuracy", "flags")
 
@@ -124,7 +124,7 @@ def measurement(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def plot(entries: Sequence[dict[str, Any]], out: Path) -> None:
-    """Draws accuracy against eps: a panel for each norm, a line for each model and attack, with 95 % intervals.
+    """Draws accuracy against eps: a panel for each norm, a line for each model, attack and data, with 95 % intervals.
 
     Args:
         entries: Of the ledger; those without an attack are only the lines' beginnings.
@@ -139,23 +139,28 @@ def plot(entries: Sequence[dict[str, Any]], out: Path) -> None:
     canvas = figure(6.5 * len(norms), 4.5)
     for axes, norm in zip(canvas.subplots(1, len(norms), squeeze=False)[0], norms, strict=True):
         unit = NORMS[norm].unit
-        for colour, (model, attack) in enumerate(
-            sorted({(e["model"], e["attack"]) for e in entries if e["norm"] == norm})
-        ):
-            line = [e for e in entries if (e["model"], e["attack"], e["norm"]) == (model, attack, norm)]
+        lines = sorted({_line(e) for e in entries if e["norm"] == norm})
+        shared = len({data for _, _, data in lines}) == 1
+        for colour, (model, attack, data) in enumerate(lines):
+            line = [e for e in entries if (*_line(e), e["norm"]) == (model, attack, data, norm)]
             clean = {"eps": 0.0, "robust_accuracy": line[0]["clean_accuracy"]}
             clean["robust_interval_95"] = line[0]["clean_interval_95"]
             points = [clean, *sorted(line, key=lambda e: e["eps"])]
             y = [p["robust_accuracy"] for p in points]
-            spread = [
-                [y[i] - p["robust_interval_95"][0] for i, p in enumerate(points)],
-                [p["robust_interval_95"][1] - y[i] for i, p in enumerate(points)],
-            ]
-            x = [p["eps"] * unit for p in points]
+            bars = [error_bar(p["robust_accuracy"], p["robust_interval_95"]) for p in points]
+            x, label = (
+                [p["eps"] * unit for p in points],
+                f"{model}, {attack}" if shared else f"{model}, {attack}, {data}",
+            )
             axes.errorbar(
-                x, y, yerr=spread, marker="o", ms=3, capsize=2, color=f"C{colour}", label=f"{model}, {attack}"
+                x, y, yerr=[*zip(*bars, strict=True)], marker="o", ms=3, capsize=2, color=f"C{colour}", label=label
             )
         axes.set(xlabel=f"{norm} eps" + (f" (1/{unit})" if unit > 1 else ""), ylabel="accuracy, %", ylim=(0, 100))
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7)
     canvas.savefig(out, dpi=130)
+
+
+def _line(entry: dict[str, Any]) -> tuple[str, str, str]:
+    """What the points of a line share besides the norm."""
+    return entry["model"], entry["attack"], entry["dataset"]

@@ -73,12 +73,13 @@ def transfer(
         >>> transfer(["resnet18_l2_eps3"], [digits], TransferPlan(seeds=range(3)), workspace)
     """
     checkpoints = [get(name) for name in names]
+    pairs = [(checkpoint, opener) for checkpoint in checkpoints for opener in targets]
+    alone = workspace.jobs == 1 or len(pairs) == 1
+    open_targets = {opener: opener() for opener in targets if alone}  # what is wrong with them costs no download
     for checkpoint in checkpoints:
         if not is_present(checkpoint):
             ensure(checkpoint)  # fetched once, and before any work is lost
-    pairs = [(checkpoint, opener) for checkpoint in checkpoints for opener in targets]
-    if workspace.jobs == 1 or len(pairs) == 1:
-        open_targets = {opener: opener() for opener in targets}
+    if alone:
         found = []
         for checkpoint in _shown(checkpoints, workspace):
             weights = ensure(checkpoint)
