@@ -16,7 +16,7 @@ import torch
 from robust_zoo.errors import UsageError, cannot_read, not_installed
 from robust_zoo.training.data.encoded import LAYOUTS, EncodedImages, in_order, not_a_dataset
 from robust_zoo.training.data.tar import open_tars
-from robust_zoo.training.data.tree import Files, Layout, LeftOut, find_layout, listed, read_classes
+from robust_zoo.training.data.tree import Files, Layout, LeftOut, find_layout, listed, read_classes, several
 
 _LABEL = ("label",)
 _SPLITS = ("train", "val", "test")
@@ -109,7 +109,7 @@ def open_shards(tars: list[Path]) -> EncodedImages:
         UsageError: A file is damaged, or an image has no label.
     """
     source = open_tars(tars)
-    return replace(source, note=f"{len(source):,} images in tar files: {listed(tar.name for tar in tars)}")
+    return replace(source, note=f"{several(len(source), 'image')} in tar files: {listed(tar.name for tar in tars)}")
 
 
 def _tars(folder: Path) -> list[Path]:
@@ -135,7 +135,8 @@ def _open(layout: Layout, take: Sequence[str]) -> EncodedImages:
         return open_shards(tars)
     source = encoded(folder, read_classes(folder, layout.left_out))
     unused = [part.name for other, part in layout.splits.items() if other != split]
-    words = [f"{len(source.classes)} classes, {len(source):,} images{layout.place(folder)}"]
+    taken = f"{several(len(source.classes), 'class', 'es')}, {several(len(source), 'image')}"
+    words = [f"{taken}{layout.place(folder)}"]
     words += [f"not looked at: {listed(unused)}"] if unused else []
     return replace(source, note="; ".join(words + left_out(layout)))
 

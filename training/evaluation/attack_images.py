@@ -117,7 +117,7 @@ def load(file: Path, p: Preprocessing) -> Tensor:
     try:
         image = decode(file.read_bytes(), str(file))
     except OSError as error:
-        raise cannot_read(file.name, file, "an image", error) from None
+        raise cannot_read(file.name, file, "an image", error, "name image files, not folders") from None
     except VerificationFailed as error:
         raise UsageError(f"{file} is not an image that can be decoded", **error.fields) from None
     return centre(image, size, round(size / p.crop_pct)).float() / 255
