@@ -14,6 +14,8 @@ from typing import Any, Literal
 import torch
 
 from robust_zoo.errors import UsageError, cannot_read, not_installed
+from robust_zoo.readers import read_bytes
+from robust_zoo.training.data.decode import MOST_BYTES
 from robust_zoo.training.data.encoded import LAYOUTS, EncodedImages, in_order, not_a_dataset
 from robust_zoo.training.data.tar import open_tars
 from robust_zoo.training.data.tree import Files, Layout, LeftOut, find_layout, listed, read_classes, several
@@ -33,7 +35,7 @@ def from_folder(root: Path, names: Sequence[str], index: int) -> bytes:
     Returns:
         The file's content, still encoded.
     """
-    return (root / names[index]).read_bytes()  # a million names go to a loader process in 0.5 s, Paths in 14
+    return read_bytes(root / names[index], MOST_BYTES)  # a million names go to a loader process in 0.5 s, Paths in 14
 
 
 def _from_rows(rows: Any, index: int) -> bytes:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from robust_zoo.text import printable
 from robust_zoo.training.data.encoded import in_order, is_hidden, is_image, not_a_dataset
 
 Files = list[tuple[str, int]]  # (name under the folder that was read, bytes)
@@ -78,7 +79,7 @@ class Layout:
 
 def listed(names: Iterable[str]) -> str:
     """A few names, sorted, as text."""
-    found = sorted(name if name.isprintable() else ascii(name) for name in names)
+    found = sorted(printable(name, limit=80) for name in names)
     return ", ".join(found[:_SHOWN]) + (f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")
 
 

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from robust_zoo.errors import UsageError, VerificationFailed, cannot_read
 from robust_zoo.factory import create_model
 from robust_zoo.pixels import pixel_model
+from robust_zoo.readers import read_bytes
 from robust_zoo.registry.lookup import get
 from robust_zoo.registry.rows import Checkpoint, Preprocessing
 from robust_zoo.threat import NORMS, ThreatModel
 from robust_zoo.training.attacks.norms import rules
 from robust_zoo.training.attacks.suites import suite
 from robust_zoo.training.data.class_names import class_names
-from robust_zoo.training.data.decode import centre, decode
+from robust_zoo.training.data.decode import MOST_BYTES, centre, decode
 from robust_zoo.training.evaluation.threats import own_threat
 
 _TILE, _GAP, _LINE = 224, 6, 18  # pixels of the sheet
@@ -115,8 +116,8 @@ def load(file: Path, p: Preprocessing) -> Tensor:
     """
     size = p.input_size[-1]
     try:
-        image = decode(file.read_bytes(), str(file))
-    except OSError as error:
+        image = decode(read_bytes(file, MOST_BYTES), str(file))
+    except (OSError, ValueError) as error:
         raise cannot_read(file.name, file, "an image", error, "name image files, not folders") from None
     except VerificationFailed as error:
         raise UsageError(f"{file} is not an image that can be decoded", **error.fields) from None

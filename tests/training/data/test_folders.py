@@ -151,6 +151,16 @@ def test_a_pipe_is_not_waited_for_and_a_link_to_nowhere_is_named(tmp_path):
         open_folder(tmp_path)
 
 
+def test_a_file_too_large_for_an_image_is_not_read(tmp_path):
+    make(tmp_path, *classes())
+    with (tmp_path / "cat" / "0.jpg").open("wb") as file:
+        file.truncate(1 << 40)  # a hole of a terabyte
+    data, _ = open_images(tmp_path)
+    for read in (lambda: data.decode(0), lambda: data.contents_sha256):
+        with pytest.raises(UsageError, match=r"cannot read cat/0\.jpg"):
+            read()
+
+
 def test_names_may_be_any_bytes_and_a_note_is_printable(tmp_path):
     make(tmp_path, *classes(), "cat/x.\x1b[31m", ".\x1b[32m")
     folder = os.fsencode(tmp_path) + b"/emu\xff"
