@@ -105,8 +105,9 @@ def train(
         )
         check_same_classes(train_data, test_data)
         if world.first and machine.progress:
-            for note in filter(None, (_note(train_data), _note(test_data))):
-                tqdm.write(note, file=sys.stderr)
+            for split, data_of in (("training", train_data), ("test", test_data)):
+                if note := getattr(getattr(data_of, "source", None), "note", ""):
+                    tqdm.write(f"{split} images: {note}", file=sys.stderr)
         model, bf16 = untrained(checkpoint, recipe, world, machine.precision)
         settings = Settings(bf16, machine.save_seconds, machine.log_steps, machine.progress)
         trained = train_model(
@@ -206,10 +207,6 @@ def check_same_classes(train_data: Dataset, test_data: Dataset) -> None:
     if isinstance(train_data, ImageFiles) and isinstance(test_data, ImageFiles):
         check_classes(train_data.source, test_data.source)
         check_classes_differ(train_data.source, train_data.source.names[0])
-
-
-def _note(data: Dataset) -> str:
-    return getattr(getattr(data, "source", None), "note", "")
 
 
 def _finish(

@@ -42,7 +42,6 @@ def command(name: str, images: tuple[Path, ...], attack: str, norm: str | None, 
         said = [] if one.fooled else [f"the attack failed: no adversarial image found within {one.threat}"]
         said += [sizes] if any(one.sizes.values()) else []
         said += [f"beyond {one.threat} by {one.beyond:.2g}, after rounding to 8 bits"] if one.beyond else []
-        click.echo(
-            f"{printable(file)}: {before} ({sure:.0f} %) -> {after} ({then:.0f} %); {'; '.join([*said, printable(one.saved)])}"
-        )
+        said += [printable(one.saved)]
+        click.echo(f"{printable(file)}: {before} ({sure:.0f} %) -> {after} ({then:.0f} %); {'; '.join(said)}")
     click.echo(out / "attack.png")

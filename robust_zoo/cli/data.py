@@ -51,6 +51,15 @@ def check(name: str, root: Path, deep: bool) -> None:
     robust-zoo data check pets --root DATASETS
     robust-zoo data check flowers --root DATASETS --deep
     robust-zoo data check photos/
+
+    A folder of images is a folder for each class, photos/cat/1.jpg, or such folders for training and for testing,
+    photos/train/cat/1.jpg and photos/test/cat/1.jpg; val or validation is for choosing, or for testing where there is
+    no test. Case does not matter, a folder around all of it does no harm, and images may lie deeper in their class.
+    Without a test every fifth image is for testing. What was taken and what was left out is said.
+
+    \b
+    ImageNet may also be tar files (train*.tar, val*.tar) of class folders, or with KEY.cls or KEY.json beside KEY.jpg,
+    or hfds/NAME.
     """
     from robust_zoo.training.transfer.datasets import open_target
     from robust_zoo.training.transfer.verify_copy import damaged, fingerprint, split_sizes

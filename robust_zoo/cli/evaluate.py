@@ -27,9 +27,9 @@ def _attacks() -> Mapping[str, Any]:
 @click.command("evaluate")
 @click.argument("names", nargs=-1, required=True)
 @click.option(
-    "--dataset", "-d", default="sample", show_default=True, cls=Named, table=_datasets, help="What to measure on:"
+    "--dataset", "-d", default="", cls=Named, table=_datasets, help="What --data is, where that is not plain:"
 )
-@click.option("--data", default="", help="Where the images are: an .npz for cifar10, else a directory (or hfds/NAME).")
+@click.option("--data", default="", help="The images: a folder of class folders, a .tar, an .npz or hfds/NAME.")
 @click.option("--attack", "-a", default="autoattack", show_default=True, cls=Named, table=_attacks, help="How:")
 @click.option("--norm", type=click.Choice([*NORMS]), help="With --eps; otherwise what each model was trained for.")
 @click.option("--eps", multiple=True, help="A radius, e.g. 0.5 or 4/255; repeat it for a curve.")
@@ -63,10 +63,11 @@ def command(
 
     \b
     robust-zoo evaluate resnet18_x0_25_cifar10_l2_eps0_5 --attack pgd-20
-    robust-zoo evaluate resnet18_x0_25_cifar10_l2_eps0_5 -d cifar10 --data cifar10.npz --n 1000
+    robust-zoo evaluate resnet18_x0_25_cifar10_l2_eps0_5 --data cifar10.npz --n 1000
     robust-zoo evaluate resnet18_x0_25_cifar10_l2_eps0_5 -a pgd-20 --norm l2 --eps 0.25 --eps 0.5 --eps 1
 
-    NAMES are checkpoints, wildcards, or files that robust-zoo train wrote.
+    NAMES are checkpoints, wildcards, or files that robust-zoo train wrote. Without --data it is the bundled sample
+    of CIFAR-10. Folders are called as the model's classes are: a WordNet id or any English name.
 
     An entry is keyed by the sha256 of the weights, of the images and of the attack's settings: what exists is not
     computed again, a killed evaluation goes on where it was, and shards on any machines that share the directory

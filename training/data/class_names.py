@@ -1,10 +1,15 @@
-"""What the classes of a source dataset are called, in English, by label."""
+"""What the classes of a source dataset are called, in English, by label; and which label a name stands for."""
 
 from __future__ import annotations
 
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
 from functools import cache
 
 from robust_zoo.registry.rows import SourceDataset
+
+_Table = Mapping[str, tuple[int, ...]]  # name -> labels of the classes that have it
 
 
 def class_names(dataset: SourceDataset) -> tuple[str, ...]:
@@ -16,14 +21,70 @@ def class_names(dataset: SourceDataset) -> tuple[str, ...]:
     Returns:
         A name for each label, the first where a class has several.
     """
-    if dataset.class_names:
-        return dataset.class_names
-    return tuple(description.split(",")[0] for description in _descriptions(dataset.timm_classes))
+    return tuple(texts[0] for _, texts in _classes(dataset))
+
+
+def labels_called(name: str, dataset: SourceDataset) -> tuple[int, ...]:
+    """The labels that a name can stand for.
+
+    A name is a WordNet id, an English name of the class or the whole text of its synset, in any case and with any
+    signs between its words; or the id and one of these. A class's first name goes before another's second.
+
+    Args:
+        name: Of a folder, as a user spelled it.
+        dataset: Whose classes.
+
+    Returns:
+        One label; several where classes share the name; none where it is no class.
+    """
+    ids, firsts, keys, any_name = _tables(dataset)
+    wnid, key = name.strip()[:9].lower(), _key(name.strip()[9:])
+    if wnid in ids:  # alone, or with a name of its own
+        return ids[wnid] if not key or set(ids[wnid]) & set(any_name.get(key, ())) else ()
+    looked_up = ((firsts, _spaced(name)), (keys, _key(name)), (any_name, _key(name)))
+    return next((table[text] for table, text in looked_up if text in table), ())
+
+
+def spelled(label: int, dataset: SourceDataset) -> str:
+    """A class as only it is called: its WordNet id with its names, or its name."""
+    wnid, texts = _classes(dataset)[label]
+    return f"{wnid} ({', '.join(texts)})" if wnid else texts[0]
+
+
+def _spaced(name: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", name).replace("_", " ").split())
+
+
+def _key(name: str) -> str:
+    return " ".join(re.findall(r"\w+", _spaced(name).casefold()))
+
+
+def _table(names: Iterable[tuple[str, int]]) -> _Table:
+    found: dict[str, tuple[int, ...]] = {}
+    for name, label in names:
+        found[name] = tuple(sorted({*found.get(name, ()), label}))
+    return found
 
 
 @cache
-def _descriptions(timm_classes: str) -> tuple[str, ...]:
+def _tables(dataset: SourceDataset) -> tuple[_Table, _Table, _Table, _Table]:
+    """By WordNet id; by first name; by first name whatever its spelling; by any name and by all of them together."""
+    classes = list(enumerate(_classes(dataset)))
+    return (
+        _table((wnid, label) for label, (wnid, _) in classes if wnid),
+        _table((texts[0], label) for label, (_, texts) in classes),
+        _table((_key(texts[0]), label) for label, (_, texts) in classes),
+        _table((_key(text), label) for label, (_, texts) in classes for text in (*texts, " ".join(texts))),
+    )
+
+
+@cache
+def _classes(dataset: SourceDataset) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """(WordNet id, names) of each class; the id is "" where there is none."""
+    if dataset.class_names:
+        return tuple(("", (name,)) for name in dataset.class_names)
     from timm.data import ImageNetInfo
 
-    info = ImageNetInfo(timm_classes)
-    return tuple(info.index_to_description(number) for number in range(info.num_classes()))
+    info = ImageNetInfo(dataset.timm_classes)
+    described = ((wnid, info.index_to_description(label)) for label, wnid in enumerate(info.label_names()))
+    return tuple((wnid, tuple(text.split(", "))) for wnid, text in described)

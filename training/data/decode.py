@@ -22,6 +22,7 @@ _FORMATS = (
 )  # fmt: skip
 _MOST_PIXELS = 2 * 89_478_485  # where Pillow raises its DecompressionBombError
 _LONGEST = 256  # sides: a shorter side of 256 makes 2**24 pixels of such a strip
+MOST_BYTES = 1 << 30  # of an image's file: the largest picture of 16 bits has about so many
 _ORIENTATION = 0x0112  # EXIF's tag
 _MEND = "save it in 8 bits and at a usual size"
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from robust_zoo.errors import UsageError
 from robust_zoo.training.data.decode import endings
 
-LAYOUTS = "robust-zoo train --help   describes the layouts"  # what errors say next
+LAYOUTS = "robust-zoo data check --help   describes the layouts"  # what errors say next
 _SYSTEMS = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "icon\r", "$recycle.bin", "lost+found",
             "system volume information", "__pycache__"}  # fmt: skip
 
@@ -73,15 +73,16 @@ def is_image(name: str) -> bool:
     return path.suffix.lower() in endings() and not any(map(is_hidden, path.parts))
 
 
-def not_a_dataset(where: Path | str, expected: str, actual: str) -> UsageError:
+def not_a_dataset(where: Path | str, expected: str, actual: str, *, next: str = LAYOUTS) -> UsageError:
     """The error for a folder or tar file that is not laid out as a dataset.
 
     Args:
         where: The folder or file.
         expected: In words.
         actual: What is there instead.
+        next: What to do.
 
     Returns:
         The error, to be raised.
     """
-    return UsageError("not a dataset of images", source=str(where), expected=expected, actual=actual, next=LAYOUTS)
+    return UsageError("not a dataset of images", source=str(where), expected=expected, actual=actual, next=next)

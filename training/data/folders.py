@@ -14,12 +14,13 @@ from typing import Any, Literal
 import torch
 
 from robust_zoo.errors import UsageError, cannot_read, not_installed
+from robust_zoo.readers import read_bytes
+from robust_zoo.training.data.decode import MOST_BYTES
 from robust_zoo.training.data.encoded import LAYOUTS, EncodedImages, in_order, not_a_dataset
 from robust_zoo.training.data.tar import open_tars
-from robust_zoo.training.data.tree import Files, Layout, LeftOut, find_layout, listed, read_classes
+from robust_zoo.training.data.tree import Files, Layout, LeftOut, find_layout, listed, read_classes, several
 
 _LABEL = ("label",)
-_SHARDS = {"train": ("train",), "val": ("val", "validation")}
 _SPLITS = ("train", "val", "test")
 
 
@@ -34,7 +35,7 @@ def from_folder(root: Path, names: Sequence[str], index: int) -> bytes:
     Returns:
         The file's content, still encoded.
     """
-    return (root / names[index]).read_bytes()  # a million names go to a loader process in 0.5 s, Paths in 14
+    return read_bytes(root / names[index], MOST_BYTES)  # a million names go to a loader process in 0.5 s, Paths in 14
 
 
 def _from_rows(rows: Any, index: int) -> bytes:
@@ -67,15 +68,13 @@ def open_source(data: str | Path, split: Literal["train", "val"]) -> EncodedImag
     take = ("train",) if split == "train" else ("val", "test")
     if any(part in layout.splits for part in take):
         return _open(layout, take)
-    for name in _SHARDS[split]:
-        if tars := sorted({*layout.root.glob(f"{name}*.tar"), *layout.root.glob(f"*-{name}-*.tar")}):
-            return open_tars(tars)
-    found = listed(path.name for path in layout.root.iterdir()) if layout.root.is_dir() else ""
+    if shards := _shards(layout.root, take):
+        return open_shards(shards)
     raise UsageError(
         f"no {split} images",
         source=str(data),
-        expected=f"a folder of class folders, or .tar files, named {' or '.join(_SHARDS[split])}",
-        actual=found or "nothing there",
+        expected=f"a folder of class folders, or .tar files, named {' or '.join(take)}",
+        actual=(listed(path.name for path in layout.root.iterdir()) if layout.root.is_dir() else "") or "nothing there",
         next=LAYOUTS,
     )
 
@@ -84,7 +83,7 @@ def open_folder(root: Path, *, take: Sequence[str] = _SPLITS) -> EncodedImages:
     """The images of one directory.
 
     Args:
-        root: Holds tar files, else class folders, else splits; or one folder that does.
+        root: Holds tar files, else class folders, else splits of either; or one folder that does.
         take: Of splits, the first of these that is there.
 
     Returns:
@@ -93,21 +92,53 @@ def open_folder(root: Path, *, take: Sequence[str] = _SPLITS) -> EncodedImages:
     Raises:
         UsageError: The directory holds none of these, or something in it is empty or unreadable.
     """
-    return open_tars(tars) if (tars := _tars(root)) else _open(find_layout(root), take)
+    layout = find_layout(root)
+    if layout.splits or not (tars := _tars(layout.root)):
+        return _open(layout, take)
+    return open_shards(_shards(layout.root, take) or tars)
+
+
+def open_shards(tars: list[Path]) -> EncodedImages:
+    """The images of tar files.
+
+    Args:
+        tars: The files.
+
+    Returns:
+        Their images, none of them read yet, with a note.
+
+    Raises:
+        UsageError: A file is damaged, or an image has no label.
+    """
+    source = open_tars(tars)
+    return replace(source, note=f"{several(len(source), 'image')} in tar files: {listed(tar.name for tar in tars)}")
 
 
 def _tars(folder: Path) -> list[Path]:
     return sorted(folder.glob("[!.]*.tar"))
 
 
+def _shards(folder: Path, take: Sequence[str]) -> list[Path]:
+    """The tar files of the first split that has some: train*.tar, or timm's *-train-*.tar."""
+    for split in take:
+        names = ("val", "validation") if split == "val" else (split,)
+        patterns = [pattern for name in names for pattern in (f"{name}*.tar", f"*-{name}-*.tar")]
+        if found := sorted({path for pattern in patterns for path in folder.glob(pattern)}):
+            return found
+    return []
+
+
 def _open(layout: Layout, take: Sequence[str]) -> EncodedImages:
     split = next((split for split in take if split in layout.splits), "")
+    if layout.splits and not split:
+        raise not_a_dataset(layout.root, f"a folder of {' or '.join(take)} images", f"{listed(layout.splits)} alone")
     folder = layout.splits.get(split, layout.root)
     if split and (tars := _tars(folder)):
-        return open_tars(tars)
+        return open_shards(tars)
     source = encoded(folder, read_classes(folder, layout.left_out))
     unused = [part.name for other, part in layout.splits.items() if other != split]
-    words = [f"{len(source.classes)} classes, {len(source):,} images{layout.place(folder)}"]
+    taken = f"{several(len(source.classes), 'class', 'es')}, {several(len(source), 'image')}"
+    words = [f"{taken}{layout.place(folder)}"]
     words += [f"not looked at: {listed(unused)}"] if unused else []
     return replace(source, note="; ".join(words + left_out(layout)))
 

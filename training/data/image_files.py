@@ -99,7 +99,7 @@ class ImageFiles:
         """Of every image's bytes and label, in order; reads all of them, once."""
         digest = hashlib.sha256()
         for row, label in zip(self.rows, self.labels.tolist(), strict=True):
-            digest.update(hashlib.sha256(self.source.read(row)).digest() + label.to_bytes(8, "little"))
+            digest.update(hashlib.sha256(self._content(row)).digest() + label.to_bytes(8, "little"))
         return digest.hexdigest()
 
     def subset(self, indices: Tensor) -> ImageFiles:
@@ -158,13 +158,15 @@ class ImageFiles:
         Raises:
             VerificationFailed: The file cannot be decoded; the error names it.
         """
-        name = self.source.names[index]
-        try:
-            content = self.source.read(index)
-        except OSError as error:
-            raise cannot_read(name, name, "the file that was there", error, "put it back, or take it away") from None
-        image = decode(content, name)
+        image = decode(self._content(index), self.source.names[index])
         return F.resize(image, [self.shrink], antialias=True) if self.shrink else image
+
+    def _content(self, index: int) -> bytes:
+        try:
+            return self.source.read(index)
+        except (OSError, ValueError) as error:  # gone, grown or locked since the folder was looked through
+            name = self.source.names[index]
+            raise cannot_read(name, name, "an image's file", error, "put a sound copy in its place") from None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from robust_zoo.text import printable
 from robust_zoo.training.data.encoded import in_order, is_hidden, is_image, not_a_dataset
 
 Files = list[tuple[str, int]]  # (name under the folder that was read, bytes)
@@ -43,15 +44,16 @@ class LeftOut:
         if is_hidden(entry.name):
             self.hidden.add(entry.name)
         elif not entry.is_file():
-            self.files["links to nowhere, pipes or the like"] += 1
+            self.files["not a file (a link to nowhere, a pipe)"] += 1
         else:
             self.files[suffix if re.fullmatch(r"\.\w{1,9}", suffix) else "of no usual ending"] += 1
 
     def __str__(self) -> str:
         parts = [f"{count:,} {kind}" for kind, count in sorted(self.files.items())]
-        parts += [f"{self.loose:,} images outside the class folders"] if self.loose else []
+        parts += [f"{several(self.loose, 'image')} outside the class folders"] if self.loose else []
         parts += [f"what is hidden or a system's ({listed(self.hidden)})"] if self.hidden else []
-        return ", ".join(parts + ([f"the folders {listed(self.folders)}"] if self.folders else []))
+        folders = "the folder" if len(self.folders) == 1 else "the folders"
+        return ", ".join(parts + ([f"{folders} {listed(self.folders)}"] if self.folders else []))
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,13 @@ class Layout:
 
 def listed(names: Iterable[str]) -> str:
     """A few names, sorted, as text."""
-    found = sorted(name if name.isprintable() else ascii(name) for name in names)
+    found = sorted(printable(name, limit=80) for name in names)
     return ", ".join(found[:_SHOWN]) + (f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")
+
+
+def several(count: int, one: str, ending: str = "s") -> str:
+    """A number with its word: "1 class", "3 images"."""
+    return f"{count:,} {one}{'' if count == 1 else ending}"
 
 
 def split_of(name: str) -> str:
@@ -119,7 +126,7 @@ def find_layout(root: Path) -> Layout:
             raise not_a_dataset(root, "one folder for each split", listed(twice))
         left_out.folders = [name for name in folders if name not in whole]
         _count_files(_entries(root), left_out)
-        found = {split: _inside(folders[names[0]], left_out) for split, names in splits.items() if names}
+        found = {split: _inside(folders[names[0]], left_out, split) for split, names in splits.items() if names}
         return Layout(given, root, found, left_out)
 
 
@@ -159,7 +166,8 @@ def _readable(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:  # a link to nowhere, a folder without permission, or none
-        raise not_a_dataset(folder, "readable files", str(error)) from None
+        next_ = "put right what is named, or take it away"
+        raise not_a_dataset(folder, "a folder that can be read", str(error), next=next_) from None
 
 
 def _entries(folder: Path | str) -> list[os.DirEntry[str]]:
@@ -180,12 +188,16 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     return not is_hidden(entry.name) and entry.is_dir()
 
 
-def _inside(folder: Path, left_out: LeftOut) -> Path:
-    """The folder, or the one in it that it only wraps: the only one, no split, without images of its own."""
+def _inside(folder: Path, left_out: LeftOut, split: str = "") -> Path:
+    """The folder, or the one in it that it only wraps: the only one, no (other) split, without images of its own."""
     for _ in range(_DEEPEST):
         entries = _entries(folder)
         folders = [entry for entry in entries if _is_folder(entry)]
-        if len(folders) != 1 or split_of(folders[0].name) or any(is_image(entry.name) for entry in entries):
+        if (
+            len(folders) != 1
+            or split_of(folders[0].name) not in ("", split)
+            or any(is_image(entry.name) for entry in entries)
+        ):
             return folder
         inner = _entries(folders[0].path)
         if any(is_image(e.name) for e in inner) or not any(_is_folder(e) or _is_tar(e) for e in inner):

@@ -14,6 +14,7 @@ from robust_zoo.errors import UsageError, VerificationFailed, cannot_read
 from robust_zoo.factory import create_model
 from robust_zoo.files import storage
 from robust_zoo.pixels import pixel_model
+from robust_zoo.readers import read_bytes
 from robust_zoo.registry.lookup import get
 from robust_zoo.registry.rows import Checkpoint, Preprocessing
 from robust_zoo.threat import NORMS, ThreatModel
@@ -21,7 +22,7 @@ from robust_zoo.training.attacks.norms import rules
 from robust_zoo.training.attacks.pictures import adversarial_pictures
 from robust_zoo.training.attacks.suites import suite
 from robust_zoo.training.data.class_names import class_names
-from robust_zoo.training.data.decode import centre, decode
+from robust_zoo.training.data.decode import MOST_BYTES, centre, decode
 from robust_zoo.training.evaluation.attack_files import SHEET, outputs, read_saved, save
 from robust_zoo.training.evaluation.threats import own_threat
 
@@ -141,9 +142,9 @@ def load(file: Path, p: Preprocessing) -> Tensor:
     """
     size = p.input_size[-1]
     try:
-        image = decode(file.read_bytes(), str(file))
-    except OSError as error:
-        raise cannot_read(file.name, file, "an image", error) from None
+        image = decode(read_bytes(file, MOST_BYTES), str(file))
+    except (OSError, ValueError) as error:
+        raise cannot_read(file.name, file, "an image", error, "name image files, not folders") from None
     except VerificationFailed as error:
         raise UsageError(f"{file} is not an image that can be decoded", **error.fields) from None
     return centre(image, size, round(size / p.crop_pct)).float() / 255

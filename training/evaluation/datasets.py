@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.data import imagenet
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
 from robust_zoo.training.data.dataset import Dataset, Images, load_npz
+from robust_zoo.training.data.labelled import folder
 from robust_zoo.training.data.npz import read_npy
 
 
@@ -22,8 +25,8 @@ class EvaluationSet:
     """A dataset that figures are measured on.
 
     Attributes:
-        classes: The dataset that a checkpoint must be of.
-        title: What its figures carry.
+        classes: The dataset that a checkpoint must be of; empty for any.
+        title: What its figures carry, after the checkpoint's dataset where they can be of any.
         where: What --data is to hold; empty for what comes with the package.
         open: Of --data and the checkpoint; its images.
     """
@@ -32,6 +35,11 @@ class EvaluationSet:
     title: str
     where: str
     open: Callable[[str, Checkpoint], Dataset]
+
+    @property
+    def about(self) -> str:
+        """Title and place, for --help."""
+        return ": ".join(filter(None, (self.title, self.where)))
 
 
 def _cifar101(data: str, checkpoint: Checkpoint) -> Images:
@@ -73,15 +81,51 @@ DATASETS = {
     "imagenetv2": EvaluationSet(
         "imagenet", "imagenetv2", "one of its three folders of 0 ... 999", imagenet.imagenet_v2
     ),
-    "folder": EvaluationSet("imagenet", "imagenet folder", "folders called by wnid, number or name", imagenet.folder),
+    "folder": EvaluationSet("", "folder", "folders, or a tar file, with the names of the model's classes", folder),
+    "numbered": EvaluationSet("", "folder", "the same with the classes' numbers", partial(folder, numbered=True)),
 }
+
+
+def dataset_of(data: str, checkpoint: Checkpoint) -> str:
+    """Which dataset --data is, where none is named.
+
+    Args:
+        data: A file or folder; "" for what comes with the package.
+        checkpoint: What is to be evaluated.
+
+    Returns:
+        A name of `DATASETS`.
+
+    Raises:
+        UsageError: It is nothing that can be measured on.
+    """
+    path = Path(data)
+    fitting = [name for name, row in DATASETS.items() if row.classes == checkpoint.dataset]
+    if not data and "sample" in fitting:
+        return "sample"
+    if "cifar10" in fitting and path.suffix == ".npz" and path.is_file():
+        return "cifar10"
+    if "cifar10.1" in fitting and (path / "cifar10.1_v6_data.npy").is_file():
+        return "cifar10.1"
+    is_tar = re.search(r"\.(tar(\.\w+)?|tgz)$", data) and path.is_file()
+    if data and (data.startswith("hfds/") or path.is_dir() or is_tar):
+        return "folder"
+    kinds = "a folder of class folders, a .tar file, hfds/NAME" + (", an .npz" if "cifar10" in fitting else "")
+    raise UsageError(
+        f"no images of {checkpoint.collection.dataset.title} there" if data else "no images given",
+        model=checkpoint.name,
+        source=data,
+        expected=f"--data: {kinds}",
+        actual="a file of another kind" if path.exists() and data else "nothing there" if data else "no --data",
+        next="robust-zoo evaluate --help",
+    )
 
 
 def open_dataset(name: str, data: str, checkpoint: Checkpoint) -> tuple[str, Dataset]:
     """Opens a dataset of `DATASETS` for a checkpoint.
 
     Args:
-        name: Of the dataset.
+        name: Of the dataset; "" for what `dataset_of` finds.
         data: The file or folder that holds it; "" for what comes with the package.
         checkpoint: What is to be evaluated; it decides which images of a dataset are its own.
 
@@ -91,11 +135,12 @@ def open_dataset(name: str, data: str, checkpoint: Checkpoint) -> tuple[str, Dat
     Raises:
         UsageError: The name is unknown, --data is missing or not the dataset, or the checkpoint is of other classes.
     """
+    name = name or dataset_of(data, checkpoint)
     if name not in DATASETS:
         raise unknown("dataset", name, DATASETS, next="--dataset {closest}")
     chosen = DATASETS[name]
-    if checkpoint.dataset != chosen.classes:
-        fitting = ", ".join(key for key, value in DATASETS.items() if value.classes == checkpoint.dataset)
+    if chosen.classes not in ("", checkpoint.dataset):
+        fitting = ", ".join(key for key, value in DATASETS.items() if value.classes in ("", checkpoint.dataset))
         raise UsageError(
             f"{checkpoint.name} does not know the classes of {name}",
             model=checkpoint.name,
@@ -105,4 +150,13 @@ def open_dataset(name: str, data: str, checkpoint: Checkpoint) -> tuple[str, Dat
         )
     if chosen.where and not data:
         raise UsageError(f"--dataset {name} needs --data", expected=chosen.where, actual="no --data")
-    return chosen.title, chosen.open(data, checkpoint)
+    if data and not chosen.where:
+        raise UsageError(
+            f"--dataset {name} comes with the package",
+            source=data,
+            expected="no --data",
+            actual=f"--data {data}",
+            next="leave out --dataset to measure on --data",
+        )
+    title = chosen.title if chosen.classes else f"{checkpoint.dataset} {chosen.title}"
+    return title, chosen.open(data, checkpoint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -19,6 +20,7 @@ from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks.folding import folded_model
 from robust_zoo.training.attacks.suites import suite
 from robust_zoo.training.data.dataset import Dataset, spread
+from robust_zoo.training.data.image_files import ImageFiles
 from robust_zoo.training.distributed import device_of
 from robust_zoo.training.evaluation import checks, engine, ledger
 from robust_zoo.training.evaluation.datasets import open_dataset
@@ -67,7 +69,7 @@ def evaluate(
     Args:
         names: Of checkpoints, or checkpoints.
         data: The file or folder with the images; "" for what comes with the package.
-        dataset: A name of `evaluation.datasets.DATASETS`.
+        dataset: A name of `evaluation.datasets.DATASETS`; "" for what `data` turns out to be.
         ledger_dir: The ledger's folder; made where it is not there.
         plan: Attack, threat models and number of images.
         device: "auto", "cpu", "cuda" or "cuda:N".
@@ -88,9 +90,12 @@ def evaluate(
     suite(plan.attack)
     checkpoints = [get(name) for name in names]
     ledger_dir.mkdir(parents=True, exist_ok=True)
-    found = []
+    found, notes = [], set()
     for checkpoint in checkpoints:
         called, images = open_dataset(dataset, data, checkpoint)
+        if isinstance(images, ImageFiles) and images.source.note not in notes:
+            notes.add(images.source.note)
+            tqdm.write(images.source.note, file=sys.stderr)
         if plan.n is not None and plan.n < len(images):
             called, images = f"{called}, {plan.n} evenly spread", spread(images, plan.n)
         found += _of_model(checkpoint, images, called, ledger_dir, plan, device_of(device))
