@@ -15,8 +15,11 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from robust_zoo.errors import StorageError, VerificationFailed
-from robust_zoo.files import Buffer, read_hashed, storage, sync_directory, write_chunks
+from robust_zoo.files import Buffer, own_directory, read_hashed, storage, sync_directory, write_chunks
 from robust_zoo.registry.rows import Checkpoint
+
+# How far the origin of weights is proven, the best first; robust_zoo.weights.verify.VerifiedFile says what each means.
+STATES = ("pinned", "hub-declared", "vouched", "unverified")
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,8 @@ class Receipt:
         name: The checkpoint's.
         sha256: Of the safetensors file.
         size: Its bytes.
-        state: See robust_zoo.weights.verify.VerifiedFile.
+        state: How far its origin was proven where it was written, a word of STATES; what that is worth elsewhere,
+            robust_zoo.weights.verify.state_of says.
         source: Where the bytes came from.
         source_file: The name of the file they were made of.
         source_sha256: That file's sha256.
@@ -47,7 +51,10 @@ class Receipt:
     def parse(cls, text: str | bytes) -> Receipt:
         """Reads one, whatever else the JSON says. Raises ValueError, KeyError or TypeError."""
         values = json.loads(text)
-        return cls(**{field.name: values[field.name] for field in fields(cls)})
+        receipt = cls(**{field.name: values[field.name] for field in fields(cls)})
+        if receipt.state not in STATES or any(type(values[f.name]).__name__ != f.type for f in fields(cls)):
+            raise ValueError(f"not what a receipt says: state {str(receipt.state)[:40]!r}, size {receipt.size!r:.40}")
+        return receipt
 
 
 def cache_root(cache_dir: str | Path | None = None) -> Path:
@@ -135,6 +142,10 @@ def hashed(checkpoint: Checkpoint, root: Path) -> tuple[Receipt, Buffer] | None:
         raise corrupt(checkpoint, path, f"a receipt for {checkpoint.name}", "none that can be read")
     if checkpoint.sha256 and receipt.source_sha256 != checkpoint.sha256:
         raise corrupt(checkpoint, path, f"made of sha256 {checkpoint.sha256}", f"made of {receipt.source_sha256}")
+    if checkpoint.converted_sha256 not in (None, receipt.sha256):
+        raise corrupt(checkpoint, path, f"sha256 {checkpoint.converted_sha256}", f"a receipt of {receipt.sha256}")
+    if (size := path.stat().st_size) > receipt.size:  # before anything is read: it may be sparse, and huge
+        raise corrupt(checkpoint, path, f"{receipt.size:,} bytes, sha256 {receipt.sha256}", f"{size:,} bytes")
     content, actual = read_hashed(path)
     if actual != receipt.sha256:
         raise corrupt(checkpoint, path, f"sha256 {receipt.sha256}", f"sha256 {actual} ({len(content):,} bytes)")
@@ -188,7 +199,7 @@ def store(file: Path, receipt: Receipt, root: Path) -> Path:
     """
     target = weights_path(root, receipt.name)
     with storage(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        own_directory(target.parent)
         write_chunks(target.with_suffix(".json"), [json.dumps(asdict(receipt), indent=1, sort_keys=True).encode()])
         file.replace(target)
         sync_directory(target.parent)
