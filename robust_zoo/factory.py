@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from robust_zoo.architectures.build import build, default_cfg
-from robust_zoo.errors import NewHeadWarning, UnknownCheckpoint, UsageError
+from robust_zoo.errors import NewHeadWarning, UnknownCheckpoint, UsageError, VerificationFailed
 from robust_zoo.files import copy_of
 from robust_zoo.normalisation import for_channels
 from robust_zoo.registry.lookup import get, get_architecture
@@ -104,7 +104,7 @@ def create_model(
     elif features_only or _warn_of_changes(checkpoint.name if checkpoint else network.name, cfg, num_classes, in_chans):
         model = _build_adapted(network, state(), kwargs)
     else:
-        model = _build_exact(network, state, kwargs)
+        model = _build_exact(network, checkpoint.name if checkpoint else network.name, state, kwargs)
     if in_chans is not None:
         _say_channels(model.pretrained_cfg, in_chans)
     return model.to(device=device, dtype=dtype)
@@ -218,14 +218,26 @@ def _check_travelled(weights: Weights, checkpoint: Checkpoint) -> None:
         )
 
 
-def _build_exact(network: Architecture, state_of: Callable[[], dict[str, Tensor]], kwargs: dict[str, Any]) -> nn.Module:
+def _build_exact(
+    network: Architecture, name: str, state_of: Callable[[], dict[str, Tensor]], kwargs: dict[str, Any]
+) -> nn.Module:
     """Nothing to adapt: a model without storage takes the file's tensors as they are, nothing is initialised twice."""
     with torch.device("meta"):
         model = build(network.timm, **kwargs)
     state = state_of()
     if any(name not in state for name, _ in model.named_buffers()):  # some are computed, no file holds them
         model = build(network.timm, **kwargs)
-    model.load_state_dict(state, strict=True, assign=True)
+    try:
+        model.load_state_dict(state, strict=True, assign=True)
+    except RuntimeError as error:  # a hash that fits does not make them this architecture's
+        raise VerificationFailed(
+            f"{name}: not the tensors of {network.name}",
+            model=name,
+            source="weights in a cache, which robust-zoo info shows",
+            expected=f"every tensor of {network.name} in its shape, and no other",
+            actual="; ".join(line.strip() for line in str(error).splitlines()[1:4])[:400],
+            next=f"delete that file, and then: robust-zoo download {name}",
+        ) from None
     return model
 
 

@@ -5,10 +5,12 @@ import os
 import tomllib
 from dataclasses import asdict, replace
 
+import checkpoints
 import pytest
 import torch
 from fault_table import command, fault, refused
 
+import robust_zoo
 from robust_zoo.errors import Refused, VerificationFailed
 from robust_zoo.files import own_directory
 from robust_zoo.registry.load import TOML, load_registry, parse
@@ -24,11 +26,11 @@ SOURCE = "5a" * 32
 PINNED = replace(ROW, sha256=SOURCE)
 
 
-def plant(root, state="hub-declared", **changes):
+def plant(root, state="hub-declared", tensors=None, **changes):
     """Weights of ROW in a cache, under a receipt that says so; returns the sha256 of the file."""
     path = weights_path(root, ROW.name)
     path.parent.mkdir(parents=True)
-    sha256 = write_safetensors(path, {"w": torch.ones(3)}, provenance(ROW, SOURCE))
+    sha256 = write_safetensors(path, tensors or {"w": torch.ones(3)}, provenance(ROW, SOURCE))
     receipt = Receipt(ROW.name, sha256, path.stat().st_size, state, "somewhere", ROW.file, SOURCE, "abc")
     path.with_suffix(".json").write_text(json.dumps(asdict(receipt) | changes))
     return sha256
@@ -168,8 +170,6 @@ def test_a_bundle_of_vouched_weights_says_vouched(tmp_path):
 
 
 def test_what_converts_to_another_file_is_not_kept(hub, own_machine, tmp_path):
-    import checkpoints
-
     checkpoints.save(tmp_path / ROW.file, "shufflenet")
     hub.files[ROW.file] = (tmp_path / ROW.file).read_bytes()
     with pytest.raises(VerificationFailed) as error:
@@ -205,3 +205,20 @@ def test_a_hash_of_a_row_is_64_digits(key, value):
     with pytest.raises(Refused):
         parse(data)
     assert load_registry()
+
+
+@fault("tensors")
+@pytest.mark.parametrize("wrong", ["missing", "extra", "shape"])
+def test_tensors_of_another_architecture_under_a_hash_that_fits(wrong, own_machine):
+    """Nothing in a receipt shows it: the network itself says what it needs."""
+    tensors = {name: value.clone() for name, value in checkpoints.network("shufflenet").state_dict().items()}
+    if wrong == "missing":
+        del tensors["fc.bias"]
+    if wrong == "extra":
+        tensors["fc.scale"] = torch.ones(1)
+    if wrong == "shape":
+        tensors["fc.weight"] = tensors["fc.weight"][:10].clone()
+    plant(own_machine, tensors=tensors)
+    with pytest.raises(VerificationFailed, match=f"{ROW.name}: not the tensors of shufflenet") as error:
+        robust_zoo.create_model(ROW.name)
+    assert "fc." in error.value.actual and all(error.value.fields.values())
