@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from robust_zoo.architectures.build import build, default_cfg
-from robust_zoo.errors import NewHeadWarning, UnknownCheckpoint, UsageError
+from robust_zoo.errors import NewHeadWarning, UnknownCheckpoint, UsageError, VerificationFailed
 from robust_zoo.files import copy_of
+from robust_zoo.normalisation import for_channels
 from robust_zoo.registry.lookup import get, get_architecture
 from robust_zoo.registry.rows import Architecture, Checkpoint
 from robust_zoo.weights import own
@@ -37,6 +38,8 @@ def create_model(
     features_only: bool = False,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
+    map_location: torch.device | str | None = None,
+    progress: bool = True,
     **timm_kwargs: Any,
 ) -> nn.Module:
     """A timm model with the verified weights of a checkpoint; a drop-in for `timm.create_model`.
@@ -58,10 +61,12 @@ def create_model(
         num_classes: When it differs from the checkpoint's, the head starts at random, and a NewHeadWarning says that
             robustness figures no longer apply. 0 removes the head.
         in_chans: When it differs from the checkpoint's, the first convolution is adapted as timm does, with the same
-            warning.
+            warning; the `input_size`, `mean` and `std` of its pretrained_cfg follow.
         features_only: Feature maps instead of logits, as in timm.
         device: Where the model ends up.
         dtype: In which floating-point type.
+        map_location: As `device`: torch.hub's word for it.
+        progress: Show a bar on stderr while downloading.
         **timm_kwargs: As in timm: out_indices, global_pool, drop_rate, ...
 
     Returns:
@@ -69,7 +74,8 @@ def create_model(
 
     Raises:
         UnknownCheckpoint: No checkpoint or architecture of that name; the three closest names are in the error.
-        UsageError: `weights` of another checkpoint, a tag as `pretrained_cfg`, or no file at `checkpoint_path`.
+        UsageError: `weights` of another checkpoint, a tag as `pretrained_cfg`, no file at `checkpoint_path`, or a
+            `map_location` that is no device, or another than `device`.
         VerificationFailed: The weights are not the ones promised.
         Unavailable: No source could serve the file.
         Refused: The file is unsafe or malformed.
@@ -78,6 +84,7 @@ def create_model(
     Example:
         >>> model = create_model("resnet50_l2_eps3").eval()
     """
+    device = _device(device, map_location)
     checkpoint, network = _resolve(model_name, needs_checkpoint=pretrained and not checkpoint_path)
     cfg = _pretrained_cfg(network, checkpoint, pretrained_cfg)
     state: Callable[[], dict[str, Tensor]] | None = None
@@ -86,7 +93,7 @@ def create_model(
         cfg |= found
         state = partial(tensors_of, content, Path(checkpoint_path))
     elif pretrained and checkpoint:
-        state = _state_of(checkpoint, weights, cache_dir)
+        state = _state_of(checkpoint, weights, cache_dir, progress)
     changes = {"num_classes": num_classes, "in_chans": in_chans}
     kwargs = {k: v for k, v in (timm_kwargs | changes).items() if v is not None}
     if features_only:
@@ -97,8 +104,32 @@ def create_model(
     elif features_only or _warn_of_changes(checkpoint.name if checkpoint else network.name, cfg, num_classes, in_chans):
         model = _build_adapted(network, state(), kwargs)
     else:
-        model = _build_exact(network, state, kwargs)
+        model = _build_exact(network, checkpoint.name if checkpoint else network.name, state, kwargs)
+    if in_chans is not None:
+        _say_channels(model.pretrained_cfg, in_chans)
     return model.to(device=device, dtype=dtype)
+
+
+def _say_channels(cfg: Any, channels: int) -> None:
+    """Makes a pretrained_cfg say so many channels; until the weights are loaded, timm reads in it what they had."""
+    for key in ("input_size", "test_input_size", "min_input_size"):
+        if cfg.get(key):
+            cfg[key] = (channels, *cfg[key][1:])
+    cfg |= {key: for_channels(cfg[key], channels) for key in ("mean", "std")}
+
+
+def _device(device: torch.device | str | None, map_location: Any) -> torch.device | str | None:
+    """Where the model ends up, by either word. Raises UsageError when they differ, or it is none."""
+    if map_location is None or (device is not None and torch.device(device) == map_location):
+        return device
+    if device is not None or not isinstance(map_location, torch.device | str):
+        raise UsageError(
+            "where should the model end up?",
+            expected="one device, as map_location= or as device=",
+            actual=f"map_location={map_location!r}, device={device!r}",
+            next='device="cpu"',
+        )
+    return map_location
 
 
 def _resolve(name: str | Checkpoint, *, needs_checkpoint: bool) -> tuple[Checkpoint | None, Architecture]:
@@ -158,41 +189,55 @@ def _warn_of_changes(name: str, cfg: dict[str, Any], num_classes: int | None, in
 
 
 def _state_of(
-    checkpoint: Checkpoint, weights: Weights | None, cache_dir: str | Path | None
+    checkpoint: Checkpoint, weights: Weights | None, cache_dir: str | Path | None, progress: bool
 ) -> Callable[[], dict[str, Tensor]]:
     """The checkpoint's tensors, when asked for; a file that is here is read and hashed while the network is built."""
     if weights is not None:  # which others will use too: a model owns its tensors, so it gets a copy
         _check_travelled(weights, checkpoint)
         return lambda: tensors_of(copy_of(weights.content), weights.path)
     if not is_present(checkpoint, cache_dir):  # fetched in this thread, where Ctrl-C ends it
-        fetched = ensure(checkpoint, cache_dir=cache_dir)
+        fetched = ensure(checkpoint, cache_dir=cache_dir, progress=progress)
         return lambda: tensors_of(fetched.content, fetched.path)
     pool = ThreadPoolExecutor(1)
-    reading = pool.submit(ensure, checkpoint, cache_dir=cache_dir)
+    reading = pool.submit(ensure, checkpoint, cache_dir=cache_dir, progress=progress)
     pool.shutdown(wait=False)
     return lambda: tensors_of(reading.result().content, reading.result().path)
 
 
 def _check_travelled(weights: Weights, checkpoint: Checkpoint) -> None:
     """Raises UsageError when given weights are those of another checkpoint."""
-    if (name := weights.header.get("name")) != checkpoint.name:
+    name = weights.header.get("name") if isinstance(weights, Weights) else repr(weights)
+    if name != checkpoint.name:
         raise UsageError(
             f"these are not the weights of {checkpoint.name}",
             model=checkpoint.name,
-            source=str(weights.path),
+            source=str(getattr(weights, "path", "the argument weights=")),
             expected=f"weights=ensure({checkpoint.name!r})",
             actual=f"weights of {name}",
+            next=f"robust_zoo.create_model({checkpoint.name!r})   loads its own",
         )
 
 
-def _build_exact(network: Architecture, state_of: Callable[[], dict[str, Tensor]], kwargs: dict[str, Any]) -> nn.Module:
+def _build_exact(
+    network: Architecture, name: str, state_of: Callable[[], dict[str, Tensor]], kwargs: dict[str, Any]
+) -> nn.Module:
     """Nothing to adapt: a model without storage takes the file's tensors as they are, nothing is initialised twice."""
     with torch.device("meta"):
         model = build(network.timm, **kwargs)
     state = state_of()
     if any(name not in state for name, _ in model.named_buffers()):  # some are computed, no file holds them
         model = build(network.timm, **kwargs)
-    model.load_state_dict(state, strict=True, assign=True)
+    try:
+        model.load_state_dict(state, strict=True, assign=True)
+    except RuntimeError as error:  # a hash that fits does not make them this architecture's
+        raise VerificationFailed(
+            f"{name}: not the tensors of {network.name}",
+            model=name,
+            source="weights in a cache, which robust-zoo info shows",
+            expected=f"every tensor of {network.name} in its shape, and no other",
+            actual="; ".join(line.strip() for line in str(error).splitlines()[1:4])[:400],
+            next=f"delete that file, and then: robust-zoo download {name}",
+        ) from None
     return model
 
 

@@ -45,7 +45,8 @@ def register_with_timm() -> None:
     """Makes every checkpoint, and every architecture timm lacks, a timm model name.
 
     Afterwards `timm.create_model` loads the same verified weights; as everywhere in timm, pretrained defaults to False.
-    Calling it again changes nothing.
+    A repository that `timm.models.save_for_hf` wrote of an architecture timm lacks is loaded after this call alone, for
+    importing robust_zoo registers nothing. Calling it again changes nothing.
 
     Example:
         >>> register_with_timm()

@@ -1,6 +1,7 @@
 """create_model as a drop-in for timm's, with the weights of the bundled robust model as a known answer."""
 
 import importlib.util
+import json
 import warnings
 
 import checkpoints
@@ -226,3 +227,64 @@ def test_hubconf_exposes_entry_points_only():
     public = {name for name in dir(module) if callable(getattr(module, name)) and not name.startswith("_")}
     assert public == set(robust_zoo.list_models())
     assert all(importlib.util.find_spec(d) for d in module.dependencies)
+
+
+@pytest.mark.parametrize("words", [{"progress": False}, {"map_location": "cpu"}, {"map_location": torch.device("cpu")}])
+def test_torch_hubs_words(words, reference):
+    from pathlib import Path
+
+    for load in (
+        lambda **words: robust_zoo.create_model(NAME, **words),
+        lambda **words: torch.hub.load(str(Path(__file__).parents[1]), NAME, source="local", **words),
+    ):
+        with torch.no_grad():
+            assert torch.equal(load(**words).eval()(IMAGES), reference(IMAGES))
+
+
+def test_progress_reaches_the_download(monkeypatch):
+    from robust_zoo import factory
+
+    asked = []
+    monkeypatch.setattr(factory, "ensure", lambda *_, **how: asked.append(how["progress"]) or 1 / 0)
+    for progress in (False, True):
+        with pytest.raises(ZeroDivisionError):
+            robust_zoo.create_model("resnet18_l2_eps3", progress=progress)
+    assert asked == [False, True]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"map_location": "cpu", "device": "meta"},
+        {"map_location": lambda storage, location: storage},
+        {"map_location": {"cuda:0": "cpu"}},
+        {"weights": "DEFAULT"},
+    ],
+    ids=str,
+)
+def test_words_that_mean_something_else_elsewhere(words):
+    with pytest.raises(UsageError) as error:
+        robust_zoo.create_model(NAME, **words)
+    assert error.value.expected and error.value.actual and error.value.next
+
+
+def test_a_repository_of_timms_says_how_it_is_loaded(tmp_path, reference):
+    """timm has no such architecture, and importing robust_zoo registers nothing: the config.json says what to call."""
+    import subprocess
+    import sys
+
+    timm.models.save_for_hf(reference, tmp_path / "saved", safe_serialization=True)
+    config = json.loads((tmp_path / "saved" / "config.json").read_text())
+    assert "robust_zoo.register_with_timm()" in config["pretrained_cfg"]["notes"][0]
+    with torch.no_grad():
+        torch.save((IMAGES, reference(IMAGES)), tmp_path / "logits.pt")
+    fresh = """
+import sys, robust_zoo, timm, torch
+robust_zoo.register_with_timm()
+model = timm.create_model(f"local-dir:{sys.argv[1]}/saved", pretrained=True).eval()
+images, logits = torch.load(f"{sys.argv[1]}/logits.pt", weights_only=True)
+assert torch.equal(model(images), logits)
+assert timm.data.resolve_model_data_config(model)["input_size"] == (3, 32, 32)
+"""
+    found = subprocess.run([sys.executable, "-c", fresh, str(tmp_path)], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr

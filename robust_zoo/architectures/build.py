@@ -20,6 +20,9 @@ from torch import nn
 from robust_zoo.architectures.shufflenet import ShuffleNetV2
 from robust_zoo.errors import UnknownCheckpoint, unknown
 
+# It goes into the config.json of timm.models.save_for_hf, for whoever meets timm's "Unknown model" there.
+_NOTE = "timm has no such architecture; call robust_zoo.register_with_timm() first, then timm.create_model loads this"
+
 # timm looks here for the cfgs of the functions that register_architectures() hands to it.
 default_cfgs: dict[str, Any] = {}
 
@@ -172,7 +175,7 @@ def default_cfg(architecture: str) -> dict[str, Any]:
         Entries of a pretrained_cfg; those that timm has, none for a name it does not know.
     """
     if architecture in NETWORKS:
-        return dict(NETWORKS[architecture].cfg)
+        return NETWORKS[architecture].cfg | {"notes": (_NOTE,)}
     cfg = get_pretrained_cfg(architecture)
     full = cfg.to_dict() if cfg else {}
     return {key: full[key] for key in _cfg() if key in full}

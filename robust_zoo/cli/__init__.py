@@ -17,6 +17,7 @@ _VERBS = {
     "info": "Show everything known of one checkpoint.",
     "download": "Fetch, verify and convert weights.",
     "verify": "Hash the weights you have, offline.",
+    "pin": "Print the hashes that tie weights to their rows.",
     "bundle": "Pack weights for a machine without internet.",
     "doctor": "Look through all caches for broken weights.",
     "convert": "Turn a .ckpt of your own into safetensors.",

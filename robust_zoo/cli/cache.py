@@ -7,9 +7,10 @@ import click
 from robust_zoo.cli.describe import CACHE_DIR, count, megabytes
 from robust_zoo.errors import StorageError
 from robust_zoo.files import open_file
-from robust_zoo.registry.lookup import list_models, natural_key
+from robust_zoo.registry.lookup import get, list_models, natural_key
 from robust_zoo.text import printable
 from robust_zoo.weights import cache, own
+from robust_zoo.weights.verify import state_of
 
 
 @click.group("cache")
@@ -48,7 +49,9 @@ def ls(cache_dir: str | None) -> None:
     lines = []
     for name in sorted(cache.cached_names(root), key=natural_key):
         receipt = cache.read_receipt(root, name)
-        lines.append((name, cache.weights_path(root, name), receipt.state if receipt else "no receipt"))
+        known = get(name) if name in list_models() else None
+        state = state_of(known, receipt, root) if known and receipt else "no receipt" if known else "no checkpoint"
+        lines.append((name, cache.weights_path(root, name), state))
     lines += [(name, path, f"private, {architecture}") for name, architecture, path in own.own_files(root)]
     for name, path, state in lines:
         click.echo(f"{printable(name):<36} {megabytes(path.stat().st_size):>10}  {printable(state)}")

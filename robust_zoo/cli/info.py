@@ -10,6 +10,7 @@ from robust_zoo.registry.lookup import get
 from robust_zoo.registry.rows import DATA, Checkpoint
 from robust_zoo.text import printable
 from robust_zoo.weights.cache import cache_root, local_directories, read_receipt, weights_path
+from robust_zoo.weights.verify import state_of
 
 _MEANING = {
     "bundled": "comes with the package",
@@ -92,5 +93,5 @@ def _cached(checkpoint: Checkpoint) -> dict[str, str] | None:
         path = weights_path(root, checkpoint.name)
         if path.is_file():
             receipt = read_receipt(root, checkpoint.name)
-            return {"path": str(path), "state": receipt.state if receipt else "no receipt"}
+            return {"path": str(path), "state": state_of(checkpoint, receipt, root) if receipt else "no receipt"}
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -125,6 +126,9 @@ def _checkpoint(
     row: dict[str, Any], architectures: Mapping[str, Architecture], collections: Mapping[str, Collection]
 ) -> Checkpoint:
     values, name = dict(row), row["name"]
+    for key in ("sha256", "converted_sha256"):
+        if not re.fullmatch("[0-9a-f]{64}", values.get(key, "0" * 64)):
+            raise ValueError(f"{name}: {key} is not 64 hexadecimal digits")
     return Checkpoint(
         network=_row(architectures, "architecture", values.pop("architecture"), name),
         collection=_row(collections, "collection", values.pop("collection"), name),

@@ -135,6 +135,7 @@ class Checkpoint:
         clean_accuracy: Top-1 in percent on the dataset's test (ImageNet: validation) images.
         sha256: Of that file, None when only the hub declares one.
         size: Its bytes, None when unknown.
+        converted_sha256: Of the safetensors file that it converts to, None when not known.
         bundled: Whether the file lies on this disk already: in the package, or where `robust-zoo train` put it.
         training: How it was trained, in words, where it was trained here.
         measured: The accuracies measured by this project.
@@ -148,6 +149,7 @@ class Checkpoint:
     clean_accuracy: float
     sha256: str | None = None
     size: int | None = None
+    converted_sha256: str | None = None
     bundled: bool = False
     training: str = ""
     measured: tuple[Measurement, ...] = ()
@@ -206,8 +208,5 @@ class Checkpoint:
 
 
 def checkpoint_name(architecture: str, dataset: SourceDataset, threat: ThreatModel, variant: str = "") -> str:
-    """What a checkpoint is called: ("resnet18", CIFAR-10, L2 0.5) -> "resnet18_cifar10_l2_eps0_5".
-
-    `variant` tells it from others of the same architecture, dataset and threat.
-    """
+    """("resnet18", CIFAR-10, L2 0.5) -> "resnet18_cifar10_l2_eps0_5"; `variant` tells it from others of the same."""
     return "_".join(filter(None, [architecture, dataset.in_names, threat.tag, variant]))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from robust_zoo.errors import UnknownCheckpoint, VerificationFailed, ZooError
@@ -58,6 +58,7 @@ def pack(
         receipt = read_receipt(weights.path.parents[1], checkpoint.name)
         if receipt is None or receipt.sha256 != weights.sha256:
             raise archive.changed(weights.path, weights.sha256, receipt.sha256 if receipt else "without a receipt")
+        receipt = replace(receipt, state=weights.state)
         texts[f"weights/{checkpoint.name}.json"] = json.dumps(asdict(receipt), indent=1, sort_keys=True).encode()
         texts[f"cards/{checkpoint.name}.md"] = card(checkpoint).encode()
         files[_weights(checkpoint.name)] = (weights.path, Entry(weights.sha256, weights.path.stat().st_size))
@@ -71,7 +72,8 @@ def unpack(
 
     A file with another hash than the manifest's, or another name than this registry's, is an error of that checkpoint.
     Weights that the cache has, verified, stay. The state is "vouched": the hash is the bundle's word, since the file
-    that the checkpoint pins was converted elsewhere; "unverified" stays so.
+    that the checkpoint pins was converted elsewhere; "unverified" stays so. Where the row has the converted file's own
+    hash, that decides, and the state is "pinned".
 
     Args:
         path: Of the bundle.
@@ -126,6 +128,8 @@ def _take(name: str, bundle: Archive, root: Path, progress: Progress) -> Weights
     if (size := bundle.members[_weights(name)].size) > largest(checkpoint):
         raise _differs(path, checkpoint, f"at most {largest(checkpoint):,} bytes", f"{size:,} bytes")
     receipt = _receipt(bundle.texts[f"weights/{name}.json"], path, checkpoint)
+    if checkpoint.converted_sha256 not in (None, promised):
+        raise _differs(path, checkpoint, f"sha256 {checkpoint.converted_sha256}", f"sha256 {promised} in its manifest")
     with lock(root, name, checkpoint.file):
         if found := cached(checkpoint, (root,), allow_unverified=receipt.state == "unverified"):
             return found

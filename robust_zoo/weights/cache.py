@@ -16,9 +16,13 @@ from pathlib import Path
 
 from robust_zoo.errors import StorageError, VerificationFailed
 from robust_zoo.files import Buffer, read_hashed, storage, sync_directory, write_chunks
+from robust_zoo.owners import own_directory
 from robust_zoo.readers import read_json
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.weights.addresses import shown
+
+# How far the origin of weights is proven, the best first; robust_zoo.weights.verify.VerifiedFile says what each means.
+STATES = ("pinned", "hub-declared", "vouched", "unverified")
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,8 @@ class Receipt:
         name: The checkpoint's.
         sha256: Of the safetensors file.
         size: Its bytes.
-        state: See robust_zoo.weights.verify.VerifiedFile.
+        state: How far its origin was proven where it was written, a word of STATES; what that is worth elsewhere,
+            robust_zoo.weights.verify.state_of says.
         source: Where the bytes came from.
         source_file: The name of the file they were made of.
         source_sha256: That file's sha256.
@@ -53,6 +58,8 @@ class Receipt:
         for name, value in asdict(found).items():
             if type(value) is not (int if name == "size" else str):
                 raise ValueError(f"a receipt whose {name} is of type {type(value).__name__}")
+        if found.state not in STATES:
+            raise ValueError(f"a receipt of state {found.state[:40]!r}")
         return replace(found, source=shown(found.source))  # earlier versions kept the address as it was given
 
 
@@ -146,8 +153,12 @@ def hashed(checkpoint: Checkpoint, root: Path) -> tuple[Receipt, Buffer] | None:
         raise corrupt(checkpoint, path, f"a receipt for {checkpoint.name}", "none that can be read")
     if checkpoint.sha256 and receipt.source_sha256 != checkpoint.sha256:
         raise corrupt(checkpoint, path, f"made of sha256 {checkpoint.sha256}", f"made of {receipt.source_sha256}")
-    if (size := path.stat().st_size) > max(receipt.size, largest(checkpoint)):
-        raise corrupt(checkpoint, path, f"{receipt.size:,} bytes", f"{size:,} bytes")
+    if checkpoint.converted_sha256 not in (None, receipt.sha256):
+        raise corrupt(checkpoint, path, f"sha256 {checkpoint.converted_sha256}", f"a receipt of {receipt.sha256}")
+    if (size := path.stat().st_size) > min(
+        receipt.size, largest(checkpoint)
+    ):  # before anything is read: it may be sparse, and huge
+        raise corrupt(checkpoint, path, f"{receipt.size:,} bytes, sha256 {receipt.sha256}", f"{size:,} bytes")
     content, actual = read_hashed(path)
     if actual != receipt.sha256:
         raise corrupt(checkpoint, path, f"sha256 {receipt.sha256}", f"sha256 {actual} ({len(content):,} bytes)")
@@ -201,7 +212,7 @@ def store(file: Path, receipt: Receipt, root: Path) -> Path:
     """
     target = weights_path(root, receipt.name)
     with storage(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        own_directory(target.parent)
         write_chunks(target.with_suffix(".json"), [json.dumps(asdict(receipt), indent=1, sort_keys=True).encode()])
         file.replace(target)
         sync_directory(target.parent)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from robust_zoo.errors import VerificationFailed, damaged
 from robust_zoo.files import buffer, read_hashed, storage
+from robust_zoo.owners import own_directory
 from robust_zoo.registry.rows import DATA, Checkpoint
 from robust_zoo.weights import cache
 from robust_zoo.weights.cache import Receipt, cache_root, local_directories, weights_path
@@ -107,7 +108,7 @@ def convert_into(checkpoint: Checkpoint, fetched: Fetched, root: Path, *, promis
         fetched: The source file.
         root: The cache.
         promised: The sha256 that the result must have. What was converted elsewhere converts to itself, or is not what
-            it says.
+            it says. The row's converted_sha256 when None.
 
     Returns:
         The weights in the cache.
@@ -120,7 +121,7 @@ def convert_into(checkpoint: Checkpoint, fetched: Fetched, root: Path, *, promis
     target = weights_path(root, checkpoint.name)
     temporary = target.with_name(f".{checkpoint.name}.{uuid.uuid4()}.tmp")
     with storage(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        own_directory(target.parent)
     preprocessing = checkpoint.preprocessing
     try:
         answer = convert(
@@ -134,6 +135,7 @@ def convert_into(checkpoint: Checkpoint, fetched: Fetched, root: Path, *, promis
             sha256=fetched.sha256,
             model=checkpoint.name,
         )
+        promised = promised or checkpoint.converted_sha256
         if promised not in (None, answer["sha256"]):
             raise VerificationFailed(
                 f"{checkpoint.name}: sound weights of this architecture, but not as this checkpoint converts",
@@ -141,7 +143,7 @@ def convert_into(checkpoint: Checkpoint, fetched: Fetched, root: Path, *, promis
                 source=fetched.source,
                 expected=f"sha256 {promised}, with the provenance of {checkpoint.name}",
                 actual=f"sha256 {answer['sha256']}",
-                next=f"robust-zoo download {checkpoint.name}   where there is internet",
+                next=f"robust-zoo download {checkpoint.name}   where there is internet, by the newest robust-zoo",
             )
         receipt = Receipt(
             name=checkpoint.name,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from robust_zoo.files import storage
+from robust_zoo.owners import own_directory
 
 PATIENCE = 60.0  # seconds without any growth after which another process' lock counts as stale
 _ORPHAN_AGE = 86400.0  # seconds
@@ -35,7 +36,7 @@ def lock(root: Path, name: str, source_file: str = "") -> Iterator[bool]:
     """
     path = root / "downloads" / f"{name}.lock"
     with storage(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        own_directory(path.parent)
         # never through a link, and never truncated
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644), "r+")
     with file:

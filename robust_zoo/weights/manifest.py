@@ -42,6 +42,8 @@ def installed() -> dict[str, Entry]:
     found = {TOML.name: TOML} | {f"bundled/{path.name}": path for path in DATA.iterdir() if path.is_file()}
     entries = {name: Entry(sha256_of(path), path.stat().st_size) for name, path in found.items()}
     for checkpoint in load_registry().checkpoints.values():
+        if checkpoint.converted_sha256:
+            entries[f"weights/{checkpoint.name}.safetensors"] = Entry(checkpoint.converted_sha256, None)
         if checkpoint.sha256 and not checkpoint.bundled:
             entries[f"source/{checkpoint.file}"] = Entry(checkpoint.sha256, checkpoint.size)
     return entries

@@ -10,12 +10,14 @@ from pathlib import Path
 
 from robust_zoo.errors import Refused, VerificationFailed
 from robust_zoo.files import Buffer
+from robust_zoo.owners import who_else
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.weights import cache
-from robust_zoo.weights.cache import weights_path
+from robust_zoo.weights.cache import Receipt, weights_path
 from robust_zoo.weights.safetensors_file import header_of
 
 _log = logging.getLogger(__name__)
+_warned: set[Path] = set()  # caches that were said to be not this user's alone
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,10 @@ class VerifiedFile:
     Attributes:
         path: Where it is.
         sha256: Of this file.
-        state: How far its origin is proven. "pinned": by the checkpoint's sha256. "hub-declared": by the sha256 that
-            the hub declares at the pinned revision. "vouched": by a bundle, made where one of these two held.
-            "unverified": by none, and the caller asked for it.
+        state: How far its origin is proven. "pinned": by the checkpoint's converted_sha256, or by the sha256 of the
+            file that was converted here. "hub-declared": by the sha256 that the hub declares at the pinned revision.
+            "vouched": by whoever made a bundle or keeps a cache that is not this user's alone. "unverified": by none,
+            and the caller asked for it.
         source: Where its bytes came from.
     """
 
@@ -83,7 +86,8 @@ def verified(checkpoint: Checkpoint, root: Path) -> Weights | None:
         return None
     receipt, content = found
     path = weights_path(root, checkpoint.name)
-    weights, promised = Weights(path, receipt.sha256, receipt.state, receipt.source, content), {}
+    state, promised = state_of(checkpoint, receipt, root), {}
+    weights = Weights(path, receipt.sha256, state, receipt.source, content)
     try:
         header, promised = weights.header, provenance(checkpoint, receipt.source_sha256)
     except Refused as error:
@@ -92,6 +96,40 @@ def verified(checkpoint: Checkpoint, root: Path) -> Weights | None:
         if header.get(key) != promised[key]:
             raise cache.corrupt(checkpoint, path, f"weights of {key} {promised[key]}", f"of {key} {header.get(key)}")
     return weights
+
+
+def state_of(checkpoint: Checkpoint, receipt: Receipt, root: Path) -> str:
+    """How far the origin of a cached file is proven, that is what its receipt says and made of what the row pins.
+
+    A receipt is this user's own note of what was converted here, as long as no one else may write to the cache. Of a
+    site's cache (ROBUST_ZOO_PATH) it is someone's word.
+
+    Args:
+        checkpoint: Whose weights.
+        receipt: What lies beside them.
+        root: The cache.
+
+    Returns:
+        A word of cache.STATES.
+
+    Raises:
+        OSError: The cache cannot be looked at.
+    """
+    if checkpoint.converted_sha256:
+        return "pinned"
+    site = root in cache.local_directories()
+    path = weights_path(root, checkpoint.name)
+    others = "" if site else who_else(root, path.parent, path, path.with_suffix(".json"))
+    if others and root not in _warned:
+        _warned.add(root)
+        _log.warning("%s: weights in it count as vouched. Next: chmod go-w, or a --cache-dir of your own", others)
+    if receipt.state == "unverified" and (site or others or not checkpoint.sha256):
+        return "unverified"
+    if receipt.state == "vouched" or site or others:
+        return "vouched"
+    if checkpoint.sha256:
+        return "pinned"
+    return "hub-declared" if receipt.state == "hub-declared" else "vouched"
 
 
 def cached(

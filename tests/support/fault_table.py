@@ -70,6 +70,8 @@ ROWS = {
     "no home": Row("no HOME, empty variables", "empty is unset; a private temporary directory, and it says so", "0"),
     "cache": Row("a cached file that was damaged later", "hashed before every use; online it heals, offline it is "
                                                          "refused", "1"),
+    "receipt": Row("a receipt that says more than is known, a cache that others may write",
+                   "states are derived, not read; what others may write is vouched for, with a warning", "1"),
     "links": Row("symbolic links in place of files", "replaced, never written through; what they show is hashed", "1"),
     "names": Row("paths, drives, addresses as names", "not a name: the three closest are told", "4"),
     "archive": Row("an archive that would unpack elsewhere (zip slip)", "no archive is ever unpacked", "6"),

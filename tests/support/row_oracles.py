@@ -39,7 +39,8 @@ def differences(row: Checkpoint) -> list[str]:
         return ["name"]
     found = {
         "collection": row.collection.name, "architecture": row.architecture, "norm": row.norm, "eps": row.eps,
-        "file": row.file, "sha256": row.sha256, "size": row.size, "bundled": row.bundled, "training": row.training,
+        "file": row.file, "sha256": row.sha256, "size": row.size,
+        "converted_sha256": row.converted_sha256, "bundled": row.bundled, "training": row.training,
         "clean_accuracy": row.clean_accuracy, "measured": set(row.measured) <= evidence() and len(row.measured),
     }  # fmt: skip
     wrong = [field for field in found if not _same(found[field], expected[field])]
@@ -58,6 +59,7 @@ def _upstream(row: Checkpoint) -> dict[str, Any]:
         "collection": "salman2020", "architecture": told["upstream_arch"], "norm": told["norm"],
         "eps": float(told["eps"]) / (255 if told["norm"] == "linf" else 1), "file": told["upstream_file"],
         "sha256": told["sha256"] or None, "size": SIZES.get(row.name), "bundled": False, "training": "",
+        "converted_sha256": None,  # until someone online has given `robust-zoo pin`
         "clean_accuracy": float(told["imagenet_top1"]), "measured": 0,
     }  # fmt: skip
 
@@ -72,6 +74,7 @@ def _bundled(row: Checkpoint) -> dict[str, Any] | None:
     return {
         "collection": "robust_zoo_cifar10", "architecture": header["architecture"], "norm": header["norm"],
         "eps": float(header["eps"]), "file": path.name, "sha256": sha256, "size": path.stat().st_size, "bundled": True,
+        "converted_sha256": None,
         "training": header["training"].replace("on 1 CPU threads", "on 1 CPU thread"),
         "clean_accuracy": clean.pop(), "measured": len(mine),
     }  # fmt: skip

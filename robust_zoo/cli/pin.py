@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import click
+
+from robust_zoo.cli.describe import CACHE_DIR, count, gravest, select
+from robust_zoo.cli.net import explained
+from robust_zoo.errors import UsageError, ZooError
+from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.weights.cache import read_receipt
+from robust_zoo.weights.ensure import ensure
+
+
+@click.command("pin")
+@click.argument("names", nargs=-1, required=True)
+@CACHE_DIR
+@click.option("--offline", is_flag=True, help="Open no socket: only what is cached.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress bar.")
+def command(names: tuple[str, ...], cache_dir: str | None, offline: bool, quiet: bool) -> None:
+    """Print the lines of checkpoints.toml that tie weights to their rows. NAMES are checkpoints or wildcards.
+
+    \b
+    robust-zoo pin resnet50_l2_eps3
+    robust-zoo pin 'resnet18_*' > lines.toml
+
+    Fetches and converts what is not cached yet. `sha256` is of the file at its source, where the row lacks it, and
+    `converted_sha256` of the safetensors file that it converts to: with that in the row, every cache, receipt and
+    bundle is judged by it. Only weights that a hash proves are pinned, none that someone vouches for.
+    """
+    failed: list[ZooError] = []
+    checkpoints = [checkpoint for checkpoint in select(names) if not checkpoint.bundled]
+    for checkpoint in checkpoints:
+        try:
+            lines = _lines(checkpoint, cache_dir, offline, quiet)
+        except (ZooError, OSError) as error:
+            failed.append(explained(error))
+            click.echo(f"error: {failed[-1]}", err=True)
+            continue
+        click.echo("\n".join([f"# {checkpoint.name}", *lines]))
+    click.echo(f"{count(len(checkpoints) - len(failed))} of {len(checkpoints)} pinned", err=True)
+    click.get_current_context().exit(gravest(error.exit_code for error in failed))
+
+
+def _lines(checkpoint: Checkpoint, cache_dir: str | None, offline: bool, quiet: bool) -> list[str]:
+    """What the row lacks. Raises UsageError when no hash proves the weights."""
+    weights = ensure(checkpoint, cache_dir=cache_dir, offline=offline or None, progress=not quiet)
+    receipt = read_receipt(weights.path.parents[1], checkpoint.name)
+    if receipt is None or weights.state not in ("pinned", "hub-declared"):
+        raise UsageError(
+            f"the weights of {checkpoint.name} are {weights.state}: someone's word is not pinned",
+            model=checkpoint.name,
+            source=str(weights.path),
+            expected="pinned or hub-declared",
+            actual=f"{weights.state}, from {weights.source}",
+            next=f"robust-zoo pin {checkpoint.name} --cache-dir NEW_DIRECTORY   where there is internet",
+        )
+    found = {"sha256": receipt.source_sha256, "converted_sha256": weights.sha256}
+    return [f'{key} = "{value}"' for key, value in found.items() if not getattr(checkpoint, key)]
