@@ -74,7 +74,7 @@ def labelled(source: EncodedImages, data: str, checkpoint: Checkpoint, *, number
     if not source.classes:
         highest = int(source.labels.max())
         if not numbered or highest >= count:
-            raise _unknown(f"labels up to {highest}", data, checkpoint, "labels that are numbers")
+            raise _unknown(f"labels up to {highest}", data, checkpoint, "labels that are numbers", not numbered)
         return source
     meant = [
         ((int(name),) if int(name) < count else ()) if numbered and name.isdecimal() else labels_called(name, dataset)
@@ -83,7 +83,7 @@ def labelled(source: EncodedImages, data: str, checkpoint: Checkpoint, *, number
     unknown = [name for name, labels in zip(source.classes, meant, strict=True) if not labels]
     if unknown:
         actual = f"{len(unknown)} of {len(source.classes)} folders are called otherwise"
-        raise _unknown(repr(unknown[0]), data, checkpoint, actual)
+        raise _unknown(repr(unknown[0]), data, checkpoint, actual, not numbered and unknown[0].isdecimal())
     for name, labels in zip(source.classes, meant, strict=True):
         if len(labels) > 1:
             raise UsageError(
@@ -97,8 +97,10 @@ def labelled(source: EncodedImages, data: str, checkpoint: Checkpoint, *, number
     return replace(source, labels=torch.tensor([labels[0] for labels in meant])[source.labels])
 
 
-def _unknown(what: str, data: str, checkpoint: Checkpoint, actual: str) -> UsageError:
+def _unknown(what: str, data: str, checkpoint: Checkpoint, actual: str, numbers: bool) -> UsageError:
     dataset, count = checkpoint.collection.dataset, checkpoint.preprocessing.num_classes
+    hint = f"--dataset numbered, if the folders or labels are the class numbers 0 to {count - 1} of {dataset.title}"
+    words = "call each folder by the name of its class, and take those of other classes away"
     names = f"{spelled(0, dataset)}, ..., {spelled(count - 1, dataset)}"
     return UsageError(
         f"{what} is no class of {dataset.title}",
@@ -106,7 +108,7 @@ def _unknown(what: str, data: str, checkpoint: Checkpoint, actual: str) -> Usage
         source=data,
         expected=f"folders called as classes are: {names}",
         actual=actual,
-        next=f"--dataset numbered, if the folders or labels are the class numbers 0 to {count - 1} of {dataset.title}",
+        next=hint if numbers else words,
     )
 
 

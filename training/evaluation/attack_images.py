@@ -144,7 +144,7 @@ def load(file: Path, p: Preprocessing) -> Tensor:
     try:
         image = decode(read_bytes(file, MOST_BYTES), str(file))
     except (OSError, ValueError) as error:
-        raise cannot_read(file.name, file, "an image", error, "name image files, not folders") from None
+        raise cannot_read(file.name, file, "an image", error, "name files of images that are there") from None
     except VerificationFailed as error:
         raise UsageError(f"{file} is not an image that can be decoded", **error.fields) from None
     return centre(image, size, round(size / p.crop_pct)).float() / 255
