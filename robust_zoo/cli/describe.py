@@ -20,6 +20,11 @@ CACHE_DIR = click.option("--cache-dir", metavar="DIR", help="Instead of ROBUST_Z
 DEVICE = click.option(
     "--device", default="auto", show_default=True, help="cpu, cuda or cuda:N; auto is cuda where there is one."
 )
+SIGNERS = (
+    click.option("--public-key", type=Path, metavar="FILE", help="Of the signer (PEM)."),
+    click.option("--identity", default="", metavar="WHO", help="Instead: the signer's Sigstore identity (online)."),
+    click.option("--issuer", default="", metavar="URL", help="Who vouches for the identity."),
+)
 LAUNCHER = click.option(
     "--launcher",
     type=click.Choice(["local", "slurm"]),
@@ -30,6 +35,19 @@ LAUNCHER = click.option(
 SLURM = click.option(
     "--slurm", multiple=True, metavar="KEY=VALUE", help="submitit's parameters, e.g. slurm_partition=gpu; repeatable."
 )
+
+
+def by_a_signer(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Whose signature it should be: --public-key, or --identity and --issuer."""
+    for option in reversed(SIGNERS):
+        command = option(command)
+    return command
+
+
+def require_signature(signature: Path | None, next: str, *signer: object) -> None:
+    """Raises UsageError for a signer without a signature."""
+    if any(signer) and not signature:
+        raise UsageError("a signer without a signature", expected="--signature FILE", actual="none", next=next)
 
 
 class Named(click.Option):

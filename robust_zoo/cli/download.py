@@ -1,18 +1,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from robust_zoo.cli.describe import CACHE_DIR, as_json, count, gravest, megabytes, select
+from robust_zoo.cli.describe import (
+    CACHE_DIR,
+    as_json,
+    by_a_signer,
+    count,
+    gravest,
+    megabytes,
+    require_signature,
+    select,
+)
 from robust_zoo.cli.net import storage_error
 from robust_zoo.errors import UsageError, ZooError
 from robust_zoo.registry.lookup import get, list_models
 from robust_zoo.registry.rows import Checkpoint
-from robust_zoo.weights import bundle
+from robust_zoo.weights import bundle, manifest
 from robust_zoo.weights.ensure import Weights, ensure
 
 _Outcome = tuple[dict[str, Any], Weights | ZooError]  # what is known of the checkpoint, and what came of it
@@ -22,6 +32,8 @@ _Outcome = tuple[dict[str, Any], Weights | ZooError]  # what is known of the che
 @click.argument("names", nargs=-1)
 @click.option("--all", "all_", is_flag=True, help="Every checkpoint: tens of GB.")
 @click.option("--from-bundle", type=Path, metavar="FILE", help="All that a file of robust-zoo bundle holds; offline.")
+@click.option("--signature", type=Path, metavar="FILE", help="First check who signed the bundle's manifest.json.")
+@by_a_signer
 @CACHE_DIR
 @click.option("--offline", is_flag=True, help="Open no socket: caches and ROBUST_ZOO_PATH only.")
 @click.option("--allow-unverified", is_flag=True, help="Also take files for which no hash is known anywhere.")
@@ -31,6 +43,10 @@ def command(
     names: tuple[str, ...],
     all_: bool,
     from_bundle: Path | None,
+    signature: Path | None,
+    public_key: Path | None,
+    identity: str,
+    issuer: str,
     cache_dir: str | None,
     offline: bool,
     allow_unverified: bool,
@@ -43,6 +59,7 @@ def command(
     robust-zoo download resnet50_l2_eps3
     robust-zoo download 'resnet18_linf_*' --cache-dir ./weights
     robust-zoo download --from-bundle robust.tar
+    robust-zoo download --from-bundle robust.tar --signature manifest.json.sig --public-key KEY.pem
 
     A download that was cut goes on where it stopped. Every file is hashed before it is used; the original .ckpt is
     read in a contained process and kept as safetensors only.
@@ -58,9 +75,16 @@ def command(
             actual="both" if names or all_ else "neither",
             next="robust-zoo download resnet50_l2_eps3   or   robust-zoo list",
         )
+    next = "robust-zoo download --from-bundle FILE --signature FILE --public-key KEY.pem"
+    require_signature(signature, next, public_key, identity, issuer)
+    if signature and not from_bundle:
+        raise UsageError("a signature without a bundle", expected="--from-bundle FILE", actual="none", next=next)
     outcomes: Iterable[_Outcome]
     if from_bundle:
-        outcomes = _bundled(from_bundle, cache_dir, quiet)
+        signer: dict[str, Any] = {"signature": signature, "public_key": public_key}
+        signer |= {"identity": identity, "issuer": issuer}
+        check = partial(manifest.check_signed, **signer) if signature else lambda _: None
+        outcomes = _bundled(from_bundle, cache_dir, quiet, check)
     else:
         checkpoints = select(list_models() if all_ else names)
         total = sum(checkpoint.approximate_size for checkpoint in checkpoints if not checkpoint.bundled)
@@ -100,9 +124,9 @@ def _ensured(checkpoint: Checkpoint, **options: Any) -> Weights | ZooError:
         return storage_error(error)
 
 
-def _bundled(path: Path, cache_dir: str | None, quiet: bool) -> Iterator[_Outcome]:
+def _bundled(path: Path, cache_dir: str | None, quiet: bool, check: Callable[[Path], object]) -> Iterator[_Outcome]:
     from tqdm import tqdm
 
     with tqdm(total=bundle.size(path), unit="B", unit_scale=True, desc=path.name, disable=quiet or None) as bar:
-        for name, outcome in bundle.unpack(path, cache_dir=cache_dir, progress=bar.update):
+        for name, outcome in bundle.unpack(path, cache_dir=cache_dir, progress=bar.update, check=check):
             yield (as_json(get(name)) if name in list_models() else {"name": name}), outcome

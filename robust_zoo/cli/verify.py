@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from robust_zoo.cli.describe import CACHE_DIR, as_json, gravest, select
+from robust_zoo.cli.describe import CACHE_DIR, as_json, by_a_signer, gravest, require_signature, select
 from robust_zoo.cli.net import storage_error
 from robust_zoo.errors import StorageError, Unavailable, UsageError, VerificationFailed, ZooError
 from robust_zoo.registry.lookup import get, list_models, natural_key
@@ -28,11 +28,7 @@ _EXIT_CODES = {
 @CACHE_DIR
 @click.option("--json", "as_json_", is_flag=True, help="A JSON array on stdout.")
 @click.option("--signature", type=Path, metavar="FILE", help="First check who signed the package's manifest of hashes.")
-@click.option("--public-key", type=Path, metavar="FILE", help="Of the signer (PEM).")
-@click.option(
-    "--identity", default="", metavar="WHO", help="Instead of a key: the signer's Sigstore identity (online)."
-)
-@click.option("--issuer", default="", metavar="URL", help="Who vouches for the identity.")
+@by_a_signer
 def command(
     names: tuple[str, ...],
     all_: bool,
@@ -60,13 +56,8 @@ def command(
     if signature:
         manifest.check_signature(signature, public_key=public_key, identity=identity, issuer=issuer)
         click.echo(f"signed by {public_key or identity}: the registry and its hashes", err=True)
-    elif public_key or identity or issuer:
-        raise UsageError(
-            "a signer without a signature",
-            expected="--signature FILE",
-            actual="none",
-            next="robust-zoo verify --signature FILE --public-key KEY.pem",
-        )
+    next = "robust-zoo verify --signature FILE --public-key KEY.pem"
+    require_signature(signature, next, public_key, identity, issuer)
     roots = (cache.cache_root(cache_dir), *cache.local_directories())
     checkpoints = select(names) if names else _present(roots)
     results = [result for checkpoint in checkpoints for result in _results(checkpoint, roots)]

@@ -16,13 +16,14 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from robust_zoo.errors import UnknownCheckpoint, VerificationFailed, ZooError
 from robust_zoo.files import storage
 from robust_zoo.registry.load import TOML
 from robust_zoo.registry.lookup import get
 from robust_zoo.registry.rows import Checkpoint
-from robust_zoo.weights import archive
+from robust_zoo.weights import archive, manifest
 from robust_zoo.weights.archive import Archive, Progress
 from robust_zoo.weights.cache import Receipt, cache_root, largest, read_receipt
 from robust_zoo.weights.ensure import convert_into
@@ -66,7 +67,11 @@ def pack(
 
 
 def unpack(
-    path: Path, *, cache_dir: str | Path | None = None, progress: Progress = lambda n: None
+    path: Path,
+    *,
+    cache_dir: str | Path | None = None,
+    progress: Progress = lambda n: None,
+    check: Callable[[Path], object] = lambda manifest: None,
 ) -> Iterator[tuple[str, Weights | ZooError]]:
     """Takes a bundle's weights into the cache, one after the other.
 
@@ -79,6 +84,7 @@ def unpack(
         path: Of the bundle.
         cache_dir: Instead of ROBUST_ZOO_CACHE or the platform's user cache.
         progress: Told the bytes as they are copied.
+        check: Given a file of the manifest that the bundle is read by; what it raises (manifest.check_signed) ends it.
 
     Yields:
         (name, what came of it): the weights in the cache, or the error.
@@ -89,6 +95,9 @@ def unpack(
     """
     root = cache_root(cache_dir)
     with archive.opened(path) as bundle:
+        with TemporaryDirectory() as folder:
+            (written := Path(folder, archive.MANIFEST)).write_bytes(manifest.render(bundle.entries))
+            check(written)
         for name in bundle.names:
             try:
                 outcome: Weights | ZooError = _take(name, bundle, root, progress)

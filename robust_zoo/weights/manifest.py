@@ -100,16 +100,39 @@ def check_signature(
     """That `manifest` was signed by this key or identity, and that what is installed is what it lists.
 
     Args:
-        signature: A file that model_signing wrote (a Sigstore bundle).
-        public_key: A PEM file of an elliptic-curve key.
-        identity: Instead, who signed with Sigstore; that opens a connection.
-        issuer: Who vouched for the identity.
+        signature: As in check_signed.
+        public_key: As in check_signed.
+        identity: As in check_signed.
+        issuer: As in check_signed.
         manifest: What was signed.
 
     Raises:
         UsageError: Nothing to compare with, or the `signing` extra is not installed.
         VerificationFailed: The signature does not hold, or what is installed is something else.
         Refused: What was signed is no manifest.
+    """
+    check_signed(manifest, signature, public_key=public_key, identity=identity, issuer=issuer)
+    listed, found = parse(manifest.read_bytes(), str(manifest)), installed()
+    if differing := sorted(name for name in listed.keys() | found.keys() if listed.get(name) != found.get(name)):
+        names = ", ".join(differing[:3]) + (" ..." if len(differing) > 3 else "")
+        raise _failed("installed files differ from the signed ones", manifest, "what was signed", f"others: {names}")
+
+
+def check_signed(
+    manifest: Path, signature: Path, *, public_key: Path | None = None, identity: str = "", issuer: str = ""
+) -> None:
+    """That a manifest was signed by this key or identity.
+
+    Args:
+        manifest: What was signed.
+        signature: A file that model_signing wrote (a Sigstore bundle).
+        public_key: A PEM file of an elliptic-curve key.
+        identity: Instead, who signed with Sigstore; that opens a connection.
+        issuer: Who vouched for the identity.
+
+    Raises:
+        UsageError: Nothing to compare with, or the `signing` extra is not installed.
+        VerificationFailed: The signature does not hold.
     """
     if bool(public_key) == bool(identity and issuer):
         raise UsageError(
@@ -136,10 +159,6 @@ def check_signature(
         config.verify(manifest, signature)
     except Exception as error:  # a dozen kinds, of four libraries; each means that the signature does not hold
         raise _failed("the signature does not hold", manifest, f"signed by {signer}", _cause(error)) from None
-    listed, found = parse(manifest.read_bytes(), str(manifest)), installed()
-    if differing := sorted(name for name in listed.keys() | found.keys() if listed.get(name) != found.get(name)):
-        names = ", ".join(differing[:3]) + (" ..." if len(differing) > 3 else "")
-        raise _failed("installed files differ from the signed ones", manifest, "what was signed", f"others: {names}")
 
 
 def _cause(error: Exception) -> str:
@@ -154,7 +173,9 @@ def _failed(message: str, manifest: Path, expected: str, actual: str) -> Verific
         source=str(manifest),
         expected=expected,
         actual=actual,
-        next="pip install --force-reinstall robust-zoo, and fetch the signature from its release",
+        next="pip install --force-reinstall robust-zoo, and fetch the signature from its release"
+        if manifest == PATH
+        else "get the bundle and the signature of its manifest.json again, from whoever made them",
     )
 
 

@@ -308,3 +308,25 @@ def test_cut_and_mutated_bundles_never_give_other_bytes(site, tmp_path, own_mach
             refusals += not any(isinstance(outcome, Weights) for outcome in outcomes)
     assert set(taken) == {(ROW.name, sha256, sha256)}
     assert refusals >= 200
+
+
+def test_a_signed_bundle_is_taken_from_its_signer_alone(site, own_machine, tmp_path):
+    from test_manifest import sign
+
+    [(_, listed), *_] = members(site / "site.tar")
+    (tmp_path / "manifest.json").write_bytes(listed)
+    public, signature = sign(tmp_path / "manifest.json", tmp_path)
+    (tmp_path / "other").mkdir()
+    other, _ = sign(tmp_path / "manifest.json", tmp_path / "other")
+    how = ("download", "--from-bundle", site / "site.tar", "--signature", signature, "--public-key")
+    assert "does not hold" in refused(1, *how, other)
+    changed = [(info.name, content) for info, content in members(site / "site.tar")[1:]]
+    changed[-1] = (changed[-1][0], changed[-1][1][:-1] + b"?")
+    forged = pack(tmp_path / "forged.tar", changed)
+    found = command(*how[:2], forged, *how[3:], public)
+    assert found.returncode == 1 and "does not hold" in found.stderr, found
+    assert not weights_path(own_machine, ROW.name).exists()
+    assert command(*how, public).returncode == 0
+    assert weights_path(own_machine, ROW.name).exists()
+    refused(2, "download", ROW.name, "--signature", signature, "--public-key", public, fields=3)
+    refused(2, "download", "--from-bundle", site / "site.tar", "--public-key", public, fields=3)
