@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import os
+from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
@@ -63,8 +66,16 @@ class _Verbs(click.Group):
             return super().invoke(ctx)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
+        _leave_out_the_current_directory()
         with shown():
             return super().main(*args, **kwargs)
+
+
+def _leave_out_the_current_directory() -> None:
+    """Processes of --jobs and --launcher import nothing from it; a bare checkout alone is found by where one stands."""
+    with suppress(OSError):
+        if not Path(__file__).parents[2].samefile(os.curdir):
+            os.environ.setdefault("PYTHONSAFEPATH", "1")
 
 
 def _debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:

@@ -10,12 +10,12 @@ import importlib.util
 import json
 import math
 import os
-import stat
 import sys
 from pathlib import Path
 from typing import Any
 
 from robust_zoo.errors import Refused, StorageError, ZooError
+from robust_zoo.files import open_file
 
 
 def serve(worker: str) -> None:
@@ -60,14 +60,12 @@ def open_once(path: Path) -> Any:
         It, opened for reading bytes, without a buffer.
 
     Raises:
-        Refused: It is no ordinary file, which a pipe or a device under its name would be.
-        OSError: It cannot be opened.
+        Refused: It cannot be opened, or is no ordinary file.
     """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise Refused("no ordinary file", expected="a file", actual="a pipe, a device or a directory")
-    return os.fdopen(descriptor, "rb", buffering=0)
+    try:
+        return open_file(path)
+    except OSError as error:
+        raise Refused("cannot be read", expected="a file that you may read", actual=error.strerror or "none") from None
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -132,7 +132,7 @@ def convert_into(checkpoint: Checkpoint, fetched: Fetched, root: Path, *, promis
             mean=preprocessing.mean,
             std=preprocessing.std,
             num_classes=preprocessing.num_classes,
-            sha256=fetched.sha256,
+            sha256=promised or fetched.sha256,  # what was converted elsewhere is not the source file itself
             model=checkpoint.name,
         )
         promised = promised or checkpoint.converted_sha256

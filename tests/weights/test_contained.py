@@ -226,7 +226,7 @@ def test_a_file_that_changes_while_it_is_converted_is_what_was_hashed(tmp_path, 
 
 def test_a_pipe_under_the_name_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.ckpt")
-    with pytest.raises(Refused, match="no ordinary file"):
+    with pytest.raises(Refused, match="cannot be read"):
         convert_worker.load_content(tmp_path / "a.ckpt")
 
 
@@ -265,6 +265,26 @@ def test_no_module_of_the_current_directory_runs(tmp_path, how):
     result = subprocess.run([sys.executable, *arguments], cwd=here, env=environment, capture_output=True, text=True)
     assert (result.stdout, result.returncode) == ("1000\n", 0), result.stderr
     assert not (tmp_path / "canary").exists()
+
+
+def test_other_processes_of_a_command_leave_the_current_directory_out(tmp_path):
+    """As those of `--jobs`: Python starts them with -c, which would look there first."""
+    (tmp_path / "multiprocessing.py").write_text(f"open({str(tmp_path / 'canary')!r}, 'w').close()")
+    code = """
+from multiprocessing import get_context
+from robust_zoo.cli import main
+if __name__ == "__main__":
+    main(["--version"], standalone_mode=False)
+    child = get_context("spawn").Process(target=print, args=("here",))
+    child.start()
+    child.join()
+"""
+    (tmp_path / "apart").mkdir()
+    (tmp_path / "apart" / "go.py").write_text(code)  # as the installed command lies apart
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    start = [sys.executable, str(tmp_path / "apart" / "go.py")]
+    result = subprocess.run(start, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert "here" in result.stdout and not (tmp_path / "canary").exists(), result.stderr
 
 
 def test_what_a_child_may_answer(tmp_path, monkeypatch):
