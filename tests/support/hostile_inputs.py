@@ -76,7 +76,7 @@ def packed(**members):
     return out.getvalue()
 
 
-# what a way takes -> the files that each of TEXTS becomes, under a folder of its name; the folder, unless it is one file
+# what a way takes -> the files that each of TEXTS becomes, under a folder of its own
 LAYOUTS = {
     "file": ["{}"], "safetensors": ["{}.safetensors"], "npz": ["{}.npz"], "toml": ["{}.toml"], "bundle": ["{}.tar"],
     "entry": ["{}/m/e.json"], "evidence": ["{}/m/e.npz", "{}/m/e.json"], "cell": ["{}/c.json"],
@@ -149,10 +149,11 @@ WAYS = [
     ("list --norm l2 --eps {}", "number", False), ("list --architecture {}", "word", False),
     ("download --offline {}", "word", False), ("download --from-bundle {}", "bundle", False),
     ("download --offline " + PINNED + " --cache-dir {}", "receipt", False), ("verify --cache-dir {}", "receipt", False),
-    ("verify --cache-dir {}", "weights", False), ("verify --offline {}", "word", False), ("card {}", "word", False),
+    ("verify --cache-dir {}", "weights", False), ("verify {}", "word", False), ("card {}", "word", False),
     ("verify --signature {} --public-key {}", "file", False), ("doctor {}", "safetensors", False),
     ("doctor {}", "file", False), ("bundle " + NAME + " --offline -o {}", "place", False),
-    ("convert {} --name " + PINNED + " -o out/x.safetensors", "file", False), ("cache ls --cache-dir {}", "receipt", False),
+    ("convert {} --name " + PINNED + " -o out/x.safetensors", "file", False),
+    ("cache ls --cache-dir {}", "receipt", False),
     ("convert {} -a resnet18 -o out/x.safetensors", "special", True), ("card " + NAME + " -o {}", "place", False),
     ("card --all --check {}", "special", False), ("cache prune --dry-run --cache-dir {}", "weights", False),
     ("demo -o {}", "place", True), ("demo -n {}", "number", False),
@@ -170,7 +171,7 @@ WAYS = [
     ("data check food --root {}", "food", False), ("data check pets --root {}", "pets", False),
     ("data check cifar10 --root {}", "pickles", True), ("data prepare pets --root {}", "special", False),
     ("data check {}", "word", False), ("recommend {} --workers 0", "shards", False), ("recipe {}", "word", False),
-    ("transfer " + NAME + " -d {} -o out", "saved", False), ("train {} --dry-run", "word", False),
+    ("transfer " + NAME + " --dataset {} --out out", "saved", False), ("train {} --dry-run", "word", False),
     ("train " + NAME + " --dry-run --recipe {}", "toml", False),
     ("train " + NAME + " --dry-run --recipe {}", "safetensors", False),
     ("train " + NAME + " --data {} --out out/run", "npz", False),
