@@ -49,9 +49,7 @@ def test_a_link_does_not_lead_out(tmp_path):
     assert within(tmp_path / "out", "here") and within(tmp_path / "out" / "..", "new")
 
 
-@pytest.mark.parametrize(
-    "name", ["../../escaped", "/tmp/escaped", NASTY, "hf-hub:a/b", "A", "x" * 500, "a..b"], ids=ascii
-)
+@pytest.mark.parametrize("name", ["../../escaped", "/escaped", NASTY, "hf-hub:a/b", "A", "x" * 500, "a..b"], ids=ascii)
 def test_headers_of_files_obey_the_grammar(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (figure,) = [m for m in ROW.measured if m.attack == "none"][:1]
@@ -91,7 +89,8 @@ def test_ledger_and_cells_stay_in_their_folder(tmp_path):
 
 def test_tables_keep_their_cells():
     entry = {"model": NASTY, "dataset": NASTY, "attack": NASTY, "norm": "l2", "eps": 0.5, "n": 2, "flags": [NASTY],
-             "clean_accuracy": 1.0, "clean_interval_95": [0, 1], "robust_accuracy": 1.0, "robust_interval_95": [0, 1]}  # fmt: skip
+             "clean_accuracy": 1.0, "clean_interval_95": [0, 1],
+             "robust_accuracy": 1.0, "robust_interval_95": [0, 1]}  # fmt: skip
     columns = np.array([line.replace("\\|", "").count("|") for line in markdown([entry]).splitlines()])
     assert columns.tolist() == [7, 7, 7] and "<img" not in markdown([entry]).replace("\\<", "")
     assert report.cell(NASTY).isprintable()
