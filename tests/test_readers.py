@@ -1,11 +1,13 @@
 """Files of anyone's: sound ones read as they are, all others are a Malformed or an OSError, soon, in little memory."""
 
+import ast
 import io
 import json
 import os
 import socket
 import tarfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -265,3 +267,21 @@ def test_not_an_archive_of_arrays(case, tmp_path):
     with pytest.raises(Malformed, match=said) as error:
         read_npz(tmp_path / "file", ["x"])
     assert str(error.value).isprintable()
+
+
+# --- Nobody else reads them -------------------------------------------------------------------------------------------
+
+READS = ("json.load", "json.loads", "tomllib.load", "tomllib.loads", "np.load", "numpy.load", "tarfile.open")
+OWN = {"robust_zoo/readers.py", "robust_zoo/weights/child.py"}  # the second: what this process itself hands its child
+
+
+def test_files_of_anyone_go_through_these_readers():
+    root = Path(__file__).parents[1]
+    found = set()
+    for path in [*(root / "robust_zoo").rglob("*.py"), *(root / "training").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in READS:
+                writes = any(k.arg == "mode" and ast.unparse(k.value) == "'w'" for k in node.keywords)
+                again = node.args and ast.unparse(node.args[0]).startswith("json.dumps(")  # lists for tuples, no file
+                found |= set() if writes or again else {path.relative_to(root).as_posix()}
+    assert found == OWN

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from robust_zoo.errors import Refused, UsageError, VerificationFailed
 from robust_zoo.files import Buffer, read_hashed, replace_file, storage, write_chunks
+from robust_zoo.readers import read_json
 from robust_zoo.weights.safetensors_file import chunks_of, header_of, tensors_of
 
 _KEEP = 2
@@ -133,8 +134,8 @@ def read_checkpoint(content: Buffer) -> dict[str, Any]:
     """
     where = Path("checkpoint")
     try:
-        return _join(json.loads(header_of(content, where)["state"]), tensors_of(content, where))
-    except (Refused, KeyError, TypeError, ValueError, RecursionError) as error:
+        return _join(read_json(header_of(content, where)["state"], finite=False), tensors_of(content, where))
+    except (Refused, KeyError, TypeError, ValueError) as error:
         raise foreign(error) from None
 
 

@@ -161,6 +161,14 @@ def require_directory(output: Path) -> None:
             actual="nothing there",
             next=f"mkdir -p {output.parent}",
         )
+    if output.is_dir():  # raises for a name that is longer than the disk takes
+        raise StorageError(
+            f"{output} is a directory",
+            source=str(output),
+            expected="the file to write",
+            actual="a directory",
+            next=f"name a file, such as {output / 'NAME'}",
+        )
 
 
 def require_picture(output: Path) -> None:

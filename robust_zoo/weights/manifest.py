@@ -149,13 +149,12 @@ def check_signed(
     for path in (signature, *filter(None, [public_key])):
         if not path.is_file():
             raise missing_file(path, "a signature and a public key", "fetch both from the release")
-    config = verifying.Config()
-    if public_key:
-        config.use_elliptic_key_verifier(public_key=public_key)
-    else:
-        config.use_sigstore_verifier(identity=identity, oidc_issuer=issuer)
-    signer = str(public_key or identity)
+    config, signer = verifying.Config(), str(public_key or identity)
     try:
+        if public_key:
+            config.use_elliptic_key_verifier(public_key=public_key)
+        else:
+            config.use_sigstore_verifier(identity=identity, oidc_issuer=issuer)
         config.verify(manifest, signature)
     except Exception as error:  # a dozen kinds, of four libraries; each means that the signature does not hold
         raise _failed("the signature does not hold", manifest, f"signed by {signer}", _cause(error)) from None

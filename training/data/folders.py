@@ -41,7 +41,7 @@ def from_folder(root: Path, names: Sequence[str], index: int) -> bytes:
 def _from_rows(rows: Any, index: int) -> bytes:
     """rows: a Hugging Face dataset whose `image` column is not decoded."""
     image = rows[index]["image"]
-    return image["bytes"] or Path(image["path"]).read_bytes()
+    return image["bytes"] or read_bytes(Path(image["path"]), MOST_BYTES)
 
 
 def open_source(data: str | Path, split: Literal["train", "val"]) -> EncodedImages:

@@ -9,7 +9,10 @@ from pathlib import Path
 import torch
 
 from robust_zoo.readers import SMALL, open_tar, read_json
+from robust_zoo.text import printable
 from robust_zoo.training.data.encoded import EncodedImages, in_order, is_image, not_a_dataset
+
+_CLASSES = 1 << 20  # more than any dataset has
 
 
 def _from_tars(files: Sequence[Path], spans: Sequence[tuple[int, int, int]], index: int) -> bytes:
@@ -81,6 +84,6 @@ def _members(number: int, file: Path) -> Iterator[tuple[str, tuple[int, int, int
 def _number(kind: str, text: bytes) -> int | None:
     """The class in a .cls or .json member; None where the JSON has no "label" (a caption, say)."""
     found = read_json(text, finite=False).get("label") if kind == "json" else text
-    if found is not None and int(found) < 0:
-        raise ValueError(f"a label of {int(found)}")
+    if found is not None and not 0 <= int(found) < _CLASSES:
+        raise ValueError(f"a label of {printable(int(found), limit=40)}")
     return None if found is None else int(found)
