@@ -121,12 +121,13 @@ def label_tensor(labels: np.ndarray, count: int, name: str, where: Path | str) -
 
     kind, shape = labels.dtype.kind, labels.shape
     if labels.ndim == 2 and shape[1] > 1:
-        raise refuse(f"{labels.dtype} {shape}: a row for each image", save(f"{name}.argmax(1), if rows are one-hot"))
+        raise refuse(f"{labels.dtype} {shape}: a row for each image (one-hot?)", save(f"{name}.argmax(1)"))
     flat = labels.reshape(-1) if labels.ndim == 2 else labels
     if flat.ndim != 1 or len(flat) != count:
         raise refuse(f"labels {shape} for {count:,} images", "give as many labels as images, in the same order")
     if kind in "SU":
-        raise refuse(f"names, the first {str(flat[0])!r}", save(f"np.unique({name}, return_inverse=True)[1]"))
+        first_name = flat[0].decode(errors="replace") if kind == "S" else str(flat[0])
+        raise refuse(f"names, the first {first_name!r}", save(f"np.unique({name}, return_inverse=True)[1]"))
     if kind == "b":
         raise refuse(f"bool, the first {flat[0]}", save(f"{name}.astype('int64')"))
     if kind == "f":

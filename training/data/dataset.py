@@ -38,12 +38,7 @@ class Dataset(Protocol):
 
     @property
     def sha256(self) -> str:
-        """Says which dataset this is; quick to compute."""
-        ...
-
-    @property
-    def contents_sha256(self) -> str:
-        """Of every image and label, in order."""
+        """Of every image's bytes and label, in order."""
         ...
 
     def subset(self, indices: Tensor) -> Dataset:
@@ -105,11 +100,6 @@ class Images:
         digest = hashlib.sha256(self.images.numpy().tobytes())
         digest.update(self.labels.numpy().tobytes())
         return digest.hexdigest()
-
-    @property
-    def contents_sha256(self) -> str:
-        """The same: what is in memory is quick to hash."""
-        return self.sha256
 
     def subset(self, indices: Tensor) -> Images:
         """The images at `indices`, in that order."""

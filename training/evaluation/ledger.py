@@ -1,4 +1,4 @@
-"""The ledger: one JSON per figure, keyed by the sha256 of weights, the list of images and the attack's settings."""
+"""The ledger: one JSON per figure, keyed by the sha256 of weights, the images and the attack's settings."""
 
 from __future__ import annotations
 
@@ -16,19 +16,41 @@ import numpy as np
 import torch
 
 from robust_zoo.counts import Count
-from robust_zoo.errors import VerificationFailed
+from robust_zoo.errors import VerificationFailed, ZooError
 from robust_zoo.files import GO_ON, replace_file
 from robust_zoo.names import within
 from robust_zoo.readers import read_json
 from robust_zoo.threat import ThreatModel
+from robust_zoo.training import fields
 from robust_zoo.training.attacks.suites import settings, suite
 from robust_zoo.training.data.npz import read_npz
 from robust_zoo.training.evaluation import engine
+from robust_zoo.training.evaluation.checks import CHECKS
 from robust_zoo.training.version import code_version
 
 _PARTS = "parts"  # the folder of chunks on their way
 # What differs between two runs of the same entry.
 TIMES = ("seconds", "finished")
+_CHECKS = {check.name for check in CHECKS}
+
+
+def _is_flags(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, list) and all(isinstance(flag, str) and flag in _CHECKS for flag in value)
+    )
+
+
+_FIELDS: dict[str, fields.Rule] = {
+    "model": fields.is_name, "weights_sha256": fields.is_sha256, "dataset": fields.is_name,
+    "data_sha256": fields.is_sha256, "attack": fields.is_name, "batch_size": fields.is_positive,
+    "seed": fields.is_whole, "norm": lambda value: value is None or fields.is_norm(value),
+    "eps": lambda value: value is None or fields.is_number(value), "n": fields.is_positive,
+    "clean_correct": fields.is_count, "clean_accuracy": fields.is_percent, "clean_interval_95": fields.is_interval,
+    "robust_correct": fields.is_count, "robust_accuracy": fields.is_percent, "robust_interval_95": fields.is_interval,
+    "broken_by": fields.is_table, "settings": fields.is_table, "settings_sha256": fields.is_sha256,
+    "flags": _is_flags, "code": fields.is_name, "device": fields.is_name, "seconds": fields.is_number,
+    "finished": fields.is_time,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,7 +61,7 @@ class EntryKey:
         model: The checkpoint's name.
         weights_sha256: Of the checkpoint's file.
         dataset: In words, e.g. "cifar10 test".
-        data_sha256: Of the list of images.
+        data_sha256: Of the images' bytes and labels, in order.
         attack: A name that `attacks.suites.suite` knows.
         threat: Norm and radius; without a meaning for clean accuracy.
         batch_size: Images per batch of an attack.
@@ -155,7 +177,7 @@ def _join(
         about
         | _figures(broken_by)
         | {
-            "broken_by": {stage.name: int((broken_by == i).sum()) for i, stage in enumerate(evaluation.stages)},
+            "broken_by": _by_stage(evaluation.stages, broken_by),
             "settings": key.settings,
             "settings_sha256": key.settings_sha256,
             "flags": flags,
@@ -191,17 +213,49 @@ def read_entry(file: Path) -> dict[str, Any]:
     """
     try:
         entry = read_json(file)
-        (broken_by,) = read_npz(file.with_suffix(".npz"), [("broken_by", "fell")])  # fell: as it was called until 0.1
-        counted = _figures(broken_by)
+        # as they were called until 0.1: fell and fell_to
+        broken_by, labels = read_npz(file.with_suffix(".npz"), [("broken_by", "fell"), "labels"])
         if "fell_to" in entry:
             entry["broken_by"] = entry.pop("fell_to")
-        said = {name: entry[name] for name in counted}
-        sound = _sha256(entry["settings"]) == entry["settings_sha256"]
-    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
-        raise _drifted(file, "a JSON entry and its .npz", f"{type(error).__name__}: {error}") from None
-    if said != counted or not sound:
-        raise _drifted(file, f"{counted}, as the per-image results have it", f"{said}")
+        if fault := fields.wrong_field(entry, _FIELDS) or _contradiction(file, entry, broken_by, labels):
+            raise ValueError(fault)
+    except (OSError, ValueError) as error:
+        expected = "an entry of robust-zoo evaluate, unchanged, and its .npz"
+        raise _drifted(file, expected, str(error) or type(error).__name__) from None
     return entry
+
+
+def _contradiction(file: Path, entry: dict[str, Any], broken_by: np.ndarray, labels: np.ndarray) -> str:
+    """Where an entry's fields, its name and its images' fates do not agree; "" where they do."""
+    try:
+        stages = suite(entry["attack"])
+        clean = entry["norm"] is None
+        if clean != (entry["eps"] is None) or clean != (not stages):
+            return f"{entry['attack']} under {entry['norm']} {entry['eps']}"
+        threat = ThreatModel("l2", 0.0) if clean else ThreatModel(entry["norm"], entry["eps"])
+        about = {name: entry[name] for name in EntryKey.__dataclass_fields__ if name != "threat"}
+        key = EntryKey(threat=threat, **about)
+        if _sha256(key.settings | {"chunk": entry["settings"].get("chunk")}) != _sha256(entry["settings"]):
+            return f"settings that are not those of {entry['attack']}"
+    except ZooError as error:
+        return error.message
+    key_sha256 = _sha256([key.weights_sha256, key.data_sha256, entry["settings_sha256"]])
+    if _sha256(entry["settings"]) != entry["settings_sha256"]:
+        return "another settings_sha256 than that of its settings"
+    stem = key.stem.with_name(key.stem.name.rpartition("__")[0] + f"__{key_sha256[:12]}")
+    if file.stem != "__".join(stem.parts) and (file.parent.name, file.stem) != stem.parts:
+        return f"the name {file.parent.name}/{file.stem} of an entry {stem}"
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or labels.shape != broken_by.shape or not labels.size:
+        return f"labels {labels.shape} and fates {broken_by.shape} of images"
+    if broken_by.dtype.kind != "i" or broken_by.min() < engine.WRONG or broken_by.max() >= len(stages):
+        return f"fates of images from {broken_by.min()} to {broken_by.max()}"
+    counted = _figures(broken_by) | {"broken_by": _by_stage(stages, broken_by)}
+    wrong = next((name for name, value in counted.items() if _sha256(entry[name]) != _sha256(value)), "")
+    return f"{name} is {entry[name]}, by the images {counted[name]}" if (name := wrong) else ""
+
+
+def _by_stage(stages: Sequence[Any], broken_by: np.ndarray) -> dict[str, int]:
+    return {stage.name: int((broken_by == i).sum()) for i, stage in enumerate(stages)}
 
 
 def _drifted(file: Path, expected: str, actual: str) -> VerificationFailed:

@@ -91,8 +91,10 @@ def evaluate(
     checkpoints = [get(name) for name in names]
     ledger_dir.mkdir(parents=True, exist_ok=True)
     found, notes = [], set()
+    opened: dict[Any, tuple[str, Dataset]] = {}  # each file of images is read for its hash once
     for checkpoint in checkpoints:
-        called, images = open_dataset(dataset, data, checkpoint)
+        kind = (checkpoint.dataset, checkpoint.preprocessing)
+        called, images = opened[kind] = opened.get(kind) or open_dataset(dataset, data, checkpoint)
         if isinstance(images, ImageFiles) and images.source.note not in notes:
             notes.add(images.source.note)
             tqdm.write(images.source.note, file=sys.stderr)

@@ -96,7 +96,7 @@ def _safe(name: str) -> str:
 def images_sha256(target: Target) -> str:
     """sha256 of the content of every image of every split, and of its labels."""
     splits = (target.train, target.val, target.test)
-    return hashlib.sha256(" ".join(s.contents_sha256 if s is not None else "-" for s in splits).encode()).hexdigest()
+    return hashlib.sha256(" ".join(s.sha256 if s is not None else "-" for s in splits).encode()).hexdigest()
 
 
 def fill(
