@@ -24,6 +24,7 @@ from robust_zoo.training.data.image_files import ImageFiles
 from robust_zoo.training.distributed import device_of
 from robust_zoo.training.evaluation import checks, engine, ledger
 from robust_zoo.training.evaluation.datasets import open_dataset
+from robust_zoo.training.evaluation.entries import EntryKey
 from robust_zoo.training.evaluation.threats import own_threat
 from robust_zoo.weights.ensure import ensure
 
@@ -127,7 +128,7 @@ def _of_model(
     flags = cache(lambda: checks.failed_checks(subject) if plan.check and stages else None)
     found = []
     for threat in threats:
-        key = ledger.EntryKey(
+        key = EntryKey(
             checkpoint.name,
             weights.sha256,
             called,
