@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from robust_zoo.errors import UsageError
 from robust_zoo.training.checkpoint_files import foreign, newest_whole, read_checkpoint, write_checkpoint
+from robust_zoo.training.data.dataset import Dataset
 from robust_zoo.training.distributed import World
 from robust_zoo.training.health import Health
 from robust_zoo.training.recipes import Recipe
@@ -37,12 +40,13 @@ class Progress:
     history: list[Health] = field(default_factory=list)
 
 
-def identity(recipe: Recipe, data_sha256: str, world: World, *, bf16: bool) -> dict[str, Any]:
+def identity(recipe: Recipe, data_sha256: str, test_data_sha256: str, world: World, *, bf16: bool) -> dict[str, Any]:
     """What a checkpoint and the run that takes it up must have in common, to end with the same weights.
 
     Args:
         recipe: The run's.
-        data_sha256: Fingerprint of the training images.
+        data_sha256: Of the training images' bytes and labels.
+        test_data_sha256: Of the test images'.
         world: The run's processes.
         bf16: Whether it runs under bf16 autocast.
 
@@ -52,10 +56,28 @@ def identity(recipe: Recipe, data_sha256: str, world: World, *, bf16: bool) -> d
     return {
         "recipe": asdict(recipe),
         "data_sha256": data_sha256,
+        "test_data_sha256": test_data_sha256,
         "processes": world.size,
         "device": world.device.type,
         "precision": "bf16" if bf16 else "full",
     }
+
+
+def shared_sha256(data: Dataset, world: World) -> str:
+    """The sha256 of a dataset that every process has, each of which reads its share of the images.
+
+    Args:
+        data: The images.
+        world: The processes.
+
+    Returns:
+        Of one process the dataset's own; of several, what theirs add up to.
+    """
+    if world.size == 1:
+        return data.sha256
+    share = data.subset(torch.arange(world.rank, len(data), world.size)).sha256
+    shares = world.gather(*(int(share[place : place + 8], 16) for place in range(0, len(share), 8)))
+    return hashlib.sha256(repr(shares).encode()).hexdigest()
 
 
 def save(run: Path, progress: Progress, place: dict[str, Any], holders: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from robust_zoo.errors import UsageError
-from robust_zoo.training.checkpoint import Progress, check_sizes, identity, restore, save
+from robust_zoo.training.checkpoint import Progress, check_sizes, identity, restore, save, shared_sha256
 from robust_zoo.training.data.dataset import Dataset, epoch_order, seed_of, spread
 from robust_zoo.training.distributed import World, synchronise_batch_norm
 from robust_zoo.training.health import measure_health, overfitting
@@ -108,7 +108,8 @@ class _Run:
         )
         self.held_out = spread(held_out, _HELD_OUT)
         self.progress = Progress()
-        self.identity = identity(recipe, data.sha256, world, bf16=settings.bf16)
+        train_sha256, test_sha256 = (shared_sha256(images, world) for images in (data, held_out))
+        self.identity = identity(recipe, train_sha256, test_sha256, world, bf16=settings.bf16)
         self.log: RunLog | None = None
 
     @property

@@ -19,6 +19,7 @@ from robust_zoo.registry.lookup import get
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.checkpoint_files import newest_whole, read_checkpoint
 from robust_zoo.training.data.dataset import Dataset, load_npz
+from robust_zoo.training.data.fit import check_fits
 from robust_zoo.training.distributed import World, has_native_bf16, join_world
 from robust_zoo.training.export import as_trained, export, measure
 from robust_zoo.training.log import write_status
@@ -153,7 +154,6 @@ def open_split(data: str | Path, split: str, checkpoint: Checkpoint, recipe: Rec
     Raises:
         UsageError: They cannot be read, have more classes than the network, or cannot be augmented as the recipe says.
     """
-    classes = checkpoint.preprocessing.num_classes
     if str(data).endswith(".npz"):
         if recipe.augment != "crop_flip":
             raise UsageError(
@@ -166,11 +166,14 @@ def open_split(data: str | Path, split: str, checkpoint: Checkpoint, recipe: Rec
             )
         images: Dataset = load_npz(Path(data), split)
     else:
+        from robust_zoo.training.data.encoded import counted
         from robust_zoo.training.data.folders import open_source
         from robust_zoo.training.data.image_files import ImageFiles
 
         size = checkpoint.preprocessing.input_size[-1]
         source = open_source(data, "train" if split == "train" else "val")
+        if split == "train":
+            counted(source, data)
         images = ImageFiles(
             source,
             size=size,
@@ -178,16 +181,7 @@ def open_split(data: str | Path, split: str, checkpoint: Checkpoint, recipe: Rec
             augment=recipe.augment,
             workers=workers,
         )
-    highest = int(images.labels.max()) + 1
-    if highest > classes:
-        raise UsageError(
-            f"{checkpoint.name} has {classes} classes",
-            model=checkpoint.name,
-            source=str(data),
-            expected=f"labels 0 to {classes - 1}",
-            actual=f"labels up to {highest - 1}",
-            next="give the dataset that the checkpoint is of",
-        )
+    check_fits(images, checkpoint, str(data))
     return images
 
 

@@ -66,7 +66,7 @@ def check(name: str, root: Path, deep: bool) -> None:
 
     target = open_target(name, root)
     sizes = ", ".join(f"{count:,} {split}" for split, count in split_sizes(target).items())
-    click.echo(f"{printable(target.name)}: {len(target.classes)} classes, {sizes}; list sha256 {fingerprint(target)}")
+    click.echo(f"{printable(target.name)}: {len(target.classes)} classes, {sizes}; images sha256 {fingerprint(target)}")
     if target.note:
         click.echo(f"note: {target.note}")
     if bad := damaged(target, deep=deep):

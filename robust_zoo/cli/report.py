@@ -23,13 +23,14 @@ def command(ledger_dir: Path, csv_file: Path | None, picture: Path | None, readm
 
     Every entry is checked against its per-image results first. Registry rows take measured numbers from --rows only.
     """
-    from robust_zoo.training.evaluation import ledger, report
+    from robust_zoo.training.evaluation import report
+    from robust_zoo.training.evaluation.entries import read_ledger
 
     for path in filter(None, (csv_file, readme)):
         require_directory(path)
     if picture:
         require_picture(picture)
-    entries = ledger.read_ledger(ledger_dir)
+    entries = read_ledger(ledger_dir)
     if not entries:
         raise UsageError(
             f"{ledger_dir} has no entries",

@@ -11,7 +11,7 @@ from robust_zoo.files import sha256_of
 from robust_zoo.registry.measurement import Measurement
 from robust_zoo.registry.rows import DATA, Checkpoint
 from robust_zoo.threat import parse_eps
-from robust_zoo.training.evaluation import ledger, report
+from robust_zoo.training.evaluation import entries, report
 from robust_zoo.weights.safetensors_file import read_header
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +26,7 @@ SIZES = {"resnet50_linf_eps4": 204_818_947}  # bytes, where a host tells them; t
 def evidence() -> frozenset[Measurement]:
     """What was measured, of all models."""
     found = set()
-    for entry in ledger.read_ledger(ROOT / "results"):
+    for entry in entries.read_ledger(ROOT / "results"):
         fields = report.measurement(entry)
         found.add(Measurement(**fields | ({"eps": parse_eps(fields["eps"], None)} if "eps" in fields else {})))
     return frozenset(found)

@@ -131,13 +131,15 @@ def test_a_second_start_on_a_live_run_is_refused(zygote, tmp_path):
 
 
 def test_another_recipe_data_or_precision_does_not_continue_a_run(zygote, whole, tmp_path):
-    cases = {"recipe": RECIPE + "lr = 0.1\n", "data_sha256": RECIPE, "precision": RECIPE}
+    cases = {"recipe": RECIPE + "lr = 0.1\n", "data_sha256": RECIPE, "test_data_sha256": RECIPE, "precision": RECIPE}
     for what, recipe in cases.items():
         folder = tmp_path / what
         folder.mkdir()
         more = ["--precision", "bf16"] if what == "precision" else []
         if what == "data_sha256":
             write_data(folder / "data.npz", train=90)
+        if what == "test_data_sha256":
+            write_data(folder / "data.npz", test=19)
         arguments = command(folder, whole, *more, recipe=recipe)
         assert zygote.wait(zygote.start(arguments, folder / "output.txt")) == 2
         said = (folder / "output.txt").read_text()

@@ -10,6 +10,7 @@ from robust_zoo.counts import Count
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks.pgd import Poll, eval_mode, pgd_until_wrong
 from robust_zoo.training.data.dataset import Dataset
+from robust_zoo.training.data.fit import as_dataset
 
 
 def pgd_accuracy(
@@ -41,7 +42,11 @@ def pgd_accuracy(
 
     Returns:
         How many of the images are robust (with steps 0: right), of how many.
+
+    Raises:
+        UsageError: `data` is another kind of object, or has no images.
     """
+    data = as_dataset(data)
     device = next(model.parameters(), torch.empty(0)).device
     correct = 0
     bar = tqdm(data.batches(batch_size), desc=progress, total=-(-len(data) // batch_size), disable=not progress)

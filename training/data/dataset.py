@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robust_zoo.errors import cannot_read
+from robust_zoo.errors import UsageError, cannot_read
+from robust_zoo.training.data.arrays import image_tensor, label_tensor
 from robust_zoo.training.data.npz import read_npz
 
 _PAD = 4  # crop offset in pixels, the field's standard CIFAR augmentation
@@ -38,12 +38,7 @@ class Dataset(Protocol):
 
     @property
     def sha256(self) -> str:
-        """Says which dataset this is; quick to compute."""
-        ...
-
-    @property
-    def contents_sha256(self) -> str:
-        """Of every image and label, in order."""
+        """Of every image's bytes and label, in order."""
         ...
 
     def subset(self, indices: Tensor) -> Dataset:
@@ -65,11 +60,36 @@ class Images:
 
     Attributes:
         images: (N, 3, H, W) uint8.
-        labels: (N,) int64.
+        labels: (N,) int64, from 0.
+
+    Raises:
+        UsageError: They are not such tensors, or not equally many.
     """
 
     images: Tensor
     labels: Tensor
+
+    def __post_init__(self) -> None:
+        both = (self.images, self.labels)
+        if not all(isinstance(value, Tensor) for value in both) or (
+            [self.images.dtype, self.images.ndim, *self.images.shape[1:2]] != [torch.uint8, 4, 3]
+            or [self.labels.dtype, *self.labels.shape] != [torch.int64, len(self.images)]
+        ):
+            found = (f"{v.dtype} {tuple(v.shape)}" if isinstance(v, Tensor) else type(v).__name__ for v in both)
+            raise UsageError(
+                "no images and labels",
+                expected="images (N, 3, H, W) torch.uint8 and labels (N,) torch.int64",
+                actual=" and ".join(found),
+                next="of [0, 1] images: Images((images * 255).round().byte(), labels.long())",
+            )
+        if (wrong := (self.labels < 0).nonzero()).numel():
+            first = int(wrong[0])
+            raise UsageError(
+                "labels below 0",
+                expected="labels that count classes from 0",
+                actual=f"label {first} is {int(self.labels[first])}",
+                next="number the classes 0, 1, 2, ...",
+            )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -80,11 +100,6 @@ class Images:
         digest = hashlib.sha256(self.images.numpy().tobytes())
         digest.update(self.labels.numpy().tobytes())
         return digest.hexdigest()
-
-    @property
-    def contents_sha256(self) -> str:
-        """The same: what is in memory is quick to hash."""
-        return self.sha256
 
     def subset(self, indices: Tensor) -> Images:
         """The images at `indices`, in that order."""
@@ -180,10 +195,8 @@ def load_npz(path: Path, split: str) -> Images:
         images, labels = read_npz(path, [f"x_{split}", f"y_{split}"])
     except (OSError, ValueError) as error:
         raise cannot_read(f"{split} images", path, expected, error) from None
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or len(images) != len(labels):
-        found = f"images {images.dtype} {images.shape}, labels {labels.shape}"
-        raise cannot_read(f"{split} images", path, expected, found)
-    return Images(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(labels).long())
+    pixels = image_tensor(images, f"x_{split}", path)
+    return Images(pixels, label_tensor(labels, len(images), f"y_{split}", path))
 
 
 def _crop(images: Tensor, offsets: Tensor) -> Tensor:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import Tensor
 
 from robust_zoo.errors import UsageError
+from robust_zoo.training.data.contents import Digests
 from robust_zoo.training.data.decode import endings
 
 LAYOUTS = "robust-zoo data check --help   describes the layouts"  # what errors say next
@@ -28,6 +28,7 @@ class EncodedImages:
         classes: The folders that labels stand for, () where the dataset numbers its classes itself.
         read: index -> the file's bytes.
         note: Of a folder: what was taken of it, what was left out.
+        digests: What was hashed of the images so far, in this process.
     """
 
     names: Sequence[str]
@@ -36,17 +37,10 @@ class EncodedImages:
     classes: tuple[str, ...]
     read: Callable[[int], bytes]
     note: str = ""
+    digests: Digests = field(default_factory=Digests, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.names)
-
-    @property
-    def sha256(self) -> str:
-        """Fingerprint of the list (names, sizes, labels), not of the pixels: ImageNet's would take minutes to read."""
-        digest = hashlib.sha256()
-        for name, size, label in zip(self.names, self.sizes, self.labels.tolist(), strict=True):
-            digest.update(f"{name}\t{size}\t{label}\n".encode(errors="surrogateescape"))  # a name may be any bytes
-        return digest.hexdigest()
 
 
 def in_order(classes: Iterable[str]) -> list[str]:
@@ -65,6 +59,35 @@ def in_order(classes: Iterable[str]) -> list[str]:
 def is_hidden(name: str) -> bool:
     """Whether a file or folder is hidden, or one that a system leaves about (Thumbs.db, __MACOSX)."""
     return name.startswith(".") or name.casefold() in _SYSTEMS
+
+
+def counted(source: EncodedImages, where: Path | str) -> EncodedImages:
+    """Names the classes of labels that are numbers, by these numbers.
+
+    Args:
+        source: Labelled images.
+        where: They come from, for errors.
+
+    Returns:
+        The same images, with a name for each label.
+
+    Raises:
+        UsageError: Labels that are numbers do not count from 0, or leave some out.
+    """
+    if source.classes or not len(source):
+        return source
+    numbers = source.labels.unique().tolist()
+    gap = next((i for i, number in enumerate(numbers) if i != number), None)
+    if gap is None:
+        return replace(source, classes=tuple(str(number) for number in numbers))
+    of = source.names[int((source.labels == numbers[gap]).nonzero()[0])]
+    raise not_a_dataset(
+        where,
+        "labels that count classes from 0, an image or more of each",
+        f"labels {numbers[0]} to {numbers[-1]}, none of {gap}; the next higher is {numbers[gap]}, first of {of}",
+        next="write names into the labels (they are numbered here)"
+        + (", or take 1 from each number" if numbers[0] == 1 else ", or number the classes 0, 1, 2, ..."),
+    )
 
 
 def is_image(name: str) -> bool:

@@ -11,13 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from robust_zoo.errors import UsageError, cannot_read, not_installed
 from robust_zoo.readers import read_bytes
+from robust_zoo.training.data.arrays import label_tensor
 from robust_zoo.training.data.decode import MOST_BYTES
 from robust_zoo.training.data.encoded import LAYOUTS, EncodedImages, in_order, not_a_dataset
-from robust_zoo.training.data.tar import open_tars
+from robust_zoo.training.data.tar import open_tars, shards_in
 from robust_zoo.training.data.tree import Files, Layout, LeftOut, find_layout, listed, read_classes, several
 
 _LABEL = ("label",)
@@ -47,8 +49,9 @@ def _from_rows(rows: Any, index: int) -> bytes:
 def open_source(data: str | Path, split: Literal["train", "val"]) -> EncodedImages:
     """The "train" or "val" images under `data`.
 
-    Tar members are labelled by their folder, or WebDataset's way by KEY.cls or the "label" in KEY.json. Sorted class
-    folders (by number, where they are numbers) are the classes 0, 1, ...
+    Tar members are labelled WebDataset's way by KEY.cls, the "label" in KEY.json or KEY.txt, else by their folder.
+    Numbers count classes from 0; sorted names of class folders or in labels are the classes 0, 1, ... (folders by
+    number, where they are numbers).
 
     Args:
         data: A directory with folders of class folders, or of tar files, for training and for validation (or else for
@@ -92,8 +95,8 @@ def open_folder(root: Path, *, take: Sequence[str] = _SPLITS) -> EncodedImages:
     Raises:
         UsageError: The directory holds none of these, or something in it is empty or unreadable.
     """
-    layout = find_layout(root)
-    if layout.splits or not (tars := _tars(layout.root)):
+    layout = find_layout(root) if root.is_dir() else Layout(root, root, {}, LeftOut())
+    if layout.splits or not (tars := shards_in(layout.root)):
         return _open(layout, take)
     return open_shards(_shards(layout.root, take) or tars)
 
@@ -114,16 +117,12 @@ def open_shards(tars: list[Path]) -> EncodedImages:
     return replace(source, note=f"{several(len(source), 'image')} in tar files: {listed(tar.name for tar in tars)}")
 
 
-def _tars(folder: Path) -> list[Path]:
-    return sorted(folder.glob("[!.]*.tar"))
-
-
 def _shards(folder: Path, take: Sequence[str]) -> list[Path]:
     """The tar files of the first split that has some: train*.tar, or timm's *-train-*.tar."""
     for split in take:
         names = ("val", "validation") if split == "val" else (split,)
         patterns = [pattern for name in names for pattern in (f"{name}*.tar", f"*-{name}-*.tar")]
-        if found := sorted({path for pattern in patterns for path in folder.glob(pattern)}):
+        if found := shards_in(folder, patterns):
             return found
     return []
 
@@ -133,7 +132,7 @@ def _open(layout: Layout, take: Sequence[str]) -> EncodedImages:
     if layout.splits and not split:
         raise not_a_dataset(layout.root, f"a folder of {' or '.join(take)} images", f"{listed(layout.splits)} alone")
     folder = layout.splits.get(split, layout.root)
-    if split and (tars := _tars(folder)):
+    if split and (tars := shards_in(folder)):
         return open_shards(tars)
     source = encoded(folder, read_classes(folder, layout.left_out))
     unused = [part.name for other, part in layout.splits.items() if other != split]
@@ -208,9 +207,10 @@ def open_rows(name: str, wanted: str, columns: tuple[str, ...] = _LABEL) -> Enco
         values = rows[column][:]
         classes = tuple(in_order({str(value) for value in values})) if columns != _LABEL else ()
         number = {word: i for i, word in enumerate(classes)}
-        labels = torch.tensor([number[str(value)] for value in values] if classes else values)
-        if not len(labels) or labels.min() < 0:
-            raise ValueError(f"{len(labels)} labels, the lowest {min(labels.tolist(), default=None)}")
+        found = np.array([number[str(value)] for value in values] if classes else values)
+        labels = label_tensor(found, len(rows), column, f"hfds/{name}")
+        if not len(labels):
+            raise ValueError("no images")
         rows = rows.cast_column("image", datasets.Image(decode=False)).select_columns(["image"])
         images = rows.with_format("arrow")[:]["image"]  # on the disk; no image is read for its name and size
         paths = pc.struct_field(images, "path").to_pylist()

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, default_collate
 from torchvision.transforms.v2 import functional as F
 
 from robust_zoo.errors import ZooError, cannot_read
+from robust_zoo.training.data.contents import digests_of
 from robust_zoo.training.data.dataset import Batches
 from robust_zoo.training.data.decode import centre, decode
 from robust_zoo.training.data.encoded import EncodedImages
@@ -80,26 +81,13 @@ class ImageFiles:
         """Indices of the images in the source, in order."""
         return range(len(self.source)) if self.indices is None else self.indices.tolist()
 
-    @property
-    def sha256(self) -> str:
-        """Of the list of images, in order; see EncodedImages."""
-        if self.indices is None:
-            return self.source.sha256
-        rows = self.rows
-        chosen = replace(
-            self.source,
-            names=[self.source.names[i] for i in rows],
-            sizes=[self.source.sizes[i] for i in rows],
-            labels=self.labels,
-        )
-        return chosen.sha256
-
     @cached_property
-    def contents_sha256(self) -> str:
-        """Of every image's bytes and label, in order; reads all of them, once."""
-        digest = hashlib.sha256()
-        for row, label in zip(self.rows, self.labels.tolist(), strict=True):
-            digest.update(hashlib.sha256(self._content(row)).digest() + label.to_bytes(8, "little"))
+    def sha256(self) -> str:
+        """Of every image's bytes and label, in order; each file is read once in a process."""
+        digest, rows = hashlib.sha256(), self.rows
+        found = digests_of(rows, self._content, self.source.digests)
+        for one, label in zip(found, self.labels.tolist(), strict=True):
+            digest.update(one + label.to_bytes(8, "little"))
         return digest.hexdigest()
 
     def subset(self, indices: Tensor) -> ImageFiles:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from robust_zoo.text import printable
 from robust_zoo.training.data.encoded import in_order, is_hidden, is_image, not_a_dataset
+from robust_zoo.training.data.tar import is_shard
 
 Files = list[tuple[str, int]]  # (name under the folder that was read, bytes)
 
@@ -212,7 +213,7 @@ def _holds_classes(folder: Path) -> bool:
 
 
 def _is_tar(entry: os.DirEntry[str]) -> bool:
-    return not is_hidden(entry.name) and entry.name.endswith(".tar")
+    return not is_hidden(entry.name) and is_shard(entry.name)
 
 
 def _any_image(folder: Path) -> bool:

@@ -9,13 +9,14 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from robust_zoo.errors import UsageError, cannot_read, unknown
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.data import imagenet
+from robust_zoo.training.data.arrays import image_tensor, label_tensor
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
 from robust_zoo.training.data.dataset import Dataset, Images, load_npz
+from robust_zoo.training.data.fit import check_fits
 from robust_zoo.training.data.labelled import folder
 from robust_zoo.training.data.npz import read_npy
 
@@ -57,7 +58,7 @@ def _cifar101(data: str, checkpoint: Checkpoint) -> Images:
             expected="2,000 images (2000, 32, 32, 3) uint8 and 2,000 labels",
             actual=f"{images.dtype} {images.shape}, labels {labels.shape}",
         )
-    return Images(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(labels).long())
+    return Images(image_tensor(images, "data", data), label_tensor(labels, len(images), "labels", data))
 
 
 def _sample(data: str, checkpoint: Checkpoint) -> Images:
@@ -159,4 +160,6 @@ def open_dataset(name: str, data: str, checkpoint: Checkpoint) -> tuple[str, Dat
             next="leave out --dataset to measure on --data",
         )
     title = chosen.title if chosen.classes else f"{checkpoint.dataset} {chosen.title}"
-    return title, chosen.open(data, checkpoint)
+    images = chosen.open(data, checkpoint)
+    check_fits(images, checkpoint, data or name)
+    return title, images

@@ -88,7 +88,7 @@ def run_chunk(evaluation: Evaluation, data: Dataset, file: Path, progress: Calla
         StorageError: The disk refuses `file`.
     """
     clock = time.monotonic()
-    chunk = read_chunk(file) if file.exists() else _clean(evaluation, data)
+    chunk = _same_images(read_chunk(file), file, evaluation, data) if file.exists() else _clean(evaluation, data)
     chunk.seconds, clock = chunk.seconds + time.monotonic() - clock, time.monotonic()
     images: Tensor | None = None
     while chunk.stage < len(evaluation.stages):
@@ -106,6 +106,16 @@ def run_chunk(evaluation: Evaluation, data: Dataset, file: Path, progress: Calla
         progress(len(chunk.broken_by), int((chunk.broken_by == ROBUST).sum()))
     if not evaluation.stages:
         write_chunk(file, chunk)
+    return chunk
+
+
+def _same_images(chunk: Chunk, file: Path, evaluation: Evaluation, data: Dataset) -> Chunk:
+    stages, fates = len(evaluation.stages), chunk.broken_by
+    same = np.array_equal(chunk.labels, data.labels.numpy()) and 0 <= chunk.stage <= stages and chunk.batch >= 0
+    if not same or fates.dtype != np.int8 or fates.min() < WRONG or fates.max() >= stages:
+        found = f"{len(chunk.labels)} labels, stage {chunk.stage} of {stages}, fates {fates.min()} to {fates.max()}"
+        again = "delete it and give the same robust-zoo evaluate again"
+        raise damaged(f"{file.name} is", file, f"the fates of these {len(data)} images", found, next=again)
     return chunk
 
 

@@ -1,82 +1,28 @@
-"""The ledger: one JSON per figure, keyed by the sha256 of weights, the list of images and the attack's settings."""
+"""The ledger: one JSON per figure, keyed by the sha256 of weights, the images and the attack's settings."""
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from robust_zoo.counts import Count
-from robust_zoo.errors import VerificationFailed
 from robust_zoo.files import GO_ON, replace_file
 from robust_zoo.names import within
-from robust_zoo.readers import read_json
-from robust_zoo.threat import ThreatModel
-from robust_zoo.training.attacks.suites import settings, suite
-from robust_zoo.training.data.npz import read_npz
 from robust_zoo.training.evaluation import engine
+from robust_zoo.training.evaluation.entries import EntryKey, by_stage, figures_of, read_entry
 from robust_zoo.training.version import code_version
 
 _PARTS = "parts"  # the folder of chunks on their way
 # What differs between two runs of the same entry.
 TIMES = ("seconds", "finished")
-
-
-@dataclass(frozen=True)
-class EntryKey:
-    """What a figure is of.
-
-    Attributes:
-        model: The checkpoint's name.
-        weights_sha256: Of the checkpoint's file.
-        dataset: In words, e.g. "cifar10 test".
-        data_sha256: Of the list of images.
-        attack: A name that `attacks.suites.suite` knows.
-        threat: Norm and radius; without a meaning for clean accuracy.
-        batch_size: Images per batch of an attack.
-        seed: Of the attacks.
-    """
-
-    model: str
-    weights_sha256: str
-    dataset: str
-    data_sha256: str
-    attack: str
-    threat: ThreatModel
-    batch_size: int = 250
-    seed: int = 0
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Everything of the attack that decides the figure."""
-        threat = {"norm": self.threat.norm, "eps": self.threat.eps} if suite(self.attack) else {}
-        random = {"seed": self.seed, "batch_size": self.batch_size, "chunk": engine.CHUNK}
-        return threat | {"stages": settings(self.attack)} | random
-
-    @property
-    def settings_sha256(self) -> str:
-        """sha256 of `settings`."""
-        return _sha256(self.settings)
-
-    @property
-    def stem(self) -> Path:
-        """Its files in a ledger, without their endings: a folder for the model, a name in words and twelve digits."""
-        key = _sha256([self.weights_sha256, self.data_sha256, self.settings_sha256])
-        under = f"{self.attack}_{self.threat.tag}" if suite(self.attack) else "clean"
-        return Path(self.model, f"{self.dataset.replace(' ', '-').replace(',', '')}__{under}__{key[:12]}")
-
-
-def _sha256(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def complete(
@@ -153,9 +99,9 @@ def _join(
     about |= {"norm": key.threat.norm, "eps": key.threat.eps} if evaluation.stages else {"norm": None, "eps": None}
     return (
         about
-        | _figures(broken_by)
+        | figures_of(broken_by)
         | {
-            "broken_by": {stage.name: int((broken_by == i).sum()) for i, stage in enumerate(evaluation.stages)},
+            "broken_by": by_stage(evaluation.stages, broken_by),
             "settings": key.settings,
             "settings_sha256": key.settings_sha256,
             "flags": flags,
@@ -165,67 +111,3 @@ def _join(
             "finished": time.strftime("%FT%TZ", time.gmtime()),
         }
     )
-
-
-def _figures(broken_by: np.ndarray) -> dict[str, Any]:
-    """What every image's fate, (n,), adds up to."""
-    figures: dict[str, Any] = {"n": len(broken_by)}
-    for kind, correct in (("clean", broken_by != engine.WRONG), ("robust", broken_by == engine.ROBUST)):
-        count = Count(int(correct.sum()), len(broken_by))
-        figures[f"{kind}_correct"], figures[f"{kind}_accuracy"] = count.correct, count.accuracy
-        figures[f"{kind}_interval_95"] = list(count.interval)
-    return figures
-
-
-def read_entry(file: Path) -> dict[str, Any]:
-    """Reads an entry and checks its per-image results against its counts.
-
-    Args:
-        file: The entry's .json; the .npz lies beside it.
-
-    Returns:
-        The entry, as `complete` made it.
-
-    Raises:
-        VerificationFailed: The two do not agree, or the entry's numbers do not with each other.
-    """
-    try:
-        entry = read_json(file)
-        (broken_by,) = read_npz(file.with_suffix(".npz"), [("broken_by", "fell")])  # fell: as it was called until 0.1
-        counted = _figures(broken_by)
-        if "fell_to" in entry:
-            entry["broken_by"] = entry.pop("fell_to")
-        said = {name: entry[name] for name in counted}
-        sound = _sha256(entry["settings"]) == entry["settings_sha256"]
-    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
-        raise _drifted(file, "a JSON entry and its .npz", f"{type(error).__name__}: {error}") from None
-    if said != counted or not sound:
-        raise _drifted(file, f"{counted}, as the per-image results have it", f"{said}")
-    return entry
-
-
-def _drifted(file: Path, expected: str, actual: str) -> VerificationFailed:
-    return VerificationFailed(
-        f"{file.name} is not a sound ledger entry",
-        source=str(file),
-        expected=expected,
-        actual=actual,
-        next="delete it and evaluate again: robust-zoo evaluate --help",
-    )
-
-
-def read_ledger(ledger_dir: Path) -> list[dict[str, Any]]:
-    """Reads all entries; every one is checked.
-
-    Args:
-        ledger_dir: The ledger's folder.
-
-    Returns:
-        The entries, sorted by model, data, norm, attack and eps.
-
-    Raises:
-        VerificationFailed: An entry is not sound.
-    """
-    files = sorted({*ledger_dir.glob("*.json"), *ledger_dir.glob("*/*.json")})
-    found = [read_entry(file) for file in files]
-    return sorted(found, key=lambda e: (e["model"], e["dataset"], e["norm"] or "", e["attack"], e["eps"] or 0))

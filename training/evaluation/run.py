@@ -24,6 +24,7 @@ from robust_zoo.training.data.image_files import ImageFiles
 from robust_zoo.training.distributed import device_of
 from robust_zoo.training.evaluation import checks, engine, ledger
 from robust_zoo.training.evaluation.datasets import open_dataset
+from robust_zoo.training.evaluation.entries import EntryKey
 from robust_zoo.training.evaluation.threats import own_threat
 from robust_zoo.weights.ensure import ensure
 
@@ -91,8 +92,10 @@ def evaluate(
     checkpoints = [get(name) for name in names]
     ledger_dir.mkdir(parents=True, exist_ok=True)
     found, notes = [], set()
+    opened: dict[Any, tuple[str, Dataset]] = {}  # each file of images is read for its hash once
     for checkpoint in checkpoints:
-        called, images = open_dataset(dataset, data, checkpoint)
+        kind = (checkpoint.dataset, checkpoint.preprocessing)
+        called, images = opened[kind] = opened.get(kind) or open_dataset(dataset, data, checkpoint)
         if isinstance(images, ImageFiles) and images.source.note not in notes:
             notes.add(images.source.note)
             tqdm.write(images.source.note, file=sys.stderr)
@@ -125,7 +128,7 @@ def _of_model(
     flags = cache(lambda: checks.failed_checks(subject) if plan.check and stages else None)
     found = []
     for threat in threats:
-        key = ledger.EntryKey(
+        key = EntryKey(
             checkpoint.name,
             weights.sha256,
             called,

@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from robust_zoo.counts import Count
 from robust_zoo.errors import VerificationFailed
 from robust_zoo.files import GO_ON, replace_file
 from robust_zoo.names import within
 from robust_zoo.readers import read_json, read_text
 from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.training.transfer.cell_fields import contradiction, wrong_field
 from robust_zoo.training.transfer.task import Outcome, Target
 from robust_zoo.training.version import code_version
 
@@ -96,7 +96,7 @@ def _safe(name: str) -> str:
 def images_sha256(target: Target) -> str:
     """sha256 of the content of every image of every split, and of its labels."""
     splits = (target.train, target.val, target.test)
-    return hashlib.sha256(" ".join(s.contents_sha256 if s is not None else "-" for s in splits).encode()).hexdigest()
+    return hashlib.sha256(" ".join(s.sha256 if s is not None else "-" for s in splits).encode()).hexdigest()
 
 
 def fill(
@@ -204,13 +204,11 @@ def _cell(entry: dict[str, Any]) -> Cell:
 
 
 def _checked(entry: dict[str, Any], stem: str, file: Path) -> dict[str, Any]:
-    try:
-        count, cell = Count(entry["correct"], entry["n"]), _cell(entry)
-        said, counted = (entry["accuracy"], entry["interval_95"]), (count.accuracy, list(count.interval))
-    except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
-        raise _unsound(file, f"{type(error).__name__}: {error}") from None
-    if cell.stem != stem or said != counted:
-        raise _unsound(file, f"accuracy {said[0]}, counted {counted[0]}; key {cell.key[:12]}")
+    fault = "no JSON object" if not isinstance(entry, dict) else wrong_field(entry) or contradiction(entry)
+    if not fault and _cell(entry).stem != stem:
+        fault = f"it is called {stem}, and is {_cell(entry).stem}"
+    if fault:
+        raise _unsound(file, fault)
     return entry
 
 

@@ -116,7 +116,7 @@ def open_target(name: str, root: Path = Path(), *, workers: int = 0, dataset: Ta
         UsageError: Something is missing, or the name is unknown.
         VerificationFailed: The copy is broken: wrong counts, listed files that are not there, images in two splits.
     """
-    if dataset is None and Path(name).is_dir():
+    if dataset is None and (Path(name).is_dir() or (Path(name).suffix and Path(name).is_file())):
         return folder_target(Path(name), workers)
     dataset = dataset or get_dataset(name)
     kind, place = locate(dataset, root)

@@ -108,7 +108,7 @@ class Backbone:
         return {
             "weights": self.verified.sha256,
             "preprocessing": asdict(self.checkpoint.preprocessing),
-            "bn": self.adapt.contents_sha256 if self.adapt is not None else "source",
+            "bn": self.adapt.sha256 if self.adapt is not None else "source",
             "bf16": self.bf16,
             "format": _FORMAT,
         }
@@ -189,7 +189,7 @@ def features(
         StorageError: The disk refuses; errors of weights and of damaged images come as they are.
     """
     randomness = {"view": view} | ({"seed": seed} if view > 1 else {})
-    key = backbone.key | randomness | {"images": data.contents_sha256}
+    key = backbone.key | randomness | {"images": data.sha256}
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     file = cache / f"{backbone.checkpoint.name}-{name[:32]}.npy"
     found = kept(file, len(data))

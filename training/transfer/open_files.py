@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import torch
 from robust_zoo.errors import UsageError
 from robust_zoo.readers import read_json
 from robust_zoo.training.data.dataset import Dataset
-from robust_zoo.training.data.encoded import EncodedImages, in_order, not_a_dataset
+from robust_zoo.training.data.encoded import EncodedImages, counted, in_order, not_a_dataset
 from robust_zoo.training.data.folders import (
     check_classes_differ,
     encoded,
@@ -23,7 +24,8 @@ from robust_zoo.training.data.folders import (
     open_rows,
 )
 from robust_zoo.training.data.image_files import ImageFiles
-from robust_zoo.training.data.tree import Layout, find_layout, listed, read_classes
+from robust_zoo.training.data.tar import open_tars, shards_in
+from robust_zoo.training.data.tree import Layout, LeftOut, find_layout, listed, read_classes
 from robust_zoo.training.transfer.task import Target
 
 
@@ -102,11 +104,13 @@ def folder_target(path: Path, workers: int) -> Target:
     Raises:
         UsageError: There are no images, one class, or a class with too few images.
     """
-    layout = find_layout(path)
+    layout = find_layout(path) if path.is_dir() else Layout(path, path, {}, LeftOut())
     name = path.resolve().name if path.name in ("", "..") else path.name
+    if (shards := _shards(layout)).keys() > {"train"}:
+        return _shards_target(name, shards, path, workers)
     if "train" in layout.splits and len(layout.splits) > 1:
         return _split_target(name, layout, workers)
-    source = open_folder(path, take=("train",))
+    source = counted(open_folder(path, take=("train",)), path)
     check_classes_differ(source, path)
     hashed = [hashlib.sha256(os.fsencode(name)).digest()[0] % 5 == 0 for name in source.names]
     test = torch.tensor(hashed)
@@ -128,6 +132,38 @@ def folder_target(path: Path, workers: int) -> Target:
     words = [f"every fifth image, by the hash of its path, is for testing: {len(train):,} train, {len(held):,} test"]
     note = "; ".join([*words, source.note] if source.note else words)
     return Target(name, source.classes, data.subset(train), None, data.subset(held), note=note)
+
+
+def _shards(layout: Layout) -> dict[str, list[Path]]:
+    """The tar files of each split, where all of them lie in folders of splits or are called by them."""
+    if layout.splits:
+        found = {split: shards_in(folder) for split, folder in layout.splits.items()}
+    else:
+        found = {
+            split: shards_in(layout.root, (f"{split}*.tar", f"*-{split}*.tar")) for split in ("train", "val", "test")
+        }
+        if sum(map(len, found.values())) != len(shards_in(layout.root)):
+            return {}
+    return {split: files for split, files in found.items() if files}
+
+
+def _shards_target(name: str, shards: dict[str, list[Path]], path: Path, workers: int) -> Target:
+    sources = {split: open_tars(files) for split, files in shards.items()}
+    train = sources["train"] = counted(sources["train"], path)
+    check_classes_differ(train, path)
+    number = {word: i for i, word in enumerate(train.classes)}
+    for split, source in sources.items():
+        names = source.classes or tuple(str(i) for i in range(int(source.labels.max()) + 1))
+        if unknown := {names[i] for i in source.labels.unique().tolist()} - number.keys():
+            raise not_a_dataset(path, f"the {len(number)} classes of train in {split}", f"also {listed(unknown)}")
+        new = torch.tensor([number.get(word, -1) for word in names])
+        sources[split] = replace(source, labels=new[source.labels], classes=train.classes)
+    parts = {split: ImageFiles(source, workers=workers) for split, source in sources.items()}
+    counts = ", ".join(f"{len(part):,} {split}" for split, part in parts.items())
+    note = f"{len(train.classes)} classes, {counts} images in tar files"
+    if "test" not in parts:
+        return Target(name, train.classes, parts["train"], None, parts["val"], note=f"{note}; val is for testing")
+    return Target(name, train.classes, parts["train"], parts.get("val"), parts["test"], note=note)
 
 
 def _split_target(name: str, layout: Layout, workers: int) -> Target:

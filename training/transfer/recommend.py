@@ -15,6 +15,8 @@ from robust_zoo.errors import UsageError
 from robust_zoo.registry.lookup import get
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.data.dataset import Dataset, seed_of, spread
+from robust_zoo.training.data.encoded import counted
+from robust_zoo.training.data.fit import as_dataset
 from robust_zoo.training.data.folders import check_classes_differ, open_folder
 from robust_zoo.training.data.image_files import ImageFiles
 from robust_zoo.training.distributed import device_of
@@ -84,7 +86,7 @@ def recommend(
         >>> names = ["resnet50_l2_eps0", "resnet50_l2_eps3"]
         >>> best = recommend(images, names, cache=Path("features"))[0]
     """
-    checkpoints, place = [get(name) for name in names], device_of(device)
+    checkpoints, place, images = [get(name) for name in names], device_of(device), as_dataset(images)
     _check(images.labels, folds)
     if budget is not None:
         images = _fitting(images, checkpoints, budget, folds, seed, cache, place, progress)
@@ -110,13 +112,12 @@ def open_images(folder: Path, *, workers: int = 0) -> tuple[ImageFiles, tuple[st
         workers: Loader processes, 0 for none.
 
     Returns:
-        The images, and the classes' names in the order of their labels. `images.source.note` says what was taken and
-        what left out.
+        The images, and the classes' names by label; `images.source.note` says what was taken and what left out.
 
     Raises:
         UsageError: The folder is not a dataset of images; it names what is wrong.
     """
-    source = open_folder(folder)
+    source = counted(open_folder(folder), folder)
     check_classes_differ(source, folder)
     return ImageFiles(source, workers=workers), source.classes
 

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from robust_zoo.counts import Count
+from robust_zoo.errors import UsageError
 from robust_zoo.training.data.dataset import Dataset, Images
 from robust_zoo.training.data.encoded import EncodedImages
+from robust_zoo.training.data.fit import as_dataset
 from robust_zoo.training.data.image_files import ImageFiles
 
 METRICS = ("top-1", "mean per-class")
@@ -30,6 +32,9 @@ class Target:
         test: The test images.
         metric: What the field reports, one of METRICS.
         note: What differs from the official dataset, shown with figures.
+
+    Raises:
+        UsageError: A split has no images, or labels that `classes` does not have.
     """
 
     name: str
@@ -39,6 +44,18 @@ class Target:
     test: Dataset
     metric: str = "top-1"
     note: str = ""
+
+    def __post_init__(self) -> None:
+        for split, data in (("train", self.train), ("val", self.val), ("test", self.test)):
+            if data is not None and int(as_dataset(data).labels.max()) >= len(self.classes):
+                first = int((data.labels >= len(self.classes)).nonzero()[0])
+                raise UsageError(
+                    f"{self.name} has {len(self.classes)} classes",
+                    source=f"{split} of {self.name}",
+                    expected=f"labels 0 to {len(self.classes) - 1}",
+                    actual=f"label {int(data.labels[first])} of image {first}",
+                    next="name every class, or number the labels 0, 1, 2, ...",
+                )
 
     @property
     def train_and_val(self) -> Dataset:

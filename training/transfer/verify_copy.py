@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from robust_zoo.errors import Unavailable, ZooError
 from robust_zoo.training.data.image_files import ImageFiles
+from robust_zoo.training.transfer.cells import images_sha256
 from robust_zoo.training.transfer.datasets import TargetDataset
 from robust_zoo.training.transfer.task import Target
 
@@ -70,9 +70,8 @@ def _ends(encoded: bytes) -> bool:
 
 
 def fingerprint(target: Target) -> str:
-    """sha256 over the lists (names, sizes, labels) of all splits."""
-    parts = [d.sha256 for d in (target.train, target.val, target.test) if d is not None]
-    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+    """sha256 over the bytes and labels of every image of all splits, as cells have it."""
+    return images_sha256(target)
 
 
 def split_sizes(target: Target) -> dict[str, int]:

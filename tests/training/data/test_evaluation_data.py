@@ -176,7 +176,8 @@ def test_images_are_prepared_as_the_checkpoint_wants_them(tmp_path):
 
 
 def test_cifar101_and_its_faults(tmp_path):
-    images, truth = np.zeros((2000, 32, 32, 3), np.uint8), np.arange(2000, dtype=np.int32) % 10
+    images = np.random.default_rng(0).integers(0, 256, (2000, 32, 32, 3), np.uint8)
+    truth = np.arange(2000, dtype=np.int32) % 10
     np.save(tmp_path / "cifar10.1_v6_data.npy", images)
     np.save(tmp_path / "cifar10.1_v6_labels.npy", truth)
     title, data = open_dataset("cifar10.1", str(tmp_path), CIFAR)

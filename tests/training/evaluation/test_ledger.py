@@ -21,7 +21,7 @@ from robust_zoo.threat import NORMS
 from robust_zoo.training.attacks.apgd import apgd
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
 from robust_zoo.training.data.dataset import spread
-from robust_zoo.training.evaluation import engine, ledger, report
+from robust_zoo.training.evaluation import engine, entries, ledger, report
 
 ROBUST, STANDARD = "resnet18_x0_25_cifar10_l2_eps0_5", "resnet18_x0_25_cifar10_l2_eps0"
 ARGUMENTS = ["--attack", "apgd-ce", "--norm", "l2", "--eps", "0.5", "--n", "60", "--batch-size", "20", "--no-checks"]
@@ -37,7 +37,7 @@ STRENGTH = ["fgsm", "pgd-20", "apgd-ce", "autoattack"]
 def test_strength_rises_along_the_order_the_field_expects():
     """clean >= FGSM >= PGD-20 >= APGD >= AutoAttack on the same images, of every bundled model in both norms."""
     found = {}
-    for e in ledger.read_ledger(ROOT / "results"):
+    for e in entries.read_ledger(ROOT / "results"):
         if e["norm"]:
             found.setdefault((e["model"], e["data_sha256"], e["norm"], e["eps"]), {})[e["attack"]] = e
     whole = {key: by_attack for key, by_attack in found.items() if {*STRENGTH} <= {*by_attack}}
@@ -67,7 +67,7 @@ def whole(tmp_path_factory):
 
 
 def test_an_entry_says_what_it_is_of(whole):
-    (entry,) = ledger.read_ledger(whole)
+    (entry,) = entries.read_ledger(whole)
     row = get(ROBUST)
     assert {
         "model",
@@ -105,19 +105,19 @@ def test_an_entry_of_the_old_layout_is_read_and_not_computed_again(whole, tmp_pa
     flat.write_text(json.dumps(old))
     with np.load(file.with_suffix(".npz")) as stored:
         np.savez(flat.with_suffix(".npz"), labels=stored["labels"], fell=stored["broken_by"])
-    assert ledger.read_ledger(tmp_path) == [entry]
+    assert entries.read_ledger(tmp_path) == [entry]
     evaluate(tmp_path)
     assert [path.name for path in tmp_path.rglob("*.json")] == [flat.name]
 
 
 def test_clean_entries_say_how_long_they_took(tmp_path):
     run("evaluate", ROBUST, "--attack", "none", "--n", 200, "--out", tmp_path)
-    (entry,) = ledger.read_ledger(tmp_path)
+    (entry,) = entries.read_ledger(tmp_path)
     assert entry["seconds"] > 0 and entry["broken_by"] == {}
 
 
 def test_the_table_of_results_is_generated():
-    assert (ROOT / "results" / "README.md").read_text() == report.readme(ledger.read_ledger(ROOT / "results")), (
+    assert (ROOT / "results" / "README.md").read_text() == report.readme(entries.read_ledger(ROOT / "results")), (
         "make results"
     )
 
@@ -158,30 +158,106 @@ def test_shards_join_to_the_same_file(whole, tmp_path, monkeypatch):
 
 def test_another_seed_is_another_entry(whole, tmp_path):
     keys = {
-        ledger.EntryKey(ROBUST, "w", "d", "s", attack, get(ROBUST).threat, batch_size=size, seed=seed).stem
+        entries.EntryKey(ROBUST, "w", "d", "s", attack, get(ROBUST).threat, batch_size=size, seed=seed).stem
         for attack in ("apgd-ce", "apgd-t") for size in (20, 25) for seed in (0, 1)
     }  # fmt: skip
     assert len(keys) == 8
 
 
-def test_what_does_not_add_up_is_refused(whole, tmp_path):
+CHANGES = [
+    ("robust_correct", lambda v: v + 1), ("robust_accuracy", lambda v: 99.0), ("n", lambda v: 61),
+    ("n", lambda v: True), ("n", float), ("clean_correct", str), ("clean_interval_95", lambda v: [0.0, 100.0]),
+    ("robust_interval_95", lambda v: v[:1]), ("settings", lambda v: {**v, "seed": 5}), ("settings", lambda v: []),
+    ("settings_sha256", lambda v: "0" * 64), ("model", lambda v: STANDARD), ("model", lambda v: "../../etc"),
+    ("weights_sha256", lambda v: "0" * 64), ("data_sha256", lambda v: v.upper()), ("dataset", lambda v: "cifar10 test"),
+    ("attack", lambda v: "autoattack"), ("attack", lambda v: "no-attack"), ("attack", lambda v: "none"),
+    ("norm", lambda v: "linf"), ("norm", lambda v: None), ("norm", lambda v: "l7"), ("eps", lambda v: 0.25),
+    ("eps", lambda v: "0.5"), ("eps", lambda v: None), ("batch_size", lambda v: 25), ("seed", lambda v: 1),
+    ("flags", lambda v: ["no-such-check"]), ("flags", lambda v: "none"), ("flags", lambda v: [1]),
+    ("broken_by", lambda v: {"apgd-ce": v["apgd-ce"] + 1}), ("broken_by", lambda v: {"fgsm": v["apgd-ce"]}),
+    ("seconds", lambda v: -1), ("seconds", lambda v: "1"), ("finished", lambda v: "yesterday"), ("code", lambda v: 1),
+    ("device", lambda v: None), ("more", lambda v: 1),
+]  # fmt: skip
+
+
+def copied(whole, folder):
+    """The entry of `whole` in a folder of its own."""
     (file,) = whole.rglob("*.json")
+    copy = folder / file.parent.name / file.name
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    for suffix in (".json", ".npz"):
+        copy.with_suffix(suffix).write_bytes(file.with_suffix(suffix).read_bytes())
+    return copy
+
+
+def refused(folder):
+    with pytest.raises(VerificationFailed, match="not a sound ledger entry") as error:
+        entries.read_ledger(folder)
+    assert "not a sound ledger entry" in run("report", folder, code=1).stderr
+    return error.value.actual
+
+
+@pytest.mark.parametrize(("field", "change"), CHANGES)
+def test_a_changed_field_is_refused(whole, tmp_path, field, change):
+    file = copied(whole, tmp_path)
     entry = json.loads(file.read_text())
-    for change in (
-        {"robust_correct": entry["robust_correct"] + 1},
-        {"robust_accuracy": 99.0},
-        {"n": 61},
-        {"settings": {**entry["settings"], "seed": 5}},
+    assert len(entries.read_ledger(tmp_path)) == 1
+    file.write_text(json.dumps(entry | {field: change(entry.get(field))}))
+    assert refused(tmp_path)
+
+
+def test_every_field_is_needed(whole, tmp_path):
+    file = copied(whole, tmp_path)
+    entry = json.loads(file.read_text())
+    for field in entry:
+        file.write_text(json.dumps({name: value for name, value in entry.items() if name != field}))
+        with pytest.raises(VerificationFailed) as error:
+            entries.read_ledger(tmp_path)
+        assert error.value.actual == f"no {field}"
+
+
+def test_an_entry_under_anothers_name_is_refused(whole, tmp_path):
+    file = copied(whole, tmp_path)
+    (tmp_path / STANDARD).mkdir()
+    for suffix in (".json", ".npz"):
+        file.with_suffix(suffix).rename((tmp_path / STANDARD / file.name).with_suffix(suffix))
+    assert STANDARD in refused(tmp_path) and ROBUST in refused(tmp_path)
+
+
+def test_images_fates_that_are_not_the_entrys_are_refused(whole, tmp_path):
+    file = copied(whole, tmp_path).with_suffix(".npz")
+    with np.load(file) as stored:
+        labels, fates = stored["labels"], stored["broken_by"]
+    for changed in (
+        (labels, np.where(np.arange(60) == np.flatnonzero(fates == 0)[0], -1, fates).astype(np.int8)),
+        (labels[:-1], fates),
+        (labels.astype(float), fates),
+        (labels, np.where(fates == 0, 1, fates).astype(np.int8)),
+        (labels[:0], fates[:0]),
     ):
-        (tmp_path / file.name).write_text(json.dumps(entry | change))
-        (tmp_path / file.with_suffix(".npz").name).write_bytes(file.with_suffix(".npz").read_bytes())
-        with pytest.raises(VerificationFailed, match="not a sound ledger entry"):
-            ledger.read_ledger(tmp_path)
-        assert "not a sound ledger entry" in run("report", tmp_path, code=1).stderr
+        np.savez(file, labels=changed[0], broken_by=changed[1])
+        assert refused(tmp_path)
+    file.unlink()
+    assert refused(tmp_path)
+
+
+def test_parts_of_other_images_do_not_become_an_entry(whole, tmp_path, monkeypatch):
+    """What a killed evaluation left is compared with the images before it is gone on with."""
+    monkeypatch.setattr(engine, "CHUNK", 20)
+    evaluate(tmp_path, "--shard", "0/2")
+    part = sorted(tmp_path.rglob("parts/*/*.npz"))[0]
+    chunk = engine.read_chunk(part)
+    chunk.labels[0] += 1
+    engine.write_chunk(part, chunk)
+    said = evaluate(tmp_path, code=1).stderr
+    assert "the fates of these 20 images" in said and "next:" in said and not list(tmp_path.rglob("*.json"))
+    part.unlink()
+    evaluate(tmp_path)
+    assert len(entries.read_ledger(tmp_path)) == 1
 
 
 def test_report_is_a_table_a_csv_and_a_picture(whole, tmp_path):
-    (entry,) = ledger.read_ledger(whole)
+    (entry,) = entries.read_ledger(whole)
     result = run("report", whole, "--csv", tmp_path / "a.csv", "--plot", tmp_path / "a.png")
     assert f"| {entry['robust_accuracy']:.2f} % (" in result.stdout and "not checked" in result.stdout
     (values,) = csv.DictReader((tmp_path / "a.csv").read_text().splitlines())
@@ -230,7 +306,7 @@ def test_bad_calls_say_what_to_do(tmp_path, arguments, said):
 def test_the_readme_says_what_the_ledger_says():
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     compared = 0
-    for entry in ledger.read_ledger(ROOT / "results"):
+    for entry in entries.read_ledger(ROOT / "results"):
         if entry["norm"] and entry["n"] in (10_000, 250):
             norm, eps = {"l2": "L2", "linf": "Linf"}[entry["norm"]], report.measurement(entry)["eps"]
             rows = [

@@ -114,13 +114,38 @@ def test_a_killed_sweep_goes_on(swept, tmp_path):
     assert same == settled(cells.read_cells(folder / "cells"))
 
 
-@pytest.mark.parametrize("field, value", [("correct", 1), ("accuracy", 99.9), ("seed", 7), ("settings", {}), ("n", 0)])
+CELL_CHANGES = [
+    ("correct", 1), ("correct", True), ("accuracy", 99.9), ("seed", 7), ("settings", {}), ("n", 0), ("n", "250"),
+    ("interval_95", [0, 100]), ("model", STANDARD + "x"), ("dataset", "cifar10"), ("data_sha256", "0" * 64),
+    ("weights_sha256", "x"), ("protocol", "finetune"), ("metric", "top-5"), ("classes", 0), ("note", 1),
+    ("mean_per_class", 101), ("mean_per_class", float("nan")), ("chosen", []), ("tried", [1]), ("details", []),
+    ("details", {"robust": {"norm": "l2", "eps": 0.5, "attack": "pgd-20", "correct": 5, "n": 9}}),
+    ("details", {"robust": {"correct": 9, "n": 5}}), ("checkpoint", {}), ("seconds", None), ("finished", ""),
+    ("code", ""), ("more", 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("field", "value"), CELL_CHANGES)
 def test_a_changed_cell_is_refused(swept, tmp_path, field, value):
     file = sorted((swept[0] / "cells").glob("*.json"))[0]
     entry = json.loads(file.read_text())
     (tmp_path / file.name).write_text(json.dumps(entry | {field: value}))
     with pytest.raises(VerificationFailed, match="not a sound cell"):
         cells.read_cells(tmp_path)
+    checkpoint = entry["checkpoint"]
+    for name in checkpoint:
+        other = {**checkpoint, name: "l7" if name in ("norm", "name") else None}
+        (tmp_path / file.name).write_text(json.dumps(entry | {"checkpoint": other}))
+        with pytest.raises(VerificationFailed, match="not a sound cell"):
+            cells.read_cells(tmp_path)
+
+
+def test_a_cell_under_anothers_name_is_refused(swept, tmp_path):
+    one, other = sorted((swept[0] / "cells").glob("*.json"))[:2]
+    (tmp_path / other.name).write_bytes(one.read_bytes())
+    with pytest.raises(VerificationFailed, match="not a sound cell") as error:
+        cells.read_cells(tmp_path)
+    assert one.stem in error.value.actual and other.stem in error.value.actual
 
 
 def test_the_report(swept, tmp_path):

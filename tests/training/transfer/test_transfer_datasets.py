@@ -234,7 +234,7 @@ def test_a_batch_of_cifar_that_runs_code_is_not_loaded(tmp_path):
 
 
 def test_cifar_as_npz(tmp_path):
-    pixels = np.zeros((6, 32, 32, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
     np.savez(tmp_path / "cifar10.npz", x_train=pixels, y_train=[0, 1] * 3, x_test=pixels[:2], y_test=[0, 1])
     target = open_target("CIFAR10", tmp_path, dataset=replace(get_dataset("cifar10"), classes=2, train=6, test=2))
     assert len(target.train) == 6 and target.classes == ("0", "1")

@@ -1,0 +1,188 @@
+"""Entries of a ledger: what a figure is of, and how one that was written is read again, every field checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robust_zoo.counts import Count
+from robust_zoo.errors import VerificationFailed, ZooError
+from robust_zoo.readers import read_json
+from robust_zoo.threat import ThreatModel
+from robust_zoo.training import fields
+from robust_zoo.training.attacks.suites import Stage, settings, suite
+from robust_zoo.training.data.npz import read_npz
+from robust_zoo.training.evaluation import engine
+from robust_zoo.training.evaluation.checks import CHECKS
+
+_CHECKS = {check.name for check in CHECKS}
+
+
+def _is_flags(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, list) and all(isinstance(flag, str) and flag in _CHECKS for flag in value)
+    )
+
+
+_FIELDS: dict[str, fields.Rule] = {
+    "model": fields.is_name, "weights_sha256": fields.is_sha256, "dataset": fields.is_name,
+    "data_sha256": fields.is_sha256, "attack": fields.is_name, "batch_size": fields.is_positive,
+    "seed": fields.is_whole, "norm": lambda value: value is None or fields.is_norm(value),
+    "eps": lambda value: value is None or fields.is_number(value), "n": fields.is_positive,
+    "clean_correct": fields.is_count, "clean_accuracy": fields.is_percent, "clean_interval_95": fields.is_interval,
+    "robust_correct": fields.is_count, "robust_accuracy": fields.is_percent, "robust_interval_95": fields.is_interval,
+    "broken_by": fields.is_table, "settings": fields.is_table, "settings_sha256": fields.is_sha256,
+    "flags": _is_flags, "code": fields.is_name, "device": fields.is_name, "seconds": fields.is_number,
+    "finished": fields.is_time,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class EntryKey:
+    """What a figure is of.
+
+    Attributes:
+        model: The checkpoint's name.
+        weights_sha256: Of the checkpoint's file.
+        dataset: In words, e.g. "cifar10 test".
+        data_sha256: Of the images' bytes and labels, in order.
+        attack: A name that `attacks.suites.suite` knows.
+        threat: Norm and radius; without a meaning for clean accuracy.
+        batch_size: Images per batch of an attack.
+        seed: Of the attacks.
+    """
+
+    model: str
+    weights_sha256: str
+    dataset: str
+    data_sha256: str
+    attack: str
+    threat: ThreatModel
+    batch_size: int = 250
+    seed: int = 0
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything of the attack that decides the figure."""
+        threat = {"norm": self.threat.norm, "eps": self.threat.eps} if suite(self.attack) else {}
+        random = {"seed": self.seed, "batch_size": self.batch_size, "chunk": engine.CHUNK}
+        return threat | {"stages": settings(self.attack)} | random
+
+    @property
+    def settings_sha256(self) -> str:
+        """sha256 of `settings`."""
+        return _sha256(self.settings)
+
+    @property
+    def stem(self) -> Path:
+        """Its files in a ledger, without their endings: a folder for the model, a name in words and twelve digits."""
+        key = _sha256([self.weights_sha256, self.data_sha256, self.settings_sha256])
+        under = f"{self.attack}_{self.threat.tag}" if suite(self.attack) else "clean"
+        return Path(self.model, f"{self.dataset.replace(' ', '-').replace(',', '')}__{under}__{key[:12]}")
+
+
+def _sha256(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def figures_of(broken_by: np.ndarray) -> dict[str, Any]:
+    """What every image's fate, (n,), adds up to."""
+    figures: dict[str, Any] = {"n": len(broken_by)}
+    for kind, correct in (("clean", broken_by != engine.WRONG), ("robust", broken_by == engine.ROBUST)):
+        count = Count(int(correct.sum()), len(broken_by))
+        figures[f"{kind}_correct"], figures[f"{kind}_accuracy"] = count.correct, count.accuracy
+        figures[f"{kind}_interval_95"] = list(count.interval)
+    return figures
+
+
+def read_entry(file: Path) -> dict[str, Any]:
+    """Reads an entry and checks its per-image results against its counts.
+
+    Args:
+        file: The entry's .json; the .npz lies beside it.
+
+    Returns:
+        The entry, as `complete` made it.
+
+    Raises:
+        VerificationFailed: The two do not agree, or the entry's numbers do not with each other.
+    """
+    try:
+        entry = read_json(file)
+        # as they were called until 0.1: fell and fell_to
+        broken_by, labels = read_npz(file.with_suffix(".npz"), [("broken_by", "fell"), "labels"])
+        if "fell_to" in entry:
+            entry["broken_by"] = entry.pop("fell_to")
+        if fault := fields.wrong_field(entry, _FIELDS) or _contradiction(file, entry, broken_by, labels):
+            raise ValueError(fault)
+    except (OSError, ValueError) as error:
+        expected = "an entry of robust-zoo evaluate, unchanged, and its .npz"
+        raise _drifted(file, expected, str(error) or type(error).__name__) from None
+    return entry
+
+
+def _contradiction(file: Path, entry: dict[str, Any], broken_by: np.ndarray, labels: np.ndarray) -> str:
+    """Where an entry's fields, its name and its images' fates do not agree; "" where they do."""
+    try:
+        stages = suite(entry["attack"])
+        clean = entry["norm"] is None
+        if clean != (entry["eps"] is None) or clean != (not stages):
+            return f"{entry['attack']} under {entry['norm']} {entry['eps']}"
+        threat = ThreatModel("l2", 0.0) if clean else ThreatModel(entry["norm"], entry["eps"])
+        about = {name: entry[name] for name in EntryKey.__dataclass_fields__ if name != "threat"}
+        key = EntryKey(threat=threat, **about)
+        if _sha256(key.settings | {"chunk": entry["settings"].get("chunk")}) != _sha256(entry["settings"]):
+            return f"settings that are not those of {entry['attack']}"
+    except ZooError as error:
+        return error.message
+    key_sha256 = _sha256([key.weights_sha256, key.data_sha256, entry["settings_sha256"]])
+    if _sha256(entry["settings"]) != entry["settings_sha256"]:
+        return "another settings_sha256 than that of its settings"
+    stem = key.stem.with_name(key.stem.name.rpartition("__")[0] + f"__{key_sha256[:12]}")
+    if file.stem != "__".join(stem.parts) and (file.parent.name, file.stem) != stem.parts:
+        return f"the name {file.parent.name}/{file.stem} of an entry {stem}"
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or labels.shape != broken_by.shape or not labels.size:
+        return f"labels {labels.shape} and fates {broken_by.shape} of images"
+    if broken_by.dtype.kind != "i" or broken_by.min() < engine.WRONG or broken_by.max() >= len(stages):
+        return f"fates of images from {broken_by.min()} to {broken_by.max()}"
+    counted = figures_of(broken_by) | {"broken_by": by_stage(stages, broken_by)}
+    wrong = next((name for name, value in counted.items() if _sha256(entry[name]) != _sha256(value)), "")
+    return f"{name} is {entry[name]}, by the images {counted[name]}" if (name := wrong) else ""
+
+
+def by_stage(stages: Sequence[Stage], broken_by: np.ndarray) -> dict[str, int]:
+    """How many images each stage broke, by its name."""
+    return {stage.name: int((broken_by == i).sum()) for i, stage in enumerate(stages)}
+
+
+def _drifted(file: Path, expected: str, actual: str) -> VerificationFailed:
+    return VerificationFailed(
+        f"{file.name} is not a sound ledger entry",
+        source=str(file),
+        expected=expected,
+        actual=actual,
+        next="delete it and evaluate again: robust-zoo evaluate --help",
+    )
+
+
+def read_ledger(ledger_dir: Path) -> list[dict[str, Any]]:
+    """Reads all entries; every one is checked.
+
+    Args:
+        ledger_dir: The ledger's folder.
+
+    Returns:
+        The entries, sorted by model, data, norm, attack and eps.
+
+    Raises:
+        VerificationFailed: An entry is not sound.
+    """
+    files = sorted({*ledger_dir.glob("*.json"), *ledger_dir.glob("*/*.json")})
+    found = [read_entry(file) for file in files]
+    return sorted(found, key=lambda e: (e["model"], e["dataset"], e["norm"] or "", e["attack"], e["eps"] or 0))
