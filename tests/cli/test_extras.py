@@ -19,7 +19,9 @@ HIDE = """
 from importlib.machinery import PathFinder
 
 find_spec = PathFinder.find_spec
-PathFinder.find_spec = lambda name, *more: None if name.partition(".")[0] in {hidden} else find_spec(name, *more)
+PathFinder.find_spec = classmethod(
+    lambda cls, name, *more: None if name.partition(".")[0] in {hidden} else find_spec(name, *more)
+)
 from robust_zoo.cli import main
 main({arguments}, prog_name="robust-zoo")
 """
