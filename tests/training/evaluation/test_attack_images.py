@@ -69,8 +69,8 @@ ROBUST = "resnet18_x0_25_cifar10_l2_eps0_5"
     [
         (ROBUST, ThreatModel("l2", 0.5), "pgd-20"),
         (ROBUST, ThreatModel("l2", 0.1), "pgd-20"),
-        (STANDARD, ThreatModel("l2", 0.05), "fgsm"),
-        (STANDARD, ThreatModel("linf", 1.5 / 255), "apgd-ce"),
+        (STANDARD, ThreatModel("l2", 0.2), "fgsm"),
+        (STANDARD, ThreatModel("linf", 3.5 / 255), "apgd-ce"),
     ],
 )
 def test_saved_pictures_are_adversarial_and_use_the_whole_radius(tmp_path, name, threat, attack):
