@@ -17,10 +17,11 @@ from robust_zoo.architectures.build import build, default_cfg
 from robust_zoo.errors import NewHeadWarning, UnknownCheckpoint, UsageError, VerificationFailed
 from robust_zoo.files import copy_of
 from robust_zoo.normalisation import for_channels
-from robust_zoo.registry.lookup import get, get_architecture
+from robust_zoo.registry.lookup import get_architecture
 from robust_zoo.registry.rows import Architecture, Checkpoint
 from robust_zoo.weights import own
 from robust_zoo.weights.ensure import Weights, ensure, is_present
+from robust_zoo.weights.exported import checkpoint_of
 from robust_zoo.weights.safetensors_file import tensors_of
 
 
@@ -49,7 +50,8 @@ def create_model(
     checkpoint's own preprocessing, and `robust_zoo.pixel_model(model)` makes it take [0, 1] images.
 
     Args:
-        model_name: A checkpoint, by any accepted spelling of its name ("resnet50_l2_eps3") or itself, or an
+        model_name: A checkpoint, by any accepted spelling of its name ("resnet50_l2_eps3"), by the path of a file that
+            `robust-zoo train` or `convert` wrote, or itself, or an
             architecture ("resnet50") when `checkpoint_path` is given or `pretrained` is False.
         pretrained: Load the checkpoint's weights. True here, for the name means weights; timm's default is False.
         pretrained_cfg: Replaces the checkpoint's pretrained_cfg: a dict or timm PretrainedCfg.
@@ -141,7 +143,7 @@ def _resolve(name: str | Checkpoint, *, needs_checkpoint: bool) -> tuple[Checkpo
     if isinstance(name, Checkpoint):
         return name, name.network
     try:
-        checkpoint = get(name)
+        checkpoint = checkpoint_of(name)
         return checkpoint, checkpoint.network
     except UnknownCheckpoint:
         if needs_checkpoint:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from robust_zoo.errors import Refused, VerificationFailed, damaged, missing_file
+from robust_zoo.errors import Refused, VerificationFailed, cannot_read, damaged, missing_file
 from robust_zoo.files import Buffer, read_hashed, sha256_of, storage
 from robust_zoo.readers import read_json
 from robust_zoo.registry.rows import Architecture
 from robust_zoo.weights.cache import cache_root
 from robust_zoo.weights.convert import convert
+from robust_zoo.weights.exported import preprocessing_of
 from robust_zoo.weights.safetensors_file import header_of, read_header
 
 
@@ -83,8 +85,16 @@ def load(
             next=f'robust_zoo.create_model("{network.name}", checkpoint_path="{path}", num_classes=0)   for features, '
             "or another number for a new head",
         )
-    statistics: dict[str, Any] = {key: tuple(read_json(header[key], list)) for key in ("mean", "std") if key in header}
-    return content, {"num_classes": int(header["num_classes"]), **statistics}
+    found: dict[str, Any] = {key: tuple(read_json(header[key], list)) for key in ("mean", "std") if key in header}
+    try:
+        found = asdict(preprocessing_of(header))  # of a file that was trained or converted here
+    except KeyError:
+        pass
+    except (ValueError, TypeError) as error:
+        raise cannot_read(
+            f"how images for {path.name} are prepared", path, "its header's preprocessing", error
+        ) from None
+    return content, found | {"num_classes": int(header["num_classes"])}
 
 
 def _kept(target: Path) -> Buffer | None:

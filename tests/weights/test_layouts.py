@@ -453,7 +453,8 @@ def test_their_code_is_not_run(tmp_path):
 
 
 CODE = [
-    "os.system", "builtins.eval", "torch.load", "dill._dill._create_function", "subprocess.Popen", "numpy.memmap",
+    "os.system", "builtins.eval", "torch.load", "dill._dill._create_function", "subprocess.Popen", "commands.call",
+    "numpy.memmap",
     "functools.reduce", "pathlib.Path.touch",
 ]  # fmt: skip
 
