@@ -17,10 +17,11 @@ from robust_zoo.architectures.build import build, default_cfg
 from robust_zoo.errors import NewHeadWarning, UnknownCheckpoint, UsageError, VerificationFailed
 from robust_zoo.files import copy_of
 from robust_zoo.normalisation import for_channels
-from robust_zoo.registry.lookup import get, get_architecture
+from robust_zoo.registry.lookup import get_architecture
 from robust_zoo.registry.rows import Architecture, Checkpoint
 from robust_zoo.weights import own
 from robust_zoo.weights.ensure import Weights, ensure, is_present
+from robust_zoo.weights.exported import checkpoint_of
 from robust_zoo.weights.safetensors_file import tensors_of
 
 
@@ -32,6 +33,7 @@ def create_model(
     checkpoint_path: str | Path | None = None,
     cache_dir: str | Path | None = None,
     *,
+    checkpoint_ema: bool | None = None,
     weights: Weights | None = None,
     num_classes: int | None = None,
     in_chans: int | None = None,
@@ -48,14 +50,18 @@ def create_model(
     checkpoint's own preprocessing, and `robust_zoo.pixel_model(model)` makes it take [0, 1] images.
 
     Args:
-        model_name: A checkpoint, by any accepted spelling of its name ("resnet50_l2_eps3") or itself, or an
+        model_name: A checkpoint, by any accepted spelling of its name ("resnet50_l2_eps3"), by the path of a file that
+            `robust-zoo train` or `convert` wrote, or itself, or an
             architecture ("resnet50") when `checkpoint_path` is given or `pretrained` is False.
         pretrained: Load the checkpoint's weights. True here, for the name means weights; timm's default is False.
         pretrained_cfg: Replaces the checkpoint's pretrained_cfg: a dict or timm PretrainedCfg.
         pretrained_cfg_overlay: Overrides entries of the pretrained_cfg.
-        checkpoint_path: Load this file instead of the registry's: a `.ckpt` of the robustness library, a torchvision
-            or timm state dict, or safetensors. Its head and normalisation statistics are read from the file.
+        checkpoint_path: Load this file instead of the registry's: a checkpoint of the robustness library, of timm,
+            torchvision, Lightning or a training of your own, or safetensors. Its head and normalisation statistics are
+            read from the file. An OwnFileWarning says what was chosen, converted to float32 or left out.
         cache_dir: Instead of ROBUST_ZOO_CACHE or the platform's user cache.
+        checkpoint_ema: Of two sets of weights in the file take the averaged ones (EMA, SWA) or, with False, the raw
+            ones. None takes the averaged ones, as timm does, and warns.
         weights: What `robust_zoo.weights.ensure.ensure` verified, for many models of one checkpoint; the model gets a
             copy.
         num_classes: When it differs from the checkpoint's, the head starts at random, and a NewHeadWarning says that
@@ -89,7 +95,8 @@ def create_model(
     cfg = _pretrained_cfg(network, checkpoint, pretrained_cfg)
     state: Callable[[], dict[str, Tensor]] | None = None
     if checkpoint_path:
-        content, found = own.load(Path(checkpoint_path), network, cache_dir)
+        needs_head = num_classes is None and not features_only
+        content, found = own.load(Path(checkpoint_path), network, cache_dir, ema=checkpoint_ema, needs_head=needs_head)
         cfg |= found
         state = partial(tensors_of, content, Path(checkpoint_path))
     elif pretrained and checkpoint:
@@ -136,7 +143,7 @@ def _resolve(name: str | Checkpoint, *, needs_checkpoint: bool) -> tuple[Checkpo
     if isinstance(name, Checkpoint):
         return name, name.network
     try:
-        checkpoint = get(name)
+        checkpoint = checkpoint_of(name)
         return checkpoint, checkpoint.network
     except UnknownCheckpoint:
         if needs_checkpoint:

@@ -7,8 +7,10 @@ import click
 from robust_zoo.cards import card
 from robust_zoo.cli.describe import count
 from robust_zoo.errors import UsageError, VerificationFailed
+from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.lookup import get, list_models
 from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.weights.exported import checkpoint_of
 
 
 @click.command("card")
@@ -35,7 +37,7 @@ def command(name: str | None, all_: bool, output: Path | None, check: Path | Non
             next="robust-zoo card --all -o model_cards",
         )
     if name:
-        text = card_of(get(name))
+        text = card_of(checkpoint_of(name))
         if output:
             _write(output, text)
         else:
@@ -58,7 +60,7 @@ def card_of(checkpoint: Checkpoint) -> str:
     """The card, with the checkpoint's own recipe."""
     from robust_zoo.training.recipes import recipe_for
 
-    return card(checkpoint, recipe_for(checkpoint) if checkpoint.recipe else None)
+    return card(checkpoint, recipe_for(checkpoint) if checkpoint.recipe in load_registry().recipes else None)
 
 
 def _write(path: Path, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -14,6 +15,7 @@ from robust_zoo.errors import StorageError, UnknownCheckpoint, UsageError, close
 from robust_zoo.registry.lookup import get, list_models
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
+from robust_zoo.weights.exported import checkpoint_of
 
 # A string, not a path: an empty one ("$UNSET") means the default, where Path("") would mean the working directory.
 CACHE_DIR = click.option("--cache-dir", metavar="DIR", help="Instead of ROBUST_ZOO_CACHE or the user cache.")
@@ -102,7 +104,7 @@ def as_json(checkpoint: Checkpoint, status: str | None = None) -> dict[str, Any]
         "dataset": checkpoint.dataset,
         "norm": checkpoint.norm,
         "eps": checkpoint.eps,
-        "clean_accuracy": checkpoint.clean_accuracy,
+        "clean_accuracy": None if math.isnan(checkpoint.clean_accuracy) else checkpoint.clean_accuracy,
         "evidence": checkpoint.evidence,
         "file": checkpoint.file,
         "sha256": checkpoint.sha256,
@@ -188,18 +190,14 @@ def require_picture(output: Path) -> None:
 
 
 def select(names: Sequence[str]) -> list[Checkpoint]:
-    """Names in any spelling, wildcards, and files that robust-zoo train wrote -> checkpoints, each once, in order.
+    """Names in any spelling, wildcards, and files that train or convert wrote -> checkpoints, each once, in order.
 
     Raises UnknownCheckpoint for a name that is none, and for a pattern that matches nothing.
     """
     found: dict[str, Checkpoint] = {}
     for name in names:
-        if name.endswith(".safetensors") and Path(name).is_file():
-            from robust_zoo.weights.exported import exported  # not needed to list
-
-            checkpoints = [exported(Path(name))]
-        else:
-            checkpoints = [get(match) for match in _matches(name)] if set(name) & set("*?[") else [get(name)]
+        is_pattern = set(name) & set("*?[") and not Path(name).is_file()
+        checkpoints = [get(match) for match in _matches(name)] if is_pattern else [checkpoint_of(name)]
         found |= {checkpoint.file if checkpoint.bundled else checkpoint.name: checkpoint for checkpoint in checkpoints}
     return list(found.values())
 

@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
 
 from robust_zoo.cli.describe import all_of, promise, size_text
-from robust_zoo.registry.lookup import get
 from robust_zoo.registry.rows import DATA, Checkpoint
 from robust_zoo.text import printable
 from robust_zoo.weights.cache import cache_root, local_directories, read_receipt, weights_path
+from robust_zoo.weights.exported import checkpoint_of
 from robust_zoo.weights.verify import state_of
 
 _MEANING = {
@@ -23,7 +24,7 @@ _MEANING = {
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def command(name: str, as_json: bool) -> None:
-    """Show everything known of one checkpoint. NAME may be spelled as upstream does.
+    """Show everything known of one checkpoint. NAME may be spelled as upstream does, or be a file of your own.
 
     \b
     robust-zoo info resnet50_l2_eps3
@@ -33,7 +34,7 @@ def command(name: str, as_json: bool) -> None:
     they are tried, and cached is null, or where the weights lie and how far their origin was proven. Nothing is
     hashed here; robust-zoo verify does that, and so does every use.
     """
-    checkpoint = get(name)
+    checkpoint = checkpoint_of(name)
     facts = all_of(checkpoint) | {"sources": _sources(checkpoint), "cached": _cached(checkpoint)}
     if as_json:
         click.echo(json.dumps(facts, indent=1))
@@ -51,7 +52,12 @@ def command(name: str, as_json: bool) -> None:
         ("architecture", f"{checkpoint.architecture} (timm: {checkpoint.network.timm})"),
         ("dataset", checkpoint.dataset),
         ("threat model", threat),
-        ("clean accuracy", f"{checkpoint.clean_accuracy:.2f} %, {checkpoint.evidence}"),
+        (
+            "clean accuracy",
+            f"{checkpoint.clean_accuracy:.2f} %, {checkpoint.evidence}"
+            if facts["clean_accuracy"]
+            else checkpoint.evidence,
+        ),
         ("file", f"{checkpoint.file} ({size_text(checkpoint)})"),
         ("weights", f"{status}: {_MEANING[status]}"),
         ("sha256", checkpoint.sha256 or "declared by the hub"),
@@ -72,7 +78,8 @@ def command(name: str, as_json: bool) -> None:
     for key, text in lines:
         if text:
             click.echo(f"{key + ':':<16}{printable(text, limit=None)}")
-    click.echo(f"\nmodel = robust_zoo.create_model({checkpoint.name!r})")
+    own = checkpoint.bundled and Path(checkpoint.file).is_absolute()
+    click.echo(f"\nmodel = robust_zoo.create_model({(checkpoint.file if own else checkpoint.name)!r})")
     click.echo("logits = robust_zoo.pixel_model(model.eval())(images)  # images: (B, 3, H, W) in [0, 1]")
 
 

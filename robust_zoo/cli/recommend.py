@@ -5,8 +5,9 @@ from pathlib import Path
 
 import click
 
-from robust_zoo.cli.describe import CACHE_DIR, DEVICE, require_picture, use_cache
+from robust_zoo.cli.describe import CACHE_DIR, DEVICE, require_picture, select, use_cache
 from robust_zoo.errors import UsageError
+from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import NORMS
 
 _PATH = click.Path(path_type=Path)
@@ -14,7 +15,8 @@ _PATH = click.Path(path_type=Path)
 
 @click.command("recommend")
 @click.argument("folder", type=_PATH)
-@click.option("--architecture", "-a", default="resnet18", show_default=True, help="Whose checkpoints to compare.")
+@click.option("--architecture", "-a", help="Whose checkpoints to compare; resnet18 when nothing else is named.")
+@click.option("--checkpoint", "-c", "more", multiple=True, help="Compare this one too: a name or a file; repeatable.")
 @click.option("--norm", type=click.Choice([*NORMS]), help="Only checkpoints of this norm; both when left out.")
 @click.option("--budget", type=click.FloatRange(min=0, min_open=True), help="Minutes the features may take.")
 @CACHE_DIR
@@ -25,7 +27,8 @@ _PATH = click.Path(path_type=Path)
 @click.option("--json", "as_json", is_flag=True, help="The ranking as JSON.")
 def command(
     folder: Path,
-    architecture: str,
+    architecture: str | None,
+    more: tuple[str, ...],
     norm: str | None,
     budget: float | None,
     cache_dir: str | None,
@@ -41,6 +44,7 @@ def command(
     robust-zoo recommend photos/
     robust-zoo recommend photos/ --architecture resnet50 --norm l2 --budget 20 --plot eps.png
     robust-zoo recommend photos/ --architecture resnet18_x0_25 --json
+    robust-zoo recommend photos/ -a resnet18 -c mine.safetensors
 
     FOLDER holds a folder of images for each class, five images or more in each; of a folder of splits the training
     images are taken. Features are extracted once for each checkpoint of the ladder, linear probes are cross-validated
@@ -55,7 +59,11 @@ def command(
     from robust_zoo.training.transfer.recommend import picture as draw
     from robust_zoo.weights.cache import cache_root
 
-    names = list_models(architecture=get_architecture(architecture).name, norm=norm)
+    names: list[str | Checkpoint] = [*select(more)]
+    architecture = architecture or (None if names else "resnet18")
+    if architecture:
+        ladder = list_models(architecture=get_architecture(architecture).name, norm=norm)
+        names += [name for name in ladder if name not in {checkpoint.name for checkpoint in select(more)}]
     if not names:
         raise UsageError(
             f"no checkpoint of {architecture} with norm {norm}",

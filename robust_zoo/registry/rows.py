@@ -132,7 +132,8 @@ class Checkpoint:
         network: Its architecture.
         threat: What it was trained to withstand.
         file: The file's exact name at its sources (in the package's data folder when `bundled`).
-        clean_accuracy: Top-1 in percent on the dataset's test (ImageNet: validation) images.
+        clean_accuracy: Top-1 in percent on the dataset's test (ImageNet: validation) images; NaN for a file of a
+            user's own that was not measured yet.
         sha256: Of that file, None when only the hub declares one.
         size: Its bytes, None when unknown.
         converted_sha256: Of the safetensors file that it converts to, None when not known.
@@ -194,7 +195,7 @@ class Checkpoint:
         """Where clean_accuracy comes from; a reported and a measured figure never read alike."""
         if self.reported_by:
             return f"reported by {self.reported_by}"
-        return f"measured on {self.measured[0].n:,} images by robust_zoo"
+        return f"measured on {self.measured[0].n:,} images by robust_zoo" if self.measured else "not measured yet"
 
     @property
     def preprocessing(self) -> Preprocessing:

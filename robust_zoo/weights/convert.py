@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from robust_zoo.errors import Refused, StorageError, missing_file
+from robust_zoo.errors import Refused, StorageError, ZooError, missing_file
 from robust_zoo.files import storage
 from robust_zoo.registry.rows import Architecture
 from robust_zoo.weights.contained import ask
@@ -30,6 +30,7 @@ def convert(
     num_classes: int | None = None,
     sha256: str | None = None,
     model: str = "",
+    ema: bool | None = None,
     time_limit: float = TIME_LIMIT,
 ) -> dict[str, Any]:
     """Converts a file to safetensors with timm's keys, all or nothing.
@@ -44,14 +45,17 @@ def convert(
         std: As mean.
         num_classes: What the head must have; None takes the file's word.
         sha256: What the bytes that are read must have: a file that was swapped since it was hashed is not converted.
-        model: The name for messages.
+        model: The checkpoint that the file is of, which is then in the format of its collection; "" for a file of the
+            user's own, in whatever layout its training left (see weights/layouts.py).
+        ema: Which of two sets of weights in a file of one's own: the averaged ones or not; None takes them and says so.
         time_limit: Seconds, with all waiting for disks.
 
     Returns:
-        {"sha256", "num_classes", "mean", "std"}: mean and std None when the file has no normaliser.
+        {"sha256", "num_classes", "mean", "std", "notes"}: mean and std None when the file has no normaliser; notes are
+        sentences on what was chosen, converted or left out of a file of one's own.
 
     Raises:
-        UsageError: There is no such file (exit 2).
+        UsageError: There is no such file, or `ema` is needed, or asks for what is not there (exit 2).
         Refused: The file is unsafe, malformed, or far too large for this architecture (exit 6).
         VerificationFailed: The file has another sha256, or the weights are not this architecture's, differ from their
             own copy, are normalised otherwise, or are not finite (exit 1).
@@ -68,7 +72,7 @@ def convert(
             source=str(source),
             expected=f"about {usual:,} bytes, at most {_MOST} x as many",
             actual=f"{size:,} bytes",
-            next=_ASK,
+            next=_ASK if model else _ASK_OWN,
         )
     # A name of this call's own: what a killed child leaves behind can be swept without touching another call's.
     mine = target.with_name(f".{target.name[:150]}.{uuid.uuid4().hex[:12]}.tmp")
@@ -82,6 +86,8 @@ def convert(
         "mean": mean and list(mean),
         "std": std and list(std),
         "num_classes": num_classes,
+        "own": not model,
+        "ema": ema,
     }
     try:
         answer, _ = ask(
@@ -92,12 +98,12 @@ def convert(
             time_limit=time_limit,
             source=source,
             model=about,
-            next=_ASK,
+            next=_ASK if model else _ASK_OWN,
         )
         with storage(target):
             mine.replace(target)
-    except StorageError as error:
-        error.next = _ASK_DISK
+    except ZooError as error:
+        error.next = _ASK_DISK if isinstance(error, StorageError) else error.next.replace("{file}", str(source))
         raise
     finally:
         for left in target.parent.glob(f"*{glob.escape(mine.name)}*"):
@@ -106,4 +112,5 @@ def convert(
 
 
 _ASK_DISK = "nothing was written; free some space, or choose a directory that you may write to"
+_ASK_OWN = "nothing was written; save the network's own tensors: torch.save(model.state_dict(), 'mine.pth')"
 _ASK = "nothing was written; fetch the file again from a source you trust"

@@ -19,13 +19,14 @@ from safetensors.torch import load
 from robust_zoo.errors import Refused, VerificationFailed
 from robust_zoo.weights.child import open_once, out_of_memory
 from robust_zoo.weights.safetensors_file import header_of, write_safetensors
-from robust_zoo.weights.stand_ins import stand_in
+from robust_zoo.weights.stand_ins import stand_in_beside_weights
 
 torch.set_num_threads(1)  # each thread would take address space, more of it than the limit leaves on 64 cores
 _HARMLESS = re.compile(  # names in every checkpoint; anything else of torch or numpy is worth telling
-    r"collections\.OrderedDict|_codecs\.encode|torch\.(\w+Storage|Size|device|\w*\d|_utils\._rebuild_\w+|nn\.parameter\.Parameter|"
+    r"collections\.(OrderedDict|Counter)|_codecs\.encode|builtins\.(set|complex|bytearray)|torch\.(\w+Storage|Size|device|\w*\d|_utils\._rebuild_\w+|nn\.parameter\.Parameter|"
     r"(torch\.)?storage\.\w+Storage)"
 )
+_KEPT = "name preprocessing mean std input_size crop_pct crop_mode interpolation dataset norm eps licence training"
 _ZIP_MAGIC = b"PK\x03\x04"
 _LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # what torch.save wrote before its zip format
 
@@ -44,28 +45,35 @@ def work(request: dict[str, Any]) -> dict[str, Any]:
         VerificationFailed: The file or the weights are not the ones asked for.
     """
     source, target = Path(request["source"]), Path(request["target"])
-    content = load_content(source, request["sha256"])
+    content = _read(source, request["sha256"])
+    raw = _content_of(content, source)
     from robust_zoo.architectures.build import build
-    from robust_zoo.weights import state_dict
-    from robust_zoo.weights.key_rules import to_timm
+    from robust_zoo.weights import layouts, state_dict
 
-    found = state_dict.unwrap(content)
-    if sum(t.numel() * t.element_size() for t in found.state.values()) > source.stat().st_size:
+    def reference_of(num_classes: int | None) -> dict[str, torch.Tensor]:
+        with torch.device("meta"):
+            return build(request["timm"], **({} if num_classes is None else {"num_classes": num_classes})).state_dict()
+
+    keys, own = request["keys"], request.get("own", False)
+    if own:
+        layout = layouts.find(raw, reference_of, keys, request.get("ema"))
+    else:
+        layout = layouts.promised(raw, reference_of, keys, request["num_classes"])
+    if layout.size > len(content):
         raise Refused(
             "its tensors claim more bytes than the file has", expected="tensors stored in the file", actual="a bomb"
         )
     if request["mean"]:
-        state_dict.check_normalizer(found, request["mean"], request["std"])
-    num_classes = request["num_classes"] or state_dict.classes(found.state)
-    with torch.device("meta"):
-        reference = build(request["timm"], num_classes=num_classes).state_dict()
-    state = to_timm(found.state, request["keys"], reference)
-    state_dict.check(state, reference)
+        state_dict.check_normalizer(layout.found, request["mean"], request["std"])
+    state_dict.check(layout.found.state, layout.reference)
     # What was asked for, or the file's word: so a converted file, which has no normaliser, converts to itself.
-    statistics = {key: request[key] or _rounded(getattr(found, key)) for key in ("mean", "std")}
-    about_file = {"num_classes": str(num_classes)} | {k: json.dumps(v) for k, v in statistics.items() if v}
-    sha256 = write_safetensors(target, state, about_file | request["header"])
-    return {"sha256": sha256, "num_classes": num_classes, **statistics}
+    statistics = {key: request[key] or _rounded(getattr(layout.found, key)) for key in ("mean", "std")}
+    words = header_of(content, source) if own and content[8:9] == b"{" else {}
+    about_file = {key: text for key, text in words.items() if key in _KEPT.split()}
+    about_file |= {"weights": layout.taken, "notes": json.dumps(layout.notes)} if own else {}
+    about_file |= {"num_classes": str(layout.num_classes)} | {k: json.dumps(v) for k, v in statistics.items() if v}
+    sha256 = write_safetensors(target, layout.found.state, about_file | request["header"])
+    return {"sha256": sha256, "num_classes": layout.num_classes, "notes": layout.notes, **statistics}
 
 
 def _rounded(statistic: tuple[float, ...] | None) -> list[float] | None:
@@ -89,6 +97,10 @@ def load_content(source: Path, sha256: str | None = None) -> Any:
         VerificationFailed: It has another sha256.
         Refused: The file is unsafe, malformed, or no checkpoint.
     """
+    return _content_of(_read(source, sha256), source)
+
+
+def _read(source: Path, sha256: str | None) -> bytes:
     with open_once(source) as file:
         content = file.read()
     found = hashlib.sha256(content).hexdigest()
@@ -99,6 +111,10 @@ def load_content(source: Path, sha256: str | None = None) -> Any:
             actual=f"sha256 {found}",
             next="nothing was written; give the same command again, when nothing else writes to the file",
         )
+    return content
+
+
+def _content_of(content: bytes, source: Path) -> Any:
     start = content[:512]
     if start.startswith(_ZIP_MAGIC):
         _check_zip(content)
@@ -126,6 +142,14 @@ def _check_zip(content: bytes) -> None:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             entries = archive.infolist()
             total = sum(entry.file_size for entry in entries)
+            names = {name.partition("/")[2] for name in archive.namelist()}
+            if "constants.pkl" in names:
+                raise Refused(
+                    "a TorchScript archive, which is a program",
+                    expected="a state dict",
+                    actual="torch.jit.save wrote it",
+                    next="if you trust it: torch.save(torch.jit.load('{file}').state_dict(), 'mine.pth')",
+                )
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or total > len(content):
                 raise Refused(
                     "a compressed archive",
@@ -134,6 +158,9 @@ def _check_zip(content: bytes) -> None:
                 )
             if damaged := archive.testzip():
                 raise Refused("damaged", expected="every entry's CRC to match", actual=f"{damaged} differs")
+            if "data.pkl" not in names:
+                listed = ", ".join(archive.namelist()[:3]) or "none"
+                raise Refused("a zip archive of another kind", expected="data.pkl, as torch writes", actual=listed)
     except (Refused, MemoryError):
         raise
     except Exception as error:  # zipfile has a dozen ways to say that a file is broken, OSError among them
@@ -143,14 +170,15 @@ def _check_zip(content: bytes) -> None:
 
 def _load(content: bytes) -> Any:
     names = _globals(_pickle_of(content))
-    inert = [(kind, name) for name in names if (kind := stand_in(name))]
+    inert = [(kind, name) for name in names if (kind := stand_in_beside_weights(name))]
     try:
         with torch.serialization.safe_globals(inert):  # type: ignore[arg-type]  # pairs, since torch 2.6
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # weights_only raises many kinds for hostile files; each means the file is refused
         if out_of_memory(error):
             raise
-        text = str(error).splitlines()[0] if str(error) else ""
+        told = re.search("WeightsUnpickler error: (.+)", str(error))  # what torch says before it gives its advice
+        text = told[1] if told else str(error).partition("\n")[0]
         raise Refused(
             "unsafe or malformed, not read",
             expected="tensors and plain values",
@@ -183,5 +211,5 @@ def _globals(data: bytes) -> list[str]:
 
 
 def _describe(names: list[str]) -> str:
-    strange = [name for name in names if not (_HARMLESS.fullmatch(name) or stand_in(name))]
+    strange = [name for name in names if not (_HARMLESS.fullmatch(name) or stand_in_beside_weights(name))]
     return f"it would import {', '.join(strange[:5])}" if strange else "broken contents"

@@ -1,19 +1,32 @@
-"""A model that robust-zoo train made, as a checkpoint: its file says all that a row holds. No torch."""
+"""A file that robust-zoo train or convert wrote, as a checkpoint: it says all that a row holds. No torch."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from robust_zoo.errors import UnknownCheckpoint, cannot_read
+from robust_zoo.errors import UnknownCheckpoint, UsageError, cannot_read, missing_file
 from robust_zoo.files import sha256_of
 from robust_zoo.names import is_name
 from robust_zoo.readers import read_json
-from robust_zoo.registry.lookup import get_architecture, get_dataset
+from robust_zoo.registry.load import load_registry
+from robust_zoo.registry.lookup import canonical_name, get, get_architecture, get_dataset
 from robust_zoo.registry.measurement import Measurement
 from robust_zoo.registry.rows import Architecture, Checkpoint, Collection, Preprocessing
 from robust_zoo.threat import ThreatModel
 from robust_zoo.weights.safetensors_file import read_header
+
+# What a header needs beside the name -> the option of robust-zoo convert that says it.
+_NEEDED = {
+    "architecture": "--architecture ARCHITECTURE",
+    "dataset": "--dataset DATASET",
+    "norm": "--norm NORM",
+    "eps": "--eps EPS",
+    "mean": "--mean R,G,B",
+    "std": "--std R,G,B",
+}
 
 
 def network_of(architecture: str) -> Architecture:
@@ -26,8 +39,44 @@ def network_of(architecture: str) -> Architecture:
         return Architecture(architecture, architecture, "", "same", 0.0)
 
 
+def checkpoint_of(name: str | Path | Checkpoint) -> Checkpoint:
+    """A checkpoint of the registry, or of a file of one's own: what every command and function takes.
+
+    Args:
+        name: A name in any spelling that `get` accepts; the path of a safetensors file that `robust-zoo train` or
+            `robust-zoo convert` wrote; or a checkpoint, which comes back as it is. A file is taken before a name.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        UnknownCheckpoint: No checkpoint of that name.
+        UsageError: The file is none of ours, or there is none at a path.
+        Refused: A damaged file.
+    """
+    if isinstance(name, Checkpoint):
+        return name
+    path = Path(name).expanduser()
+    if path.suffix == ".safetensors" and path.is_file():
+        return exported(path)
+    if isinstance(name, str) and canonical_name(name) in load_registry().checkpoints:
+        return get(name)
+    convert = f"robust-zoo convert {path} -a ARCHITECTURE --dataset DATASET --norm NORM --eps EPS -o mine.safetensors"
+    if path.is_file():
+        raise UsageError(
+            f"{path.name} does not say what it is",
+            source=str(path),
+            expected="a checkpoint's name, or a file that robust-zoo train or convert wrote",
+            actual="a file of another kind",
+            next=convert,
+        )
+    if path.name != str(name) or path.suffix in {".safetensors", ".pth", ".pt", ".ckpt"}:
+        raise missing_file(path, "a file that robust-zoo train or convert wrote, or a checkpoint's name", convert)
+    return get(str(name))
+
+
 def exported(path: Path) -> Checkpoint:
-    """The checkpoint of a file that `robust-zoo train` wrote; it can be evaluated and transferred.
+    """The checkpoint of a file that `robust-zoo train` or `convert` wrote; it can be evaluated and transferred.
 
     Args:
         path: Of the safetensors file.
@@ -41,15 +90,23 @@ def exported(path: Path) -> Checkpoint:
         OSError: The file cannot be read.
     """
     header, sha256 = read_header(path), sha256_of(path)
+    whole = "preprocessing" in header  # robust-zoo train wrote it
+    if missing := [option for key, option in _NEEDED.items() if key not in header and not whole]:
+        raise cannot_read(
+            f"what {path.name} is",
+            path,
+            "a file that robust-zoo train wrote, or convert with all it was asked for",
+            f"not said: {', '.join(key for key in _NEEDED if key not in header)}",
+            f"robust-zoo convert {path} {' '.join(missing)} -o mine.safetensors",
+        )
     try:
         if not is_name(header["name"]):
             raise ValueError(f"the name {header['name']!r}")
-        values: dict[str, Any] = read_json(header["preprocessing"])
-        preprocessing = Preprocessing(**values | {k: tuple(v) for k, v in values.items() if isinstance(v, list)})
-        measured = tuple(Measurement(weights_sha256=sha256, **m) for m in read_json(header["metrics"], list))
+        preprocessing = preprocessing_of(header)
+        measured = tuple(Measurement(weights_sha256=sha256, **m) for m in read_json(header.get("metrics", "[]"), list))
         home = Collection(
             name="custom",
-            title=header["training"],
+            title=header.get("training", ""),
             paper="",
             citation="",
             dataset=get_dataset(header["dataset"]),
@@ -57,7 +114,7 @@ def exported(path: Path) -> Checkpoint:
             revision="",
             mirrors=(),
             recipe="custom",
-            licence=header["licence"],
+            licence=header.get("licence", "unknown"),
             origin=str(path),
             reported_by="",
             preprocessing=preprocessing,
@@ -68,14 +125,47 @@ def exported(path: Path) -> Checkpoint:
             network=network_of(header["architecture"]),
             threat=ThreatModel(header["norm"], float(header["eps"])),
             file=str(path.absolute()),
-            clean_accuracy=measured[0].accuracy,
+            clean_accuracy=measured[0].accuracy if whole or measured else math.nan,
             sha256=sha256,
             size=path.stat().st_size,
             bundled=True,
-            training=header["training"],
+            training=header.get("training", ""),
             measured=measured,
         )
     except (KeyError, ValueError, TypeError, IndexError, ArithmeticError) as error:
         others = f'robust_zoo.create_model(ARCHITECTURE, checkpoint_path="{path}")   loads files of others'
-        expected = "a file that robust-zoo train wrote"
+        expected = "a file that robust-zoo train or convert wrote"
         raise cannot_read(f"how {path.name} was made", path, expected, error, others) from None
+
+
+def preprocessing_of(header: Mapping[str, str]) -> Preprocessing:
+    """How images are prepared, as the header of a file that was trained or converted here says it.
+
+    Args:
+        header: The metadata of a safetensors file.
+
+    Returns:
+        The preprocessing, checked.
+
+    Raises:
+        KeyError: It is not said.
+        ValueError, TypeError: It makes no sense.
+    """
+    if "preprocessing" in header:
+        values: dict[str, Any] = read_json(header["preprocessing"])
+    else:
+        told: dict[str, Any] = {key: read_json(header[key], list) for key in ("mean", "std", "input_size")}
+        told |= {"num_classes": int(header["num_classes"]), "crop_pct": float(header["crop_pct"])}
+        values = told | {"interpolation": header["interpolation"], "crop_mode": header["crop_mode"]}
+    found = Preprocessing(**values | {k: tuple(v) for k, v in values.items() if isinstance(v, list)})
+    numbers = (*found.mean, *found.std, found.crop_pct)
+    sound = (
+        all(type(n) is int and 0 < n < 100_000 for n in found.input_size)
+        and len(found.input_size) == len(found.mean) == len(found.std) == 3
+        and all(isinstance(n, int | float) and math.isfinite(n) for n in numbers)
+        and min(*found.std, found.crop_pct) > 0
+        and type(found.num_classes) is int
+    )
+    if not sound or not isinstance(found.interpolation, str) or not isinstance(found.crop_mode, str):
+        raise ValueError(f"preprocessing that makes no sense: {values}")
+    return found

@@ -2,35 +2,51 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from robust_zoo.errors import Refused, damaged, missing_file
+from robust_zoo.errors import Refused, VerificationFailed, cannot_read, damaged, missing_file
 from robust_zoo.files import Buffer, read_hashed, sha256_of, storage
 from robust_zoo.readers import read_json
 from robust_zoo.registry.rows import Architecture
 from robust_zoo.weights.cache import cache_root
 from robust_zoo.weights.convert import convert
+from robust_zoo.weights.exported import preprocessing_of
 from robust_zoo.weights.safetensors_file import header_of, read_header
 
 
-def load(path: Path, network: Architecture, cache_dir: str | Path | None = None) -> tuple[Buffer, dict[str, Any]]:
+class OwnFileWarning(UserWarning):
+    """What was chosen, converted or left out when a file of one's own was read."""
+
+
+def load(
+    path: Path,
+    network: Architecture,
+    cache_dir: str | Path | None = None,
+    *,
+    ema: bool | None = None,
+    needs_head: bool = True,
+) -> tuple[Buffer, dict[str, Any]]:
     """The file's tensors as the content of a safetensors file (converted once, cached), and what it says of itself.
 
     Args:
-        path: A `.ckpt` of the robustness library, a torchvision or timm state dict, or safetensors.
+        path: Any usual checkpoint of this architecture, in any layout that weights/layouts.py reads, or safetensors.
         network: What the weights are of.
         cache_dir: Instead of ROBUST_ZOO_CACHE or the platform's user cache.
+        ema: Which of two sets of weights in the file: the averaged ones, or not; None takes them and warns.
+        needs_head: Refuse a file without a classification head.
 
     Returns:
-        The converted file's bytes, and the entries of pretrained_cfg that the file fixes: num_classes, and mean and
-        std when it carries a normaliser.
+        The converted file's bytes, and the entries of pretrained_cfg that the file fixes: num_classes, mean and std
+        when it carries a normaliser, and the whole preprocessing when it was trained or converted here.
 
     Raises:
-        UsageError: There is no such file.
+        UsageError: There is no such file, or it has no weights of the kind that `ema` asks for.
         Refused: The file is unsafe or malformed.
-        VerificationFailed: The weights are not this architecture's, or not finite.
+        VerificationFailed: The weights are not this architecture's, or not finite, or have no head.
         StorageError: The disk refused.
     """
     path = path.expanduser()
@@ -38,13 +54,14 @@ def load(path: Path, network: Architecture, cache_dir: str | Path | None = None)
         expected, next = "a checkpoint file", "give checkpoint_path= a .ckpt, .pth, .pt or .safetensors file"
         raise missing_file(path, expected, next, model=network.name)
     source_sha256 = sha256_of(path)
-    target = cache_root(cache_dir) / "private" / f"{source_sha256}-{network.name}.safetensors"
+    which = {None: "any", True: "ema", False: "raw"}[ema]
+    target = cache_root(cache_dir) / "private" / f"{source_sha256}-{network.name}-{which}.safetensors"
     content = _kept(target)
     if content is None:
         with storage(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             header = provenance(path, source_sha256, network)
-            answer = convert(path, target, network, header, sha256=source_sha256)
+            answer = convert(path, target, network, header, sha256=source_sha256, ema=ema)
             _proof(target).write_text(answer["sha256"])
         content = _kept(target)
     if content is None:
@@ -56,8 +73,28 @@ def load(path: Path, network: Architecture, cache_dir: str | Path | None = None)
             next=f'robust_zoo.create_model("{network.name}", checkpoint_path="{path}")   converts it again',
         )
     header = header_of(content, target)
-    statistics: dict[str, Any] = {key: tuple(read_json(header[key], list)) for key in ("mean", "std") if key in header}
-    return content, {"num_classes": int(header["num_classes"]), **statistics}
+    for note in read_json(header.get("notes", "[]"), list):
+        warnings.warn(f"{path.name}: {note}", OwnFileWarning, stacklevel=3)
+    if needs_head and header["num_classes"] == "0":
+        raise VerificationFailed(
+            f"{path.name}: the network in the file has no classification head",
+            model=network.name,
+            source=str(path),
+            expected="a last layer",
+            actual="every layer but that",
+            next=f'robust_zoo.create_model("{network.name}", checkpoint_path="{path}", num_classes=0)   for features, '
+            "or another number for a new head",
+        )
+    found: dict[str, Any] = {key: tuple(read_json(header[key], list)) for key in ("mean", "std") if key in header}
+    try:
+        found = asdict(preprocessing_of(header))  # of a file that was trained or converted here
+    except KeyError:
+        pass
+    except (ValueError, TypeError) as error:
+        raise cannot_read(
+            f"how images for {path.name} are prepared", path, "its header's preprocessing", error
+        ) from None
+    return content, found | {"num_classes": int(header["num_classes"])}
 
 
 def _kept(target: Path) -> Buffer | None:

@@ -7,6 +7,8 @@ references at any address.
 from __future__ import annotations
 
 import re
+import sys
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import OrderedDict
 from typing import Any
 
@@ -42,6 +44,13 @@ class Dict:
 
     def __new__(cls, *arguments: Any, **named: Any) -> OrderedDict[Any, Any]:  # type: ignore[misc]
         return OrderedDict()
+
+
+class Items:
+    """Stands for sequences that are no list: an ordinary one."""
+
+    def __new__(cls, *arguments: Any, **named: Any) -> list[Any]:  # type: ignore[misc]
+        return []
 
 
 class DType(Inert):
@@ -167,3 +176,47 @@ def stand_in(name: str) -> type | None:
         A class that does nothing, None for a name that has no place beside weights and arrays.
     """
     return next((kind for pattern, kind in _KINDS if pattern.fullmatch(name)), None)
+
+
+# Of the roots that hold functions, what may stand beside a checkpoint's weights; of any other root, every name may.
+_CODE = {"torch", "numpy", "dill", "cloudpickle", "joblib"}
+_BESIDE = (
+    (re.compile(r"collections\.deque"), Items),
+    (re.compile(r"(functools\.partial|(decimal|fractions|uuid|enum|typing)\.\w+)"), Inert),
+    (re.compile(r"builtins\.(frozenset|slice|range|bytes)|numpy\.str_"), Inert),
+    (re.compile(r"torch\.(nn|optim|amp|cuda\.amp)\.(\w+\.)*[A-Z]\w*|torch\.nn\.functional\.\w+"), Dict),
+)
+
+
+def stand_in_beside_weights(name: str) -> type | None:
+    """As `stand_in`, and for modules, optimizers and the classes of a user's own program, whose state is a dict.
+
+    Args:
+        name: Module and name, as the pickle has them.
+
+    Returns:
+        A class that does nothing, None for functions and for what only code has a use for.
+    """
+    module, _, last = name.rpartition(".")
+    module, last = NAME_MAPPING.get((module, last), (IMPORT_MAPPING.get(module, module), last))
+    full = f"{module}.{last}"  # pickles of protocol 2 write Python 2's names
+    if kind := stand_in(full) or next((kind for pattern, kind in _BESIDE if pattern.fullmatch(full)), None):
+        return kind
+    return None if full.partition(".")[0] in {*sys.stdlib_module_names, *_CODE} else Dict
+
+
+def module_parts(value: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """The tensors and the parts of a stand-in for a pickled nn.Module.
+
+    Args:
+        value: Anything out of a checkpoint.
+
+    Returns:
+        Its parameters and persistent buffers, and its modules, by name; None for what is no module.
+    """
+    state = getattr(value, "__dict__", {}) if type(value) is OrderedDict else {}
+    if not all(isinstance(state.get(part), dict) for part in ("_parameters", "_buffers", "_modules")):
+        return None
+    passing = state.get("_non_persistent_buffers_set") or ()
+    buffers = {name: tensor for name, tensor in state["_buffers"].items() if name not in passing}
+    return state["_parameters"] | buffers, state["_modules"]

@@ -66,7 +66,7 @@ def unwrap(raw: Any) -> Found:
             "tensors that belong to no known part of a robustness checkpoint", "model.*, attacker.*", f"{left[:3]}"
         )
     if copy:
-        differing = [k for k in network.keys() | copy.keys() if not _same(network.get(k), copy.get(k))]
+        differing = [k for k in network.keys() | copy.keys() if not same(network.get(k), copy.get(k))]
         if differing:
             raise _fail(
                 "the attacker's copy of the network differs from the network",
@@ -88,7 +88,7 @@ def _tensors(raw: Any) -> dict[str, Tensor]:
         found = f"keys {sorted(map(str, raw))[:5]}" if isinstance(raw, Mapping) else type(raw).__name__
         raise Refused("no state dict in the file", expected="a dict of tensors, or one under 'model'", actual=found)
     # A view can claim terabytes of a storage of one number, and sparse tensors have none: nothing below may touch such.
-    odd = [k for k, v in raw.items() if not isinstance(k, str) or not _stored(v)]
+    odd = [k for k, v in raw.items() if not isinstance(k, str) or not is_stored(v)]
     if odd:
         raise Refused(
             "tensors that are not stored as they stand", expected="plain tensors by name", actual=f"{odd[:3]}"
@@ -96,7 +96,8 @@ def _tensors(raw: Any) -> dict[str, Tensor]:
     return dict(raw)
 
 
-def _stored(tensor: Tensor) -> bool:
+def is_stored(tensor: Tensor) -> bool:
+    """Whether a tensor is plain numbers in this process' memory, as many as it claims."""
     plain = tensor.layout is torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
     return plain and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
@@ -112,7 +113,8 @@ def _without_wrappers(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return state
 
 
-def _same(a: Tensor | None, b: Tensor | None) -> bool:
+def same(a: Tensor | None, b: Tensor | None) -> bool:
+    """Whether two tensors are equal, bit by bit."""
     if a is None or b is None or a.dtype != b.dtype or a.shape != b.shape:
         return False
     if a.data_ptr() == b.data_ptr() and a.stride() == b.stride():  # robustness saves each storage once

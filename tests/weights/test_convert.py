@@ -43,6 +43,7 @@ def work(path, tmp_path, **overrides):
     request = {
         "source": str(path), "target": str(tmp_path / "out.safetensors"), "timm": TINY.timm, "keys": TINY.keys,
         "header": {"name": "x"}, "mean": list(MEAN), "std": list(STD), "num_classes": 1000, "sha256": None,
+        "own": False, "ema": None,
     }  # fmt: skip
     return convert_worker.work(request | overrides)
 

@@ -15,7 +15,6 @@ from robust_zoo.factory import create_model
 from robust_zoo.files import storage
 from robust_zoo.pixels import pixel_model
 from robust_zoo.readers import read_bytes
-from robust_zoo.registry.lookup import get
 from robust_zoo.registry.rows import Checkpoint, Preprocessing
 from robust_zoo.threat import NORMS, ThreatModel
 from robust_zoo.training.attacks.norms import rules
@@ -25,6 +24,7 @@ from robust_zoo.training.data.class_names import class_names
 from robust_zoo.training.data.decode import MOST_BYTES, centre, decode
 from robust_zoo.training.evaluation.attack_files import SHEET, outputs, read_saved, save
 from robust_zoo.training.evaluation.threats import own_threat
+from robust_zoo.weights.exported import checkpoint_of
 
 _TILE, _GAP, _LINE = 224, 6, 18  # pixels of the sheet
 _BATCH = 16  # images attacked at a time
@@ -69,7 +69,7 @@ class Attacked:
 
 
 def attack_images(
-    name: str, files: Sequence[Path], threat: ThreatModel | None, attack: str, out: Path
+    name: str | Checkpoint, files: Sequence[Path], threat: ThreatModel | None, attack: str, out: Path
 ) -> list[Attacked]:
     """Attacks what the model sees of each image; writes a PNG of each and the sheet `attack.png` to `out`.
 
@@ -77,7 +77,7 @@ def attack_images(
     judged, are images of 8 bits (`attacks.pictures`); what is said is said of the files, read again.
 
     Args:
-        name: A checkpoint's name.
+        name: A checkpoint's name, a file that train or convert wrote, or a checkpoint.
         files: Images, as `training.data.decode.decode` reads them.
         threat: Norm and radius; None means what the checkpoint was trained for.
         attack: A name that `attacks.suites.suite` knows, e.g. "pgd-20".
@@ -95,7 +95,7 @@ def attack_images(
     Example:
         >>> attack_images("resnet50_l2_eps3", [Path("dog.jpg")], None, "pgd-20", Path("attacked"))
     """
-    checkpoint = get(name)
+    checkpoint = checkpoint_of(name)
     threat = threat or own_threat(checkpoint, f"attack {checkpoint.name} IMAGE")
     if not suite(attack) or not threat.eps:
         raise UsageError(
@@ -109,7 +109,7 @@ def attack_images(
     images = torch.stack([load(file, checkpoint.preprocessing) for file in files])
     with storage(out, "give another directory with -o"):
         out.mkdir(parents=True, exist_ok=True)
-    model = pixel_model(create_model(checkpoint.name)).eval()
+    model = pixel_model(create_model(checkpoint)).eval()
     for first in range(0, len(files), _BATCH):
         some = images[first : first + _BATCH]
         with torch.no_grad():

@@ -14,7 +14,6 @@ from tqdm import tqdm
 
 from robust_zoo.factory import create_model
 from robust_zoo.pixels import pixel_model
-from robust_zoo.registry.lookup import get
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks.folding import folded_model
@@ -27,6 +26,7 @@ from robust_zoo.training.evaluation.datasets import open_dataset
 from robust_zoo.training.evaluation.entries import EntryKey
 from robust_zoo.training.evaluation.threats import own_threat
 from robust_zoo.weights.ensure import ensure
+from robust_zoo.weights.exported import checkpoint_of
 
 _CHECKED = 64  # images the checks look at
 
@@ -68,7 +68,7 @@ def evaluate(
     Entries that exist are read; a killed evaluation goes on where it was.
 
     Args:
-        names: Of checkpoints, or checkpoints.
+        names: Of checkpoints, or files that train or convert wrote, or checkpoints.
         data: The file or folder with the images; "" for what comes with the package.
         dataset: A name of `evaluation.datasets.DATASETS`; "" for what `data` turns out to be.
         ledger_dir: The ledger's folder; made where it is not there.
@@ -89,7 +89,7 @@ def evaluate(
         >>> evaluate(["resnet50_l2_eps3"], "imagenet/val", "imagenet", Path("results"), plan)
     """
     suite(plan.attack)
-    checkpoints = [get(name) for name in names]
+    checkpoints = [checkpoint_of(name) for name in names]
     ledger_dir.mkdir(parents=True, exist_ok=True)
     found, notes = [], set()
     opened: dict[Any, tuple[str, Dataset]] = {}  # each file of images is read for its hash once

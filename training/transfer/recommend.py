@@ -12,7 +12,6 @@ from torch import Tensor
 
 from robust_zoo.counts import Count
 from robust_zoo.errors import UsageError
-from robust_zoo.registry.lookup import get
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.data.dataset import Dataset, seed_of, spread
 from robust_zoo.training.data.encoded import counted
@@ -25,6 +24,7 @@ from robust_zoo.training.transfer.features import Backbone, features
 from robust_zoo.training.transfer.plots import draw
 from robust_zoo.training.transfer.protocols.linear import PENALTIES, stratified_split, train_heads
 from robust_zoo.training.transfer.report import Figure
+from robust_zoo.weights.exported import checkpoint_of
 
 FOLDS = 5
 _TIMED = 32  # images that the speed of a network is measured on
@@ -64,7 +64,7 @@ def recommend(
 
     Args:
         images: Labelled; every class needs `folds` of them.
-        names: Of checkpoints, or checkpoints.
+        names: Of checkpoints, or files that train or convert wrote, or checkpoints.
         cache: The folder of features; made where it is not there.
         budget: Minutes that reading and extracting may take on this machine: images are left out evenly, class by
             class, until the estimate fits. None means all images.
@@ -86,7 +86,8 @@ def recommend(
         >>> names = ["resnet50_l2_eps0", "resnet50_l2_eps3"]
         >>> best = recommend(images, names, cache=Path("features"))[0]
     """
-    checkpoints, place, images = [get(name) for name in names], device_of(device), as_dataset(images)
+    checkpoints, place = [checkpoint_of(name) for name in names], device_of(device)
+    images = as_dataset(images)
     _check(images.labels, folds)
     if budget is not None:
         images = _fitting(images, checkpoints, budget, folds, seed, cache, place, progress)
@@ -224,10 +225,12 @@ def table(advice: Sequence[Advice], classes: int) -> str:
         low, high = a.interval
         note = "" if place == 1 or not a.tied else "   not told apart from the first"
         lines.append(f"{place:<3}{a.checkpoint.name:<42}{a.accuracy:>7.1f} %   {low:.1f}-{high:.1f}{note}")
+    best = advice[0].checkpoint
+    argument = best.file if Path(best.file).is_absolute() else best.name  # a file of one's own has its path
     lines += [
         f"linear probes on {advice[0].n:,} images of {classes} classes, {advice[0].folds}-fold cross-validation",
         "",
-        f'robust_zoo.create_model("{advice[0].checkpoint.name}", num_classes={classes})',
+        f'robust_zoo.create_model("{argument}", num_classes={classes})',
     ]
     return "\n".join(lines)
 

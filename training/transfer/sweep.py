@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from robust_zoo.registry.lookup import get
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.distributed import device_of
@@ -25,6 +24,7 @@ from robust_zoo.training.transfer.protocols.linear import Linear
 from robust_zoo.training.transfer.protocols.table import PROTOCOLS, ROBUST_IMAGES, Transfer, Workspace
 from robust_zoo.training.transfer.task import Target
 from robust_zoo.weights.ensure import Weights, ensure, is_present
+from robust_zoo.weights.exported import checkpoint_of
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def transfer(
     once in each process, whatever the number of its cells.
 
     Args:
-        names: Of checkpoints, or checkpoints (robust_zoo.weights.exported.exported makes one of a file of your own).
+        names: Of checkpoints, or files that train or convert wrote, or checkpoints.
         targets: Functions that open a dataset, each called once in each process; picklable for more than one job.
         plan: Protocol, settings, threat and seeds.
         workspace: Folders, device and processes.
@@ -72,7 +72,7 @@ def transfer(
         >>> workspace = Workspace(Path("cells"), Path("features"))
         >>> transfer(["resnet18_l2_eps3"], [digits], TransferPlan(seeds=range(3)), workspace)
     """
-    checkpoints = [get(name) for name in names]
+    checkpoints = [checkpoint_of(name) for name in names]
     pairs = [(checkpoint, opener) for checkpoint in checkpoints for opener in targets]
     alone = workspace.jobs == 1 or len(pairs) == 1
     open_targets = {opener: opener() for opener in targets if alone}  # what is wrong with them costs no download
@@ -156,7 +156,7 @@ def submit_all(
     """Submits a job for each model and dataset; `robust-zoo transfer report` reads what is done.
 
     Args:
-        names: Of checkpoints, or checkpoints.
+        names: Of checkpoints, or files that train or convert wrote, or checkpoints.
         targets: Functions that open a dataset; picklable.
         plan: Protocol, settings, threat and seeds.
         workspace: Folders and device.
@@ -167,7 +167,9 @@ def submit_all(
         submitit's handles.
     """
     return [
-        submit(TransferJob(get(n), opener, plan, workspace), parameters, cluster) for opener in targets for n in names
+        submit(TransferJob(checkpoint_of(n), opener, plan, workspace), parameters, cluster)
+        for opener in targets
+        for n in names
     ]
 
 
