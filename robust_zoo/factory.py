@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from robust_zoo.architectures.build import build, default_cfg
 from robust_zoo.errors import NewHeadWarning, UnknownCheckpoint, UsageError, VerificationFailed
 from robust_zoo.files import copy_of
-from robust_zoo.normalisation import for_channels
+from robust_zoo.normalisation import say_channels
 from robust_zoo.registry.lookup import get_architecture
 from robust_zoo.registry.rows import Architecture, Checkpoint
 from robust_zoo.weights import own
@@ -113,16 +113,8 @@ def create_model(
     else:
         model = _build_exact(network, checkpoint.name if checkpoint else network.name, state, kwargs)
     if in_chans is not None:
-        _say_channels(model.pretrained_cfg, in_chans)
+        say_channels(model.pretrained_cfg, in_chans)
     return model.to(device=device, dtype=dtype)
-
-
-def _say_channels(cfg: Any, channels: int) -> None:
-    """Makes a pretrained_cfg say so many channels; until the weights are loaded, timm reads in it what they had."""
-    for key in ("input_size", "test_input_size", "min_input_size"):
-        if cfg.get(key):
-            cfg[key] = (channels, *cfg[key][1:])
-    cfg |= {key: for_channels(cfg[key], channels) for key in ("mean", "std")}
 
 
 def _device(device: torch.device | str | None, map_location: Any) -> torch.device | str | None:

@@ -37,6 +37,21 @@ def for_channels(values: Sequence[float], channels: int) -> tuple[float, ...]:
     return (sum(values) / len(values),) if channels == 1 else tuple(islice(cycle(values), channels))
 
 
+def say_channels(cfg: Any, channels: int) -> None:
+    """Makes a pretrained_cfg say that its network takes so many channels.
+
+    Not before its weights are loaded: until then timm reads in it what these had.
+
+    Args:
+        cfg: A dict, or timm's PretrainedCfg as a model holds it.
+        channels: How many.
+    """
+    for key in ("input_size", "test_input_size", "min_input_size"):
+        if cfg.get(key):
+            cfg[key] = (channels, *cfg[key][1:])
+    cfg |= {key: for_channels(cfg[key], channels) for key in ("mean", "std")}
+
+
 def statistics_of(model: nn.Module) -> Statistics:
     """What images must be normalised with before they enter a model.
 

@@ -64,17 +64,16 @@ def recommend(
 
     Args:
         images: Labelled; every class needs `folds` of them.
-        names: Of checkpoints, or files that train or convert wrote, or checkpoints.
+        names: Names of checkpoints, files that `train` or `convert` wrote, or checkpoints themselves.
         cache: The folder of features; made where it is not there.
-        budget: Minutes that reading and extracting may take on this machine: images are left out evenly, class by
-            class, until the estimate fits. None means all images.
+        budget: Minutes on this machine: images are left out evenly, class by class, until the estimate fits; None: all.
         folds: Of the cross-validation, at least 2.
-        seed: Of the folds, and of the images left out.
+        seed: Of the folds and of the images left out.
         device: "auto", "cpu", "cuda" or "cuda:N".
         progress: Show progress bars on stderr.
 
     Returns:
-        One `Advice` for each checkpoint, the best first.
+        One `Advice` each, the best first.
 
     Raises:
         UsageError: A class has too few images, or there are less than two classes.
@@ -82,12 +81,10 @@ def recommend(
         StorageError: The disk refuses the features.
 
     Example:
-        >>> images, classes = open_images(Path("photos"))
-        >>> names = ["resnet50_l2_eps0", "resnet50_l2_eps3"]
-        >>> best = recommend(images, names, cache=Path("features"))[0]
+        >>> images, _ = open_images(Path("photos"))
+        >>> best = recommend(images, ["resnet50_l2_eps0", "resnet50_l2_eps3"], cache=Path("features"))[0]
     """
-    checkpoints, place = [checkpoint_of(name) for name in names], device_of(device)
-    images = as_dataset(images)
+    checkpoints, place, images = [checkpoint_of(name) for name in names], device_of(device), as_dataset(images)
     _check(images.labels, folds)
     if budget is not None:
         images = _fitting(images, checkpoints, budget, folds, seed, cache, place, progress)
