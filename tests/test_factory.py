@@ -260,7 +260,7 @@ def test_progress_reaches_the_download(monkeypatch):
         {"map_location": {"cuda:0": "cpu"}},
         {"weights": "DEFAULT"},
     ],
-    ids=str,
+    ids=["two devices", "a function", "a dict", "weights"],
 )
 def test_words_that_mean_something_else_elsewhere(words):
     with pytest.raises(UsageError) as error:
