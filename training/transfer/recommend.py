@@ -66,8 +66,7 @@ def recommend(
         images: Labelled; every class needs `folds` of them.
         names: Of checkpoints, or files that train or convert wrote, or checkpoints.
         cache: The folder of features; made where it is not there.
-        budget: Minutes that reading and extracting may take on this machine: images are left out evenly, class by
-            class, until the estimate fits. None means all images.
+        budget: Minutes that features may take here; images are left out evenly to fit it. None means all images.
         folds: Of the cross-validation, at least 2.
         seed: Of the folds, and of the images left out.
         device: "auto", "cpu", "cuda" or "cuda:N".
@@ -83,8 +82,7 @@ def recommend(
 
     Example:
         >>> images, classes = open_images(Path("photos"))
-        >>> names = ["resnet50_l2_eps0", "resnet50_l2_eps3"]
-        >>> best = recommend(images, names, cache=Path("features"))[0]
+        >>> best = recommend(images, ["resnet50_l2_eps0", "resnet50_l2_eps3"], cache=Path("features"))[0]
     """
     checkpoints, place = [checkpoint_of(name) for name in names], device_of(device)
     images = as_dataset(images)
@@ -229,8 +227,7 @@ def table(advice: Sequence[Advice], classes: int) -> str:
     argument = best.file if Path(best.file).is_absolute() else best.name  # a file of one's own has its path
     lines += [
         f"linear probes on {advice[0].n:,} images of {classes} classes, {advice[0].folds}-fold cross-validation",
-        "",
-        f'robust_zoo.create_model("{argument}", num_classes={classes})',
+        f'\nrobust_zoo.create_model("{argument}", num_classes={classes})',
     ]
     return "\n".join(lines)
 
