@@ -161,7 +161,7 @@ def test_bad_calls_say_what_to_do(tmp_path, arguments, code, said):
 
 
 def test_labels_beyond_the_networks_classes_are_refused(tmp_path):
-    images = np.zeros((200, 32, 32, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (200, 32, 32, 3), np.uint8)
     np.savez(tmp_path / "d.npz", x_train=images, y_train=np.arange(200), x_test=images, y_test=np.arange(200))
     result = run("train", NAME, "--data", tmp_path / "d.npz", "--out", tmp_path / "run")
     assert result.exit_code == 2 and "labels up to 199" in result.stderr

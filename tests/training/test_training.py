@@ -175,7 +175,7 @@ def test_wilson_interval(correct, n, low, high):
 
 
 def test_npz_errors_name_the_file_and_what_is_missing(tmp_path):
-    np.savez(tmp_path / "a.npz", x_train=np.zeros((2, 8, 8, 3), np.uint8), y_train=np.zeros(2, int))
+    np.savez(tmp_path / "a.npz", x_train=np.arange(384).reshape(2, 8, 8, 3).astype(np.uint8), y_train=np.zeros(2, int))
     assert len(load_npz(tmp_path / "a.npz", "train")) == 2
     with pytest.raises(UsageError, match="x_test"):
         load_npz(tmp_path / "a.npz", "test")

@@ -15,10 +15,9 @@ from robust_zoo.counts import Count
 from robust_zoo.errors import VerificationFailed, ZooError
 from robust_zoo.readers import read_json
 from robust_zoo.threat import ThreatModel
-from robust_zoo.training import fields
 from robust_zoo.training.attacks.suites import Stage, settings, suite
 from robust_zoo.training.data.npz import read_npz
-from robust_zoo.training.evaluation import engine
+from robust_zoo.training.evaluation import engine, fields
 from robust_zoo.training.evaluation.checks import CHECKS
 
 _CHECKS = {check.name for check in CHECKS}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from robust_zoo.counts import Count
-from robust_zoo.training import fields
+from robust_zoo.training.evaluation import fields
 from robust_zoo.training.transfer.task import METRICS
 
 _MODEL: dict[str, fields.Rule] = {

@@ -66,8 +66,8 @@ def recommend(
         images: Labelled; every class needs `folds` of them.
         names: Names of checkpoints, files that `train` or `convert` wrote, or checkpoints themselves.
         cache: The folder of features; made where it is not there.
-        budget: Minutes on this machine: images are left out evenly, class by class, until the estimate fits; None: all.
-        folds: Of the cross-validation, at least 2.
+            budget: Minutes on this machine: images are left out evenly, class by class, until the estimate fits; None: all.
+            folds: Of the cross-validation, at least 2.
         seed: Of the folds and of the images left out.
         device: "auto", "cpu", "cuda" or "cuda:N".
         progress: Show progress bars on stderr.
@@ -81,8 +81,8 @@ def recommend(
         StorageError: The disk refuses the features.
 
     Example:
-        >>> images, _ = open_images(Path("photos"))
-        >>> best = recommend(images, ["resnet50_l2_eps0", "resnet50_l2_eps3"], cache=Path("features"))[0]
+            >>> images, _ = open_images(Path("photos"))
+            >>> best = recommend(images, ["resnet50_l2_eps0", "resnet50_l2_eps3"], cache=Path("features"))[0]
     """
     checkpoints, place, images = [checkpoint_of(name) for name in names], device_of(device), as_dataset(images)
     _check(images.labels, folds)
@@ -226,8 +226,7 @@ def table(advice: Sequence[Advice], classes: int) -> str:
     argument = best.file if Path(best.file).is_absolute() else best.name  # a file of one's own has its path
     lines += [
         f"linear probes on {advice[0].n:,} images of {classes} classes, {advice[0].folds}-fold cross-validation",
-        "",
-        f'robust_zoo.create_model("{argument}", num_classes={classes})',
+        f'\nrobust_zoo.create_model("{argument}", num_classes={classes})',
     ]
     return "\n".join(lines)
 

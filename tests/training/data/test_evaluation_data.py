@@ -144,7 +144,11 @@ def test_the_classes_of_any_dataset_are_known_by_name(tmp_path):
 
 
 def test_what_is_given_decides_what_is_measured(tmp_path):
-    np.savez(tmp_path / "x.npz", x_test=np.zeros((2, 32, 32, 3), np.uint8), y_test=np.array([3, 1]))
+    np.savez(
+        tmp_path / "x.npz",
+        x_test=np.arange(2 * 32 * 32 * 3).reshape(2, 32, 32, 3).astype(np.uint8),
+        y_test=np.array([3, 1]),
+    )
     assert open_dataset("", str(tmp_path / "x.npz"), CIFAR)[1].labels.tolist() == [3, 1]
     assert open_dataset("", "", CIFAR)[0] == "cifar10 bundled sample"
     with tarfile.open(tmp_path / "x.tar", "w") as tar:

@@ -156,7 +156,7 @@ def test_a_file_too_large_for_an_image_is_not_read(tmp_path):
     with (tmp_path / "cat" / "0.jpg").open("wb") as file:
         file.truncate(1 << 40)  # a hole of a terabyte
     data, _ = open_images(tmp_path)
-    for read in (lambda: data.decode(0), lambda: data.contents_sha256):
+    for read in (lambda: data.decode(0), lambda: data.sha256):
         with pytest.raises(UsageError, match=r"cannot read cat/0\.jpg"):
             read()
 
