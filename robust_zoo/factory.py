@@ -50,18 +50,15 @@ def create_model(
     checkpoint's own preprocessing, and `robust_zoo.pixel_model(model)` makes it take [0, 1] images.
 
     Args:
-        model_name: A checkpoint, by any accepted spelling of its name ("resnet50_l2_eps3"), by the path of a file that
-            `robust-zoo train` or `convert` wrote, or itself, or an
-            architecture ("resnet50") when `checkpoint_path` is given or `pretrained` is False.
+        model_name: A checkpoint by any spelling of its name ("resnet50_l2_eps3"), the path of a file that train or
+            convert wrote, or an architecture ("resnet50") when `checkpoint_path` is given or `pretrained` is False.
         pretrained: Load the checkpoint's weights. True here, for the name means weights; timm's default is False.
         pretrained_cfg: Replaces the checkpoint's pretrained_cfg: a dict or timm PretrainedCfg.
         pretrained_cfg_overlay: Overrides entries of the pretrained_cfg.
-        checkpoint_path: Load this file instead of the registry's: a checkpoint of the robustness library, of timm,
-            torchvision, Lightning or a training of your own, or safetensors. Its head and normalisation statistics are
-            read from the file. An OwnFileWarning says what was chosen, converted to float32 or left out.
+        checkpoint_path: Load this file instead, in any usual layout; its head and statistics are read from it. An
+            OwnFileWarning says what was chosen, converted to float32 or left out.
         cache_dir: Instead of ROBUST_ZOO_CACHE or the platform's user cache.
-        checkpoint_ema: Of two sets of weights in the file take the averaged ones (EMA, SWA) or, with False, the raw
-            ones. None takes the averaged ones, as timm does, and warns.
+        checkpoint_ema: Of two sets in the file the averaged one (EMA), or the raw one; None: EMA, with a warning.
         weights: What `robust_zoo.weights.ensure.ensure` verified, for many models of one checkpoint; the model gets a
             copy.
         num_classes: When it differs from the checkpoint's, the head starts at random, and a NewHeadWarning says that
@@ -95,8 +92,8 @@ def create_model(
     cfg = _pretrained_cfg(network, checkpoint, pretrained_cfg)
     state: Callable[[], dict[str, Tensor]] | None = None
     if checkpoint_path:
-        needs_head = num_classes is None and not features_only
-        content, found = own.load(Path(checkpoint_path), network, cache_dir, ema=checkpoint_ema, needs_head=needs_head)
+        whole = num_classes is None and not features_only
+        content, found = own.load(Path(checkpoint_path), network, cache_dir, ema=checkpoint_ema, needs_head=whole)
         cfg |= found
         state = partial(tensors_of, content, Path(checkpoint_path))
     elif pretrained and checkpoint:
@@ -132,15 +129,12 @@ def _device(device: torch.device | str | None, map_location: Any) -> torch.devic
 
 
 def _resolve(name: str | Checkpoint, *, needs_checkpoint: bool) -> tuple[Checkpoint | None, Architecture]:
-    if isinstance(name, Checkpoint):
-        return name, name.network
     try:
-        checkpoint = checkpoint_of(name)
-        return checkpoint, checkpoint.network
+        return (checkpoint := checkpoint_of(name)), checkpoint.network
     except UnknownCheckpoint:
         if needs_checkpoint:
             raise
-        return None, get_architecture(name)
+        return None, get_architecture(str(name))
 
 
 def _pretrained_cfg(network: Architecture, checkpoint: Checkpoint | None, given: Any) -> dict[str, Any]:

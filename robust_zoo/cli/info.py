@@ -45,6 +45,7 @@ def command(name: str, as_json: bool) -> None:
         if checkpoint.eps
         else "none: standard training"
     )
+    own = checkpoint.bundled and Path(checkpoint.file).is_absolute()
     lines: list[tuple[str, Any]] = [
         ("name", checkpoint.name),
         ("collection", checkpoint.collection.title),
@@ -59,7 +60,7 @@ def command(name: str, as_json: bool) -> None:
             else checkpoint.evidence,
         ),
         ("file", f"{checkpoint.file} ({size_text(checkpoint)})"),
-        ("weights", f"{status}: {_MEANING[status]}"),
+        ("weights", f"{status}: {'a file of your own' if own else _MEANING[status]}"),
         ("sha256", checkpoint.sha256 or "declared by the hub"),
         ("revision", facts["revision"]),
         *(("source", source) for source in facts["sources"]),
@@ -78,7 +79,6 @@ def command(name: str, as_json: bool) -> None:
     for key, text in lines:
         if text:
             click.echo(f"{key + ':':<16}{printable(text, limit=None)}")
-    own = checkpoint.bundled and Path(checkpoint.file).is_absolute()
     click.echo(f"\nmodel = robust_zoo.create_model({(checkpoint.file if own else checkpoint.name)!r})")
     click.echo("logits = robust_zoo.pixel_model(model.eval())(images)  # images: (B, 3, H, W) in [0, 1]")
 

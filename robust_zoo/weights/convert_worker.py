@@ -70,7 +70,8 @@ def work(request: dict[str, Any]) -> dict[str, Any]:
     statistics = {key: request[key] or _rounded(getattr(layout.found, key)) for key in ("mean", "std")}
     words = header_of(content, source) if own and content[8:9] == b"{" else {}
     about_file = {key: text for key, text in words.items() if key in _KEPT.split()}
-    about_file |= {"weights": layout.taken, "notes": json.dumps(layout.notes)} if own else {}
+    about_file |= {"weights": layout.taken} if own else {}
+    about_file |= {"notes": json.dumps(layout.notes)} if layout.notes else {}
     about_file |= {"num_classes": str(layout.num_classes)} | {k: json.dumps(v) for k, v in statistics.items() if v}
     sha256 = write_safetensors(target, layout.found.state, about_file | request["header"])
     return {"sha256": sha256, "num_classes": layout.num_classes, "notes": layout.notes, **statistics}

@@ -71,7 +71,8 @@ def checkpoint_of(name: str | Path | Checkpoint) -> Checkpoint:
             next=convert,
         )
     if path.name != str(name) or path.suffix in {".safetensors", ".pth", ".pt", ".ckpt"}:
-        raise missing_file(path, "a file that robust-zoo train or convert wrote, or a checkpoint's name", convert)
+        expected = "a file that robust-zoo train or convert wrote, or a checkpoint's name"
+        raise missing_file(path, expected, "give the path of a file that is there; robust-zoo list shows the names")
     return get(str(name))
 
 

@@ -66,8 +66,8 @@ def recommend(
         images: Labelled; every class needs `folds` of them.
         names: Names of checkpoints, files that `train` or `convert` wrote, or checkpoints themselves.
         cache: The folder of features; made where it is not there.
-            budget: Minutes on this machine: images are left out evenly, class by class, until the estimate fits; None: all.
-            folds: Of the cross-validation, at least 2.
+        budget: Minutes that features may take here; images are left out evenly to fit it. None means all images.
+        folds: Of the cross-validation, at least 2.
         seed: Of the folds and of the images left out.
         device: "auto", "cpu", "cuda" or "cuda:N".
         progress: Show progress bars on stderr.
@@ -222,11 +222,11 @@ def table(advice: Sequence[Advice], classes: int) -> str:
         low, high = a.interval
         note = "" if place == 1 or not a.tied else "   not told apart from the first"
         lines.append(f"{place:<3}{a.checkpoint.name:<42}{a.accuracy:>7.1f} %   {low:.1f}-{high:.1f}{note}")
-    best = advice[0].checkpoint
-    argument = best.file if Path(best.file).is_absolute() else best.name  # a file of one's own has its path
+    best, file = advice[0].checkpoint.name, advice[0].checkpoint.file  # a path, if it is a file of one's own
     lines += [
         f"linear probes on {advice[0].n:,} images of {classes} classes, {advice[0].folds}-fold cross-validation",
-        f'\nrobust_zoo.create_model("{argument}", num_classes={classes})',
+        "",
+        f'robust_zoo.create_model("{file if Path(file).is_absolute() else best}", num_classes={classes})',
     ]
     return "\n".join(lines)
 
