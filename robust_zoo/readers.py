@@ -111,24 +111,25 @@ def read_json(source: Path | bytes | str, kind: type = dict, *, limit: int = SMA
     return _sound(value, finite)
 
 
-def read_toml(path: Path, *, limit: int = SMALL // 4) -> dict[str, Any]:
-    """A TOML file, in which every number is finite.
+def read_toml(path: Path, *, limit: int = SMALL // 4, finite: bool = True) -> dict[str, Any]:
+    """A TOML file.
 
     Args:
         path: The file.
         limit: The most bytes.
+        finite: Refuse nan and inf.
 
     Returns:
         Its outermost table.
 
     Raises:
-        Malformed: It is larger, not UTF-8, not TOML, nested more than 64 deep; a number is not finite or has more than
-            63 bits.
+        Malformed: It is larger, not UTF-8, not TOML, nested more than 64 deep; a whole number has more than 63 bits,
+            another is not finite.
         OSError: The file cannot be read.
     """
     text = read_text(path, limit)
     try:
-        return _sound(tomllib.loads(text), finite=True)
+        return _sound(tomllib.loads(text), finite)
     except Malformed:
         raise
     except RecursionError:

@@ -215,7 +215,7 @@ def load_overrides(path: Path, base: Recipe) -> Recipe:
     try:
         if path.suffix == ".safetensors":
             return from_dict(read_json(read_header(path)["recipe"]), source=str(path))
-        return from_dict(read_toml(path), base, source=str(path))
+        return from_dict(read_toml(path, finite=False), base, source=str(path))
     except (OSError, KeyError, ValueError) as error:  # ValueError: not TOML, not JSON, not UTF-8
         expected = "a .toml file of recipe fields, or a .safetensors file that robust-zoo train exported"
         raise cannot_read(f"a recipe from {path}", path, expected, error, _FIELDS) from None
