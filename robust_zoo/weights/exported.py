@@ -50,8 +50,8 @@ def checkpoint_of(name: str | Path | Checkpoint) -> Checkpoint:
         The checkpoint.
 
     Raises:
-        UnknownCheckpoint: No checkpoint of that name.
-        UsageError: The file is none of ours, or there is none at a path.
+        UnknownCheckpoint: No checkpoint or file of that name.
+        UsageError: The file is none of ours.
         Refused: A damaged file.
     """
     if isinstance(name, Checkpoint):
@@ -70,9 +70,14 @@ def checkpoint_of(name: str | Path | Checkpoint) -> Checkpoint:
             actual="a file of another kind",
             next=convert,
         )
-    if path.name != str(name) or path.suffix in {".safetensors", ".pth", ".pt", ".ckpt"}:
+    if path.suffix in {".safetensors", ".pth", ".pt", ".ckpt"}:
         expected = "a file that robust-zoo train or convert wrote, or a checkpoint's name"
-        raise missing_file(path, expected, "give the path of a file that is there; robust-zoo list shows the names")
+        raise missing_file(
+            path,
+            expected,
+            "give the path of a file that is there; robust-zoo list shows the names",
+            error=UnknownCheckpoint,
+        )
     return get(str(name))
 
 
