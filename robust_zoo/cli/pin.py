@@ -20,7 +20,7 @@ def command(names: tuple[str, ...], cache_dir: str | None, offline: bool, quiet:
 
     \b
     robust-zoo pin resnet50_l2_eps3
-    robust-zoo pin 'resnet18_*' > lines.toml
+    robust-zoo pin 'resnet50_*'
 
     Fetches and converts what is not cached yet. `sha256` is of the file at its source, where the row lacks it, and
     `converted_sha256` of the safetensors file that it converts to: with that in the row, every cache, receipt and

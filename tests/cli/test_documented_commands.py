@@ -46,10 +46,11 @@ NOT_RUN = {
     "robust-zoo train --launcher": "a cluster and ImageNet; tests/training submits to submitit's local executor",
     "robust-zoo evaluate robustbench": "ImageNet; tests/training/data reads its layout",
     "robust-zoo data prepare": "downloads; tests/training/transfer prepares from made copies",
+    "robust-zoo download --signature": "nothing is signed yet; tests/weights/test_bundle.py signs and takes",
     "robust-zoo verify --signature": "nothing is signed yet; tests/weights/test_manifest.py signs and verifies",
 }
 # Verbs for which an upstream name stands for weights to fetch; for the others it is a model to compute with.
-_FETCHING = ("download", "verify", "bundle", "convert")
+_FETCHING = ("download", "verify", "bundle", "convert", "pin")
 SMALL = {
     "resnet50_l2_eps3": ROBUST,
     "resnet50_l2_eps0": BUNDLED,
