@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tomllib
 from dataclasses import replace
 
 import numpy as np
@@ -168,7 +169,7 @@ def test_a_row_that_names_what_has_no_row_fails_when_it_is_loaded(line, said):
     changed = line.replace(name, wrong[name]) if name in wrong else "usual_eps = { l2 = 0.25 }"
     mutated = TOY.replace(line, changed, 1)
     with pytest.raises(Refused, match="registry cannot be read") as raised:
-        parse(load.tomllib.loads(load.TOML.read_text(encoding="utf-8") + mutated))
+        parse(tomllib.loads(load.TOML.read_text(encoding="utf-8") + mutated))
     assert said in raised.value.actual
 
 

@@ -55,9 +55,9 @@ def identity(recipe: Recipe, data_sha256: str, test_data_sha256: str, world: Wor
     """
     return {
         "recipe": asdict(recipe),
+        "processes": world.size,  # before the images: each process hashes its share of them
         "data_sha256": data_sha256,
         "test_data_sha256": test_data_sha256,
-        "processes": world.size,
         "device": world.device.type,
         "precision": "bf16" if bf16 else "full",
     }

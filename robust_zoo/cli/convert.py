@@ -36,7 +36,7 @@ def command(
 
     \b
     robust-zoo convert mine.ckpt --architecture resnet50 -o mine.safetensors
-    robust-zoo convert mine.pth -a resnet50 --dataset imagenet --norm linf --eps 4/255 -o mine.safetensors
+    robust-zoo convert mine.ckpt -a resnet50 --dataset imagenet --norm linf --eps 4/255 -o known.safetensors
     robust-zoo convert resnet18_l2_eps3.ckpt --name resnet18_l2_eps3 -o resnet18_l2_eps3.safetensors
 
     The file is read in a child process that runs no code from it, with bounded memory and time. The same file

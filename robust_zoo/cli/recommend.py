@@ -44,7 +44,7 @@ def command(
     robust-zoo recommend photos/
     robust-zoo recommend photos/ --architecture resnet50 --norm l2 --budget 20 --plot eps.png
     robust-zoo recommend photos/ --architecture resnet18_x0_25 --json
-    robust-zoo recommend photos/ -a resnet18 -c mine.safetensors
+    robust-zoo recommend photos/ -a resnet50 -c weights.safetensors
 
     FOLDER holds a folder of images for each class, five images or more in each; of a folder of splits the training
     images are taken. Features are extracted once for each checkpoint of the ladder, linear probes are cross-validated

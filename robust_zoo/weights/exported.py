@@ -18,6 +18,7 @@ from robust_zoo.registry.rows import Architecture, Checkpoint, Collection, Prepr
 from robust_zoo.threat import ThreatModel
 from robust_zoo.weights.safetensors_file import read_header
 
+_WEIGHTS = {".safetensors", ".pth", ".pt", ".ckpt", ".tar", ".bin"}  # endings: no checkpoint's name has one
 # What a header needs beside the name -> the option of robust-zoo convert that says it.
 _NEEDED = {
     "architecture": "--architecture ARCHITECTURE",
@@ -61,24 +62,19 @@ def checkpoint_of(name: str | Path | Checkpoint) -> Checkpoint:
         return exported(path)
     if isinstance(name, str) and canonical_name(name) in load_registry().checkpoints:
         return get(name)
-    convert = f"robust-zoo convert {path} -a ARCHITECTURE --dataset DATASET --norm NORM --eps EPS -o mine.safetensors"
-    if path.is_file():
-        raise UsageError(
-            f"{path.name} does not say what it is",
-            source=str(path),
-            expected="a checkpoint's name, or a file that robust-zoo train or convert wrote",
-            actual="a file of another kind",
-            next=convert,
-        )
-    if path.suffix in {".safetensors", ".pth", ".pt", ".ckpt"}:
-        expected = "a file that robust-zoo train or convert wrote, or a checkpoint's name"
-        raise missing_file(
-            path,
-            expected,
-            "give the path of a file that is there; robust-zoo list shows the names",
-            error=UnknownCheckpoint,
-        )
-    return get(str(name))
+    if path.suffix.lower() not in _WEIGHTS:
+        return get(str(name))
+    expected = "a file that robust-zoo train or convert wrote, or a checkpoint's name"
+    if not path.is_file():
+        next = "give the path of a file that is there; robust-zoo list shows the names"
+        raise missing_file(path, expected, next, error=UnknownCheckpoint)
+    raise UsageError(
+        f"{path.name} does not say what it is",
+        source=str(path),
+        expected=expected,
+        actual="a file of another kind",
+        next=f"robust-zoo convert {path} -a ARCHITECTURE --dataset DATASET --norm NORM --eps EPS -o mine.safetensors",
+    )
 
 
 def exported(path: Path) -> Checkpoint:
@@ -131,7 +127,7 @@ def exported(path: Path) -> Checkpoint:
             network=network_of(header["architecture"]),
             threat=ThreatModel(header["norm"], float(header["eps"])),
             file=str(path.absolute()),
-            clean_accuracy=measured[0].accuracy if whole or measured else math.nan,
+            clean_accuracy=measured[0].accuracy if measured else math.nan,
             sha256=sha256,
             size=path.stat().st_size,
             bundled=True,

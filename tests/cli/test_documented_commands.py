@@ -140,6 +140,7 @@ def place(tmp_path_factory):
     for folder in ("downloads", "old_weights"):
         (root / folder).mkdir()
     checkpoints.save(root / "mine.ckpt", "shufflenet")
+    shutil.copy(HOME / "robust_zoo" / "bundled" / f"{ROBUST}.safetensors", root / "weights.safetensors")
     shutil.copy(root / "mine.ckpt", root / "old_weights" / "resnet50.ckpt")
     with Hub() as hub, pytest.MonkeyPatch.context() as patch:
         hub.files[get(FETCHED).file] = (root / "mine.ckpt").read_bytes()

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from verbs import run
 
 from robust_zoo.registry.lookup import list_models
-from robust_zoo.training.evaluation import ledger, report
+from robust_zoo.training.evaluation import entries, report
 from robust_zoo.training.plotting import error_bar
 from robust_zoo.training.transfer import cells, recommend, sweep
 
@@ -51,7 +51,7 @@ def no_work(monkeypatch):
         pytest.fail("work began")
 
     for module, name in [
-        (ledger, "read_ledger"), (report, "plot"), (cells, "read_cells"), (recommend, "open_images"),
+        (entries, "read_ledger"), (report, "plot"), (cells, "read_cells"), (recommend, "open_images"),
         (recommend, "recommend"), (sweep, "transfer"), (sweep, "submit_all"),
     ]:  # fmt: skip
         monkeypatch.setattr(module, name, work)

@@ -86,7 +86,7 @@ def test_ones_own_model_is_evaluated_and_transferred_by_its_file(trained, tmp_pa
 def test_a_file_of_others_is_not_taken_for_ones_own(tmp_path):
     save_file({"x": torch.zeros(2)}, tmp_path / "theirs.safetensors")
     result = run("evaluate", tmp_path / "theirs.safetensors", "-a", "none")
-    assert result.exit_code == 2 and "checkpoint_path=" in result.stderr
+    assert result.exit_code == 2 and "robust-zoo convert" in result.stderr
 
 
 def test_the_recipe_of_an_exported_file_is_the_closed_loop(trained):

@@ -263,7 +263,7 @@ def test_no_module_of_the_current_directory_runs(tmp_path, how):
     )
     arguments = {"-c": ["-c", "import runpy; runpy.run_path('go.py')"], "-m": ["-m", "go"]}.get(how, ["-P", "go.py"])
     path = os.pathsep.join([str(ROOT), "libs", ""] if how == "PYTHONPATH" else [str(ROOT)])
-    environment = os.environ | {"PYTHONPATH": path}
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONSAFEPATH"} | {"PYTHONPATH": path}
     result = subprocess.run([sys.executable, *arguments], cwd=here, env=environment, capture_output=True, text=True)
     assert (result.stdout, result.returncode) == ("1000\n", 0), result.stderr
     assert not (tmp_path / "canary").exists()

@@ -294,7 +294,7 @@ def test_the_counts_are_those_of_the_attack(whole):
         (["evaluate", ROBUST, "--norm", "l2"], "--norm and --eps go together"),
         (["evaluate", STANDARD, "--attack", "fgsm"], "was trained for no radius"),
         (["evaluate", ROBUST, "--shard", "2/2"], "is not i/k"),
-        (["evaluate", "resnet18_l2_eps3"], "does not know the classes"),
+        (["evaluate", "resnet18_l2_eps3"], "no images given"),
         (["evaluate", ROBUST, "--norm", "linf", "--eps", "4"], "4/255"),
     ],
 )
