@@ -6,6 +6,7 @@ import errno
 import hashlib
 import mmap
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -17,6 +18,7 @@ from typing import Any, BinaryIO
 
 from robust_zoo.errors import UsageError, cannot_write
 
+_SHA256 = re.compile("[0-9a-f]{64}")
 LARGEST = 1 << 34  # bytes of one file of weights; a sparse one may say that it has any number
 
 Buffer = bytearray | mmap.mmap  # a file's content, which tensors may share
@@ -47,6 +49,11 @@ def open_file(path: Path, limit: int | None = None) -> FileIO:
 
 def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def is_sha256(value: object) -> bool:
+    """Whether a value is a sha256 as hexdigest writes it: 64 hexadecimal digits in small letters."""
+    return isinstance(value, str) and _SHA256.fullmatch(value) is not None
 
 
 def sha256_of(path: Path) -> str:

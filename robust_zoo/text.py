@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 LONGEST = 4000  # characters of one text; the largest of our own, a list of sources, has about 1,500
+_SHOWN = 5  # names of a list
 _MARKDOWN = re.compile(r"([\\`*|<>\[\]])")
 
 
@@ -30,6 +32,17 @@ def printable(text: object, *, keep: str = "", limit: int | None = LONGEST) -> s
     if shown.isprintable():
         return shown
     return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in shown)
+
+
+def several(count: int, one: str, ending: str = "s") -> str:
+    """A number with its word: "1 class", "3 images"."""
+    return f"{count:,} {one}{'' if count == 1 else ending}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """A few names, sorted, as text."""
+    found = sorted(printable(name, limit=80) for name in names)
+    return ", ".join(found[:_SHOWN]) + (f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")
 
 
 def markdown(text: object) -> str:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from robust_zoo.errors import Refused, UsageError, VerificationFailed
-from robust_zoo.files import Buffer, read_hashed, replace_file, storage, write_chunks
+from robust_zoo.files import Buffer, is_sha256, read_hashed, replace_file, storage, write_chunks
 from robust_zoo.readers import read_json
 from robust_zoo.weights.safetensors_file import chunks_of, header_of, tensors_of
 
@@ -114,7 +114,7 @@ def _whole(path: Path) -> Buffer | None:
         return None
     with sidecar.open("rb") as file:
         expected = file.read(_SIDECAR).decode("ascii").split()[:1]
-    if not expected or not re.fullmatch(r"[0-9a-f]{64}", expected[0]):
+    if not expected or not is_sha256(expected[0]):
         return None
     content, found = read_hashed(path)
     return content if expected == [found] else None

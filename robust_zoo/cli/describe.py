@@ -14,6 +14,7 @@ import click
 from robust_zoo.errors import StorageError, UnknownCheckpoint, UsageError, closest
 from robust_zoo.registry.lookup import get, list_models
 from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.text import several
 from robust_zoo.threat import ThreatModel
 from robust_zoo.weights.exported import checkpoint_of
 
@@ -142,12 +143,12 @@ def size_text(checkpoint: Checkpoint) -> str:
 
 
 def count(n: int, noun: str = "checkpoint") -> str:
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+    return several(n, noun)
 
 
 def require_directory(output: Path) -> None:
     """Says before the work that its result would have no place to go. Raises StorageError."""
-    if output.is_dir():
+    if output.is_dir():  # raises for a name that is longer than the disk takes
         raise StorageError(
             f"a directory is in the way: {output}",
             source=str(output),
@@ -162,14 +163,6 @@ def require_directory(output: Path) -> None:
             expected="an existing directory",
             actual="nothing there",
             next=f"mkdir -p {output.parent}",
-        )
-    if output.is_dir():  # raises for a name that is longer than the disk takes
-        raise StorageError(
-            f"{output} is a directory",
-            source=str(output),
-            expected="the file to write",
-            actual="a directory",
-            next=f"name a file, such as {output / 'NAME'}",
         )
 
 

@@ -51,14 +51,12 @@ def net(debug: Callable[[], bool]) -> Iterator[None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except (Exception, KeyboardInterrupt) as error:
+        found = None if isinstance(error, KeyboardInterrupt) else explained(error)
         with suppress(OSError):  # the terminal is gone, or the disk that it is sent to is full
             if debug():
                 traceback.print_exception(error)
-            if isinstance(error, KeyboardInterrupt):
-                click.echo("interrupted", err=True)
-            else:
-                click.echo(f"error: {explained(error)}", err=True)
-        sys.exit(130 if isinstance(error, KeyboardInterrupt) else explained(error).exit_code)
+            click.echo(f"error: {found}" if found else "interrupted", err=True)
+        sys.exit(found.exit_code if found else 130)
 
 
 def explained(error: Exception) -> ZooError:

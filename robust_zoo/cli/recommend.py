@@ -59,11 +59,12 @@ def command(
     from robust_zoo.training.transfer.recommend import picture as draw
     from robust_zoo.weights.cache import cache_root
 
-    names: list[str | Checkpoint] = [*select(more)]
+    own = select(more)
+    names: list[str | Checkpoint] = [*own]
     architecture = architecture or (None if names else "resnet18")
     if architecture:
         ladder = list_models(architecture=get_architecture(architecture).name, norm=norm)
-        names += [name for name in ladder if name not in {checkpoint.name for checkpoint in select(more)}]
+        names += [name for name in ladder if name not in {checkpoint.name for checkpoint in own}]
     if not names:
         raise UsageError(
             f"no checkpoint of {architecture} with norm {norm}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -11,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from robust_zoo.errors import Refused, UsageError, ZooError, closest
+from robust_zoo.files import is_sha256
 from robust_zoo.readers import SMALL, read_toml
 from robust_zoo.registry.measurement import Measurement
 from robust_zoo.registry.rows import Architecture, Checkpoint, Collection, Preprocessing, SourceDataset
@@ -127,7 +127,7 @@ def _checkpoint(
 ) -> Checkpoint:
     values, name = dict(row), row["name"]
     for key in ("sha256", "converted_sha256"):
-        if not re.fullmatch("[0-9a-f]{64}", values.get(key, "0" * 64)):
+        if key in values and not is_sha256(values[key]):
             raise ValueError(f"{name}: {key} is not 64 hexadecimal digits")
     return Checkpoint(
         network=_row(architectures, "architecture", values.pop("architecture"), name),

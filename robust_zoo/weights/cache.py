@@ -155,9 +155,8 @@ def hashed(checkpoint: Checkpoint, root: Path) -> tuple[Receipt, Buffer] | None:
         raise corrupt(checkpoint, path, f"made of sha256 {checkpoint.sha256}", f"made of {receipt.source_sha256}")
     if checkpoint.converted_sha256 not in (None, receipt.sha256):
         raise corrupt(checkpoint, path, f"sha256 {checkpoint.converted_sha256}", f"a receipt of {receipt.sha256}")
-    if (size := path.stat().st_size) > min(
-        receipt.size, largest(checkpoint)
-    ):  # before anything is read: it may be sparse, and huge
+    most = min(receipt.size, largest(checkpoint))
+    if (size := path.stat().st_size) > most:  # before anything is read: it may be sparse, and huge
         raise corrupt(checkpoint, path, f"{receipt.size:,} bytes, sha256 {receipt.sha256}", f"{size:,} bytes")
     content, actual = read_hashed(path)
     if actual != receipt.sha256:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from robust_zoo.files import is_sha256
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.weights.addresses import is_private
 from robust_zoo.weights.cache import largest
@@ -12,8 +13,6 @@ from robust_zoo.weights.causes import SourceFailed
 from robust_zoo.weights.credentials import token
 from robust_zoo.weights.http import head
 from robust_zoo.weights.unserved import hub_source
-
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ def declared(checkpoint: Checkpoint) -> Declared:
     if commit not in (None, checkpoint.collection.revision):
         raise SourceFailed(f"answers for revision {commit}, not {checkpoint.collection.revision}")
     etag = (answer.headers.get("x-linked-etag") or answer.headers.get("etag") or "").removeprefix("W/").strip('"')
-    if not _SHA256.fullmatch(etag):
+    if not is_sha256(etag):
         raise SourceFailed(f"declares no sha256 (ETag {etag!r})")
     text = answer.headers.get("x-linked-size", "")
     size = int(text) if re.fullmatch("[0-9]{1,15}", text) else None

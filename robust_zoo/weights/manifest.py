@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from robust_zoo.errors import Refused, UsageError, VerificationFailed, missing_file, not_installed
-from robust_zoo.files import sha256_of
+from robust_zoo.files import is_sha256, sha256_of
 from robust_zoo.readers import read_json
 from robust_zoo.registry.load import TOML, load_registry
 from robust_zoo.registry.rows import DATA
@@ -21,7 +21,6 @@ PATH = Path(__file__).with_name("manifest.json")
 FORMAT = "robust_zoo manifest 1"
 LARGEST = 1 << 20  # bytes; ours has about 10 kB
 _FILE = re.compile(r"([a-z]+/)?[A-Za-z0-9][A-Za-z0-9_.-]*")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -76,11 +75,7 @@ def parse(text: bytes, source: str) -> dict[str, Entry]:
         for name, entry in entries.items():
             if not _FILE.fullmatch(name):
                 raise ValueError(f"a file named {name[:60]!r}")
-            if (
-                not _SHA256.fullmatch(entry.sha256)
-                or type(entry.size) not in (int, type(None))
-                or (entry.size or 0) < 0
-            ):
+            if not is_sha256(entry.sha256) or type(entry.size) not in (int, type(None)) or (entry.size or 0) < 0:
                 raise ValueError(f"{name}: {str(entry)[:120]}")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Refused(

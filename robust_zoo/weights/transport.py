@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from robust_zoo.errors import StorageError, cannot_write
-from robust_zoo.files import sha256_of
+from robust_zoo.files import is_sha256, sha256_of
 from robust_zoo.weights.addresses import shown
 from robust_zoo.weights.asked import opened
 from robust_zoo.weights.causes import SourceFailed, explained
@@ -204,7 +203,7 @@ def _hash_of(file: IO[bytes], size: int) -> hashlib._Hash:
 
 def _compare_declared(expected: Expected, response: requests.Response, *_: Any, **__: Any) -> None:
     declared = response.headers.get("x-linked-etag", "").strip('"')
-    if expected.sha256 and re.fullmatch("[0-9a-f]{64}", declared) and declared != expected.sha256:
+    if expected.sha256 and is_sha256(declared) and declared != expected.sha256:
         _log.warning(
             "%s declares sha256 %s; %s is expected and decides", shown(str(response.url)), declared, expected.sha256
         )

@@ -3,16 +3,16 @@
 python tests/support/hostile_inputs.py [PART [N]]     every Nth call that contains PART, in a process of its own
 """
 
-import io
 import json
 import os
 import struct
 import subprocess
 import sys
-import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
+
+from hostile import tarred, zipped
 
 NAME = "resnet18_x0_25_cifar10_l2_eps0_5"  # bundled
 PINNED = "resnet18_l2_eps3"
@@ -58,22 +58,8 @@ def exported(**changes):
     return safetensors({"__metadata__": about | changes})
 
 
-def archive(**members):
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as tar:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    return out.getvalue()
-
-
 def packed(**members):
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as file:
-        for name, content in members.items():
-            file.writestr(f"{name}.npy", content)
-    return out.getvalue()
+    return zipped({f"{name}.npy": content for name, content in members.items()}, zipfile.ZIP_DEFLATED)
 
 
 # what a way takes -> the files that each of TEXTS becomes, under a folder of its own
@@ -100,7 +86,7 @@ def plant(root):
     more = {
         "safetensors": [*(exported(**changes) for changes in EXPORTED), safetensors(spans)],
         "npz": [packed(x_test=b"\0" * (1 << 24), y_test=b""), packed(), packed(**{"x" * 999: b""})],
-        "bundle": [archive(**{"../../escaped": b"x"}), archive(**{"manifest.json": b"{}", "weights/x.json": b"{}"})],
+        "bundle": [tarred({"../../escaped": b"x"}), tarred({"manifest.json": b"{}", "weights/x.json": b"{}"})],
     }
     for kind, contents in more.items():
         for number, content in enumerate(contents):
@@ -109,7 +95,7 @@ def plant(root):
     labels = {"1.cls": b"9" * 400, "2.cls": b"\xff", "3.json": b'{"label": 1e400}', "4.json": b'{"label": [1]}'}
     for name, label in labels.items():
         kinds["shards"].append(root / "shards" / name)
-        files[kinds["shards"][-1] / "train-0.tar"] = archive(**{f"{name[0]}.jpg": b"x", name: label})
+        files[kinds["shards"][-1] / "train-0.tar"] = tarred({f"{name[0]}.jpg": b"x", name: label})
     for path, content in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,11 @@ from torch import Tensor
 
 from robust_zoo.errors import UsageError, cannot_read
 
-_HIGHEST = 10**6  # no dataset has as many classes
+HIGHEST = 10**6  # no dataset has as many classes
+
+
+def _mended(name: str, how: str) -> str:
+    return f"{name} = {how}   before it is saved"
 
 
 def image_tensor(images: np.ndarray, name: str, where: Path | str) -> Tensor:
@@ -33,10 +38,7 @@ def image_tensor(images: np.ndarray, name: str, where: Path | str) -> Tensor:
     def refuse(actual: str, next: str) -> UsageError:
         return cannot_read(f"images {name}", where, f"{name} (N, H, W, 3) uint8, from 0 to 255", actual, next)
 
-    def save(how: str) -> str:
-        return f"{name} = {how}   before it is saved"
-
-    kind = f"{images.dtype} {images.shape}"
+    save, kind = partial(_mended, name), f"{images.dtype} {images.shape}"
     if images.dtype.kind not in "biuf":
         raise refuse(kind, save(f"np.stack(...) of images, all (H, W, 3), as numbers: {name}.astype('uint8')"))
     if images.ndim != 4 or images.shape[-1] != 3:
@@ -64,11 +66,8 @@ def _axes(shape: tuple[int, ...], name: str) -> str:
         if shape[-1] in (1, 4):
             return f"np.repeat({name}, 3, -1)" if shape[-1] == 1 else f"{name}[..., :3]"
         if shape[1] in (1, 4):
-            return (
-                f"np.repeat({name}, 3, 1).transpose(0, 2, 3, 1)"
-                if shape[1] == 1
-                else (f"{name}[:, :3].transpose(0, 2, 3, 1)")
-            )
+            colours = f"np.repeat({name}, 3, 1)" if shape[1] == 1 else f"{name}[:, :3]"
+            return f"{colours}.transpose(0, 2, 3, 1)"
     if len(shape) == 3:
         return f"{name}[None]" if shape[-1] == 3 else f"np.repeat({name}[..., None], 3, -1)"
     if len(shape) == 2 and shape[1] % 3 == 0 and (side := round((shape[1] / 3) ** 0.5)) ** 2 * 3 == shape[1]:
@@ -116,10 +115,7 @@ def label_tensor(labels: np.ndarray, count: int, name: str, where: Path | str) -
     def refuse(actual: str, next: str) -> UsageError:
         return cannot_read(f"labels {name}", where, f"{name}: a whole number from 0 for each image", actual, next)
 
-    def save(how: str) -> str:
-        return f"{name} = {how}   before it is saved"
-
-    kind, shape = labels.dtype.kind, labels.shape
+    save, kind, shape = partial(_mended, name), labels.dtype.kind, labels.shape
     if labels.ndim == 2 and shape[1] > 1:
         raise refuse(f"{labels.dtype} {shape}: a row for each image (one-hot?)", save(f"{name}.argmax(1)"))
     flat = labels.reshape(-1) if labels.ndim == 2 else labels
@@ -137,7 +133,7 @@ def label_tensor(labels: np.ndarray, count: int, name: str, where: Path | str) -
         raise refuse(f"{labels.dtype}; label {first} is {flat[first]}", mend)
     if kind not in "iu":
         raise refuse(f"{labels.dtype}; label 0 is {flat[0]!r}", save("np.array(...) of whole numbers"))
-    wrong = np.flatnonzero((flat < 0) | (flat > _HIGHEST))
+    wrong = np.flatnonzero((flat < 0) | (flat > HIGHEST))
     if wrong.size:
         first = int(wrong[0])
         raise refuse(f"label {first} is {flat[first]}, as {wrong.size:,} are", "number the classes 0, 1, 2, ...")

@@ -22,9 +22,8 @@ def as_dataset(data: Any) -> Dataset:
     Raises:
         UsageError: It is another object, one of torch's or torchvision's say, or empty.
     """
-    if not all(
-        hasattr(data, name) for name in ("labels", "subset", "batches")
-    ):  # a Dataset of ours, whatever its class
+    ours = all(hasattr(data, name) for name in ("labels", "subset", "batches"))  # whatever its class
+    if not ours:
         raise UsageError(
             f"{type(data).__name__} is no dataset of robust_zoo",
             source=f"{type(data).__module__}.{type(data).__name__}",

@@ -16,11 +16,12 @@ import torch
 
 from robust_zoo.errors import UsageError, cannot_read, not_installed
 from robust_zoo.readers import read_bytes
+from robust_zoo.text import listed, several
 from robust_zoo.training.data.arrays import label_tensor
 from robust_zoo.training.data.decode import MOST_BYTES
 from robust_zoo.training.data.encoded import LAYOUTS, EncodedImages, in_order, not_a_dataset
 from robust_zoo.training.data.tar import open_tars, shards_in
-from robust_zoo.training.data.tree import Files, Layout, LeftOut, find_layout, listed, read_classes, several
+from robust_zoo.training.data.tree import Files, Layout, layout_of, read_classes
 
 _LABEL = ("label",)
 _SPLITS = ("train", "val", "test")
@@ -67,7 +68,7 @@ def open_source(data: str | Path, split: Literal["train", "val"]) -> EncodedImag
     """
     if str(data).startswith("hfds/"):
         return open_rows(str(data).removeprefix("hfds/"), "train" if split == "train" else "validation")
-    layout = find_layout(Path(data)) if Path(data).is_dir() else Layout(Path(data), Path(data), {}, LeftOut())
+    layout = layout_of(Path(data))
     take = ("train",) if split == "train" else ("val", "test")
     if any(part in layout.splits for part in take):
         return _open(layout, take)
@@ -95,7 +96,7 @@ def open_folder(root: Path, *, take: Sequence[str] = _SPLITS) -> EncodedImages:
     Raises:
         UsageError: The directory holds none of these, or something in it is empty or unreadable.
     """
-    layout = find_layout(root) if root.is_dir() else Layout(root, root, {}, LeftOut())
+    layout = layout_of(root)
     if layout.splits or not (tars := shards_in(layout.root)):
         return _open(layout, take)
     return open_shards(_shards(layout.root, take) or tars)

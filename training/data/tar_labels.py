@@ -8,11 +8,11 @@ from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
 from robust_zoo.readers import SMALL, read_json, read_text
+from robust_zoo.training.data.arrays import HIGHEST
 from robust_zoo.training.data.encoded import in_order, not_a_dataset
 
 BESIDE = ("cls", "json", "txt")  # the first that an image has is its label; .txt often is a caption
 _LONGEST = 100  # characters of a class's name
-_HIGHEST = 10**6  # no dataset has as many classes
 
 Span = tuple[int, int, int]  # (shard, offset, size)
 
@@ -81,8 +81,8 @@ def _class(text: str) -> int | str:
     if not text:
         raise ValueError("an empty label")
     if text.isascii() and text.isdigit():
-        if len(text) > 18 or int(text) > _HIGHEST:
-            raise ValueError(f"a label of {text[:24]}, above {_HIGHEST:,}")
+        if len(text) > 18 or int(text) > HIGHEST:
+            raise ValueError(f"a label of {text[:24]}, above {HIGHEST:,}")
         return int(text)
     try:
         float(text)

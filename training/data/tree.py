@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from robust_zoo.text import printable
+from robust_zoo.text import listed, several
 from robust_zoo.training.data.encoded import in_order, is_hidden, is_image, not_a_dataset
 from robust_zoo.training.data.tar import is_shard
 
@@ -20,7 +20,6 @@ Files = list[tuple[str, int]]  # (name under the folder that was read, bytes)
 _SPLIT = re.compile(r"(?:(train(?:ing)?)|(val(?:id(?:ation)?)?)|(test(?:ing)?))(?:[ _-]?(?:set|data|images|split))?")
 _SPLITS = ("train", "val", "test")
 _DEEPEST = 64  # folders within each other
-_SHOWN = 5  # names of a kind
 
 
 @dataclass
@@ -78,21 +77,25 @@ class Layout:
         return "" if folder == self.given else f" in {listed([folder.relative_to(self.given).as_posix()])}"
 
 
-def listed(names: Iterable[str]) -> str:
-    """A few names, sorted, as text."""
-    found = sorted(printable(name, limit=80) for name in names)
-    return ", ".join(found[:_SHOWN]) + (f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")
-
-
-def several(count: int, one: str, ending: str = "s") -> str:
-    """A number with its word: "1 class", "3 images"."""
-    return f"{count:,} {one}{'' if count == 1 else ending}"
-
-
 def split_of(name: str) -> str:
     """The split that a folder is called by, in any case ("Training", "val_set"): "train", "val" or "test"; else ""."""
     found = _SPLIT.fullmatch(name.casefold())
     return _SPLITS[found.lastindex - 1] if found and found.lastindex else ""
+
+
+def layout_of(path: Path) -> Layout:
+    """As `find_layout`; a file, or nothing, is a place without splits.
+
+    Args:
+        path: A folder as `find_layout` takes it, or anything else.
+
+    Returns:
+        The layout.
+
+    Raises:
+        UsageError: The folder is not laid out so.
+    """
+    return find_layout(path) if path.is_dir() else Layout(path, path, {}, LeftOut())
 
 
 def find_layout(root: Path) -> Layout:

@@ -13,6 +13,7 @@ import numpy as np
 
 from robust_zoo.counts import Count
 from robust_zoo.errors import VerificationFailed, ZooError
+from robust_zoo.files import is_sha256
 from robust_zoo.readers import read_json
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks.suites import Stage, settings, suite
@@ -30,13 +31,13 @@ def _is_flags(value: Any) -> bool:
 
 
 _FIELDS: dict[str, fields.Rule] = {
-    "model": fields.is_name, "weights_sha256": fields.is_sha256, "dataset": fields.is_name,
-    "data_sha256": fields.is_sha256, "attack": fields.is_name, "batch_size": fields.is_positive,
+    "model": fields.is_name, "weights_sha256": is_sha256, "dataset": fields.is_name,
+    "data_sha256": is_sha256, "attack": fields.is_name, "batch_size": fields.is_positive,
     "seed": fields.is_whole, "norm": lambda value: value is None or fields.is_norm(value),
     "eps": lambda value: value is None or fields.is_number(value), "n": fields.is_positive,
     "clean_correct": fields.is_count, "clean_accuracy": fields.is_percent, "clean_interval_95": fields.is_interval,
     "robust_correct": fields.is_count, "robust_accuracy": fields.is_percent, "robust_interval_95": fields.is_interval,
-    "broken_by": fields.is_table, "settings": fields.is_table, "settings_sha256": fields.is_sha256,
+    "broken_by": fields.is_table, "settings": fields.is_table, "settings_sha256": is_sha256,
     "flags": _is_flags, "code": fields.is_name, "device": fields.is_name, "seconds": fields.is_number,
     "finished": fields.is_time,
 }  # fmt: skip

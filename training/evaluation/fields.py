@@ -23,11 +23,6 @@ def is_name(value: Any) -> bool:
     return is_text(value) and bool(value)
 
 
-def is_sha256(value: Any) -> bool:
-    """64 hexadecimal digits in small letters."""
-    return isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{64}", value))
-
-
 def is_whole(value: Any) -> bool:
     """A whole number, which True is not."""
     return isinstance(value, int) and not isinstance(value, bool)

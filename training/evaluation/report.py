@@ -148,10 +148,8 @@ def plot(entries: Sequence[dict[str, Any]], out: Path) -> None:
             points = [clean, *sorted(line, key=lambda e: e["eps"])]
             y = [p["robust_accuracy"] for p in points]
             bars = [error_bar(p["robust_accuracy"], p["robust_interval_95"]) for p in points]
-            x, label = (
-                [p["eps"] * unit for p in points],
-                f"{model}, {attack}" if shared else f"{model}, {attack}, {data}",
-            )
+            x = [p["eps"] * unit for p in points]
+            label = f"{model}, {attack}" if shared else f"{model}, {attack}, {data}"
             axes.errorbar(
                 x, y, yerr=[*zip(*bars, strict=True)], marker="o", ms=3, capsize=2, color=f"C{colour}", label=label
             )

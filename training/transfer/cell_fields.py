@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from robust_zoo.counts import Count
+from robust_zoo.files import is_sha256
 from robust_zoo.training.evaluation import fields
 from robust_zoo.training.transfer.task import METRICS
 
@@ -44,8 +45,8 @@ def _is_tables(value: Any) -> bool:
 
 
 _FIELDS: dict[str, fields.Rule] = {
-    "model": fields.is_name, "weights_sha256": fields.is_sha256, "dataset": fields.is_name,
-    "data_sha256": fields.is_sha256, "protocol": fields.is_name, "settings": _is_settings, "seed": fields.is_whole,
+    "model": fields.is_name, "weights_sha256": is_sha256, "dataset": fields.is_name,
+    "data_sha256": is_sha256, "protocol": fields.is_name, "settings": _is_settings, "seed": fields.is_whole,
     "checkpoint": _is_model, "classes": fields.is_positive, "metric": lambda value: value in METRICS,
     "note": fields.is_text, "n": fields.is_positive, "correct": fields.is_count, "accuracy": fields.is_percent,
     "interval_95": fields.is_interval, "mean_per_class": fields.is_percent, "chosen": fields.is_table,

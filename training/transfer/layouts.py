@@ -13,9 +13,10 @@ from typing import Any
 
 from robust_zoo.errors import UsageError, not_installed
 from robust_zoo.readers import read_json, read_text
+from robust_zoo.text import listed
 from robust_zoo.training.data.dataset import Images, load_npz
 from robust_zoo.training.data.encoded import in_order
-from robust_zoo.training.data.tree import find_layout, listed, read_classes
+from robust_zoo.training.data.tree import find_layout, read_classes
 from robust_zoo.training.transfer.cifar_batches import cifar
 
 _LISTS = 1 << 26  # bytes; the longest official list has about 5 MB

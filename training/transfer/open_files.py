@@ -13,6 +13,7 @@ import torch
 
 from robust_zoo.errors import UsageError
 from robust_zoo.readers import read_json
+from robust_zoo.text import listed
 from robust_zoo.training.data.dataset import Dataset
 from robust_zoo.training.data.encoded import EncodedImages, counted, in_order, not_a_dataset
 from robust_zoo.training.data.folders import (
@@ -25,7 +26,7 @@ from robust_zoo.training.data.folders import (
 )
 from robust_zoo.training.data.image_files import ImageFiles
 from robust_zoo.training.data.tar import open_tars, shards_in
-from robust_zoo.training.data.tree import Layout, LeftOut, find_layout, listed, read_classes
+from robust_zoo.training.data.tree import Layout, layout_of, read_classes
 from robust_zoo.training.transfer.task import Target
 
 
@@ -104,7 +105,7 @@ def folder_target(path: Path, workers: int) -> Target:
     Raises:
         UsageError: There are no images, one class, or a class with too few images.
     """
-    layout = find_layout(path) if path.is_dir() else Layout(path, path, {}, LeftOut())
+    layout = layout_of(path)
     name = path.resolve().name if path.name in ("", "..") else path.name
     if (shards := _shards(layout)).keys() > {"train"}:
         return _shards_target(name, shards, path, workers)

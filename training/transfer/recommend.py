@@ -81,8 +81,8 @@ def recommend(
         StorageError: The disk refuses the features.
 
     Example:
-            >>> images, _ = open_images(Path("photos"))
-            >>> best = recommend(images, ["resnet50_l2_eps0", "resnet50_l2_eps3"], cache=Path("features"))[0]
+        >>> images, _ = open_images(Path("photos"))
+        >>> best = recommend(images, ["resnet50_l2_eps0", "resnet50_l2_eps3"], cache=Path("features"))[0]
     """
     checkpoints, place, images = [checkpoint_of(name) for name in names], device_of(device), as_dataset(images)
     _check(images.labels, folds)
