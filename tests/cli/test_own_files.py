@@ -5,12 +5,10 @@ from dataclasses import asdict
 
 import pytest
 import torch
-from PIL import Image
 from verbs import run_to
 
 import robust_zoo
 from robust_zoo.errors import UnknownCheckpoint, UsageError
-from robust_zoo.training.data.cifar10_sample import cifar10_sample
 from robust_zoo.weights.exported import checkpoint_of
 from robust_zoo.weights.safetensors_file import read_header, write_safetensors
 
@@ -62,21 +60,6 @@ def test_info_card_and_evaluate(folder, file, tmp_path):
     zoo = json.loads(run_to("evaluate", NAME, *command, "--out", tmp_path / "b").stdout)
     correct = [(e["clean_correct"], e["robust_correct"]) for e in zoo]
     assert correct and [(e["clean_correct"], e["robust_correct"]) for e in mine] == correct
-
-
-def test_cells_of_an_unmeasured_file_are_read_again(folder, tmp_path):
-    sample = cifar10_sample(8)
-    for label in range(2):
-        for i in range(8):
-            file = tmp_path / "photos" / f"class{label}" / f"{i}.png"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(sample.images[8 * label + i].permute(1, 2, 0).numpy()).save(file)
-    command = ["transfer", folder / "mine.safetensors", "--data", tmp_path / "photos", "--out", tmp_path / "cells"]
-    first, again = (run_to(*command, "--cache-dir", tmp_path / "cache", "--json").stdout for _ in range(2))
-    assert json.loads(again) == json.loads(first)
-    assert json.loads(first)[0]["checkpoint"]["clean_accuracy"] is None
-    report = ["transfer", "report", tmp_path / "cells", "--csv", tmp_path / "a.csv", "--plot", tmp_path / "a.png"]
-    assert "nan" not in run_to(*report).stdout.lower() + (tmp_path / "a.csv").read_text().lower()
 
 
 def test_convert_says_what_is_missing(folder, tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -34,7 +33,7 @@ class Model:
         architecture: The architecture's name.
         norm: Of the threat model it was trained for.
         eps: The radius, in the norm's own unit of pixels in [0, 1]; 0 for a standard model.
-        clean_accuracy: On the source's images, in percent; None for a file of one's own that was not measured.
+        clean_accuracy: On the source's images, in percent.
         approximate_mb: Megabytes of the network's file.
     """
 
@@ -42,15 +41,16 @@ class Model:
     architecture: str
     norm: str
     eps: float
-    clean_accuracy: float | None
+    clean_accuracy: float
     approximate_mb: float
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> Model:
         """What a checkpoint's cells say of it."""
-        size, clean = checkpoint.network.approximate_mb, checkpoint.clean_accuracy
-        known = None if math.isnan(clean) else clean
-        return cls(checkpoint.name, checkpoint.architecture, checkpoint.norm, checkpoint.eps, known, size)
+        size = checkpoint.network.approximate_mb
+        return cls(
+            checkpoint.name, checkpoint.architecture, checkpoint.norm, checkpoint.eps, checkpoint.clean_accuracy, size
+        )
 
 
 @dataclass(frozen=True)

@@ -55,10 +55,9 @@ def _against_eps(found: Sequence[Figure]) -> Lines:
 def _against_source(found: Sequence[Figure]) -> Lines:
     """A line for each radius: what better source accuracy is worth among models of equal robustness."""
     lines: Lines = {}
-    known = [(clean, f) for f in found if (clean := f.model.clean_accuracy) is not None]
-    for clean, f in sorted(known, key=lambda one: (one[1].model.norm, one[1].model.eps, one[0])):
+    for f in sorted(found, key=lambda f: (f.model.norm, f.model.eps, f.model.clean_accuracy)):
         name = f"{f.model.norm} eps {written_eps(f.model.norm, f.model.eps)}"
-        lines.setdefault(name, []).append((clean, f.value, _error(f)))
+        lines.setdefault(name, []).append((f.model.clean_accuracy, f.value, _error(f)))
     return lines
 
 
