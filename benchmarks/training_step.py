@@ -90,7 +90,7 @@ def ours(architecture: str, size: int, batch: int, device: str, precision: str) 
     return lambda **_: sum(step(images, labels).loss / batch for images, labels in batches) / STEPS
 
 
-def theirs(architecture: str, size: int, batch: int, device: str) -> Side:
+def theirs(architecture: str, size: int, batch: int, device: str, adversarial: bool = True) -> Side:
     robustness = load_robustness(device)
     model, recipe, train = model_of(architecture, device), recipe_of(architecture, batch), robustness.train
     args = train.Parameters(
@@ -103,7 +103,7 @@ def theirs(architecture: str, size: int, batch: int, device: str) -> Side:
             "step_lr_gamma": 0.1,
             "custom_lr_multiplier": None,
             "mixed_precision": 0,
-            "adv_train": 1,
+            "adv_train": int(adversarial),
             "constraint": "2",
             "eps": 0.5,
             "attack_lr": 0.5 * 2 / 3,
@@ -123,7 +123,7 @@ def theirs(architecture: str, size: int, batch: int, device: str) -> Side:
 
     def run(best: bool = False) -> float:
         args.use_best = best
-        return train._model_loop(args, "train", batches, attacker, optimizer, 0, True, None)[1]
+        return train._model_loop(args, "train", batches, attacker, optimizer, 0, adversarial, None)[1]
 
     return run
 
