@@ -19,10 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pieces import SMALL, Plain, captured, seconds  # first: sets the path
-
 import torch
 import torch.nn.functional as F
+from pieces import SMALL, Plain, captured, seconds
 from torch import Tensor, nn
 
 from robust_zoo import create_model, pixel_model
@@ -170,7 +169,10 @@ def against_pyautoattack(device: str) -> list[dict]:
 
     attack = AutoAttack(model, norm="Linf", eps=threat.eps, seed=0, device=device)
     attack.logger.setLevel(logging.INFO)
-    sides = {"ours": ours, "pyautoattack": lambda: attack.run_standard_evaluation(images, labels, batch_size=count)[0]}
+    sides = {
+        "ours": ours,
+        "pyautoattack": lambda: attack.run_standard_evaluation(images.contiguous(), labels, batch_size=count)[0],
+    }
     rows = compare("autoattack", sides, model, labels, 1)
     return [*rows, {"part": "autoattack", "name": "ours by stage", "stages": stages}]
 

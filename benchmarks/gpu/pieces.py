@@ -4,14 +4,10 @@ by inductor, or captured in a CUDA graph. What pays here is what `robust_zoo.tra
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
 
 import torch
 from torch import Tensor, nn

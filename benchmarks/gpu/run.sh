@@ -11,12 +11,16 @@ out=${1:?where to write}; shift
 mkdir -p "$out"
 if ls .whl/*.whl >/dev/null 2>&1; then
     python3 -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target /tmp/site .whl/*.whl || exit
-    export PYTHONPATH=/tmp/site:$PWD/.whl:$PWD
 fi
+export PYTHONPATH=/tmp/site:$PWD/.whl:$PWD:$PWD/benchmarks:${PYTHONPATH:-}
 nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader 2>/dev/null | tee "$out/machine.txt"
 python=${PYTHON:-python3}
 $python -c "import torch, timm, torchvision; print('torch', torch.__version__, 'timm', timm.__version__)" | tee -a "$out/machine.txt"
-step() { timeout "$1" "$python" -W ignore benchmarks/gpu/step.py "$out" "${@:2}" 2>>"$out/errors.txt"; }
+step() {
+    local limit=$1; shift
+    [ "${GPU_BENCH:-}" = small ] && set -- resnet18_x0_25 32 8 "${@:4}"
+    timeout "$limit" "$python" -W ignore benchmarks/gpu/step.py "$out" "$@" 2>>"$out/errors.txt"
+}
 attacks() { timeout "$1" "$python" -W ignore benchmarks/gpu/attacks.py "$out" "$2" 2>>"$out/errors.txt"; }
 some=("robustness TF32, tuned" "TF32" "bf16, folded, tuned" "+ attack compiled, graph" "+ both compiled, step graph")
 [ $# = 0 ] && set -- 256 parity pgd 128 eps0
