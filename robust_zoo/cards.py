@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.measurement import Measurement
 from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.text import markdown, printable
 
 
 class Trained(Protocol):
@@ -21,6 +22,8 @@ class Trained(Protocol):
 def card(checkpoint: Checkpoint, recipe: Trained | None) -> str:
     """The whole card: YAML front matter with a `model-index`, then Markdown. The same arguments give the same text.
 
+    What a file of one's own says of itself is shown as text: no mark-up of it works in the card.
+
     Args:
         checkpoint: What the card is of.
         recipe: How it was trained (training.recipes.recipe_for), None where that is not known.
@@ -32,17 +35,20 @@ def card(checkpoint: Checkpoint, recipe: Trained | None) -> str:
     how, crop = "adversarially" if checkpoint.eps else "in the standard way", p.input_size[-1]
     how += f" on {home.dataset.title}"
     paper = f" ([{home.paper}](https://arxiv.org/abs/{home.paper.partition(':')[2]}))" if home.paper else ""
-    source = f"[{home.repo}]({home.origin}), revision `{home.revision}`" if home.repo else "this package"
+    source = "a file of one's own" if checkpoint.is_own_file else "this package"
+    if home.repo:
+        source = f"[{home.repo}]({home.origin}), revision `{home.revision}`"
     sha256 = (
         f"`{checkpoint.sha256}`"
         if checkpoint.sha256
         else "declared by the hub at that revision; a download's receipt records it"
     )
+    hub = f'\nmodel = torch.hub.load("OWNER/robust_zoo", "{checkpoint.name}")  # the same model\n'
     return f"""{_front_matter(checkpoint)}
 
 # {checkpoint.name}
 
-{checkpoint.architecture} (timm: `{checkpoint.network.timm}`) trained {how}. {home.title}{paper}.
+{checkpoint.architecture} (timm: `{checkpoint.network.timm}`) trained {how}. {markdown(home.title)}{paper}.
 
 ## Threat model
 
@@ -53,16 +59,14 @@ def card(checkpoint: Checkpoint, recipe: Trained | None) -> str:
 ```python
 import robust_zoo, torch
 
-model = robust_zoo.create_model("{checkpoint.name}").eval()  # verified weights, a timm model
+model = robust_zoo.create_model({_written(checkpoint.handle)}).eval()  # verified weights, a timm model
 logits = robust_zoo.pixel_model(model)(images)  # images: (B, 3, H, W) in [0, 1]
-
-model = torch.hub.load("OWNER/robust_zoo", "{checkpoint.name}")  # the same model
-```
+{"" if checkpoint.is_own_file else hub}```
 
 | preprocessing | as `timm.data.resolve_data_config(model=model)` says it |
 | --- | --- |
-| resize (shorter side) | {round(crop / p.crop_pct)}, {p.interpolation} |
-| {p.crop_mode} crop | {crop} |
+| resize (shorter side) | {round(crop / p.crop_pct)}, {markdown(p.interpolation)} |
+| {markdown(p.crop_mode)} crop | {crop} |
 | mean | {", ".join(map(str, p.mean))} |
 | standard deviation | {", ".join(map(str, p.std))} |
 
@@ -84,13 +88,23 @@ model = torch.hub.load("OWNER/robust_zoo", "{checkpoint.name}")  # the same mode
 
 ## Weights
 
-| file | `{checkpoint.file}` |
+| file | {_code(checkpoint.file)} |
 | --- | --- |
 | source | {source} |
 | sha256 | {sha256} |
-| licence | {checkpoint.licence} |
-| origin | {home.origin} |
+| licence | {markdown(checkpoint.licence)} |
+| origin | {markdown(home.origin)} |
 {_citation(home.citation)}"""
+
+
+def _written(value: Any) -> str:
+    """A value as YAML and Python read it: JSON of one line, with \\x, \\u and \\U for what is not printable."""
+    return printable(json.dumps(value, ensure_ascii=False), limit=None)
+
+
+def _code(text: str) -> str:
+    """A text as code; in plain letters where a backtick or a bar would end it."""
+    return f"`{text}`" if markdown(text) == text else markdown(text)
 
 
 def _threat_model(checkpoint: Checkpoint) -> str:
@@ -103,12 +117,14 @@ def _figures(checkpoint: Checkpoint) -> str:
     lines = []
     if checkpoint.reported_by:
         lines.append(f"| clean accuracy | {checkpoint.clean_accuracy:.2f} % | *reported by* {checkpoint.reported_by} |")
+    if checkpoint.clean_accuracy is None:
+        lines.append(f"| clean accuracy | - | {checkpoint.evidence} |")
     for m in checkpoint.measured:
         low, high = m.count.interval
-        count = f"{m.correct:,} of {m.n:,} ({m.data}), 95 % Wilson interval {low:.2f}-{high:.2f}"
-        facts = [count, m.settings, f"weights sha256 `{m.weights_sha256}`", m.code]
+        count = f"{m.correct:,} of {m.n:,} ({markdown(m.data)}), 95 % Wilson interval {low:.2f}-{high:.2f}"
+        facts = [count, markdown(m.settings), f"weights sha256 `{m.weights_sha256}`", markdown(m.code)]
         evidence = "; ".join(fact for fact in facts if fact)
-        lines.append(f"| {_name(m)} | {m.accuracy:.2f} % | *measured here*: {evidence} |")
+        lines.append(f"| {markdown(_name(m))} | {m.accuracy:.2f} % | *measured here*: {evidence} |")
     return "\n".join(lines)
 
 
@@ -122,7 +138,7 @@ def _training(checkpoint: Checkpoint, recipe: Trained | None) -> str:
     note = load_registry().recipes.get(checkpoint.recipe, {}).get("note") if checkpoint.reported_by else ""
     more = [
         note,
-        checkpoint.training and f"{checkpoint.training}.",
+        checkpoint.training and f"{markdown(checkpoint.training)}.",
         f"`robust-zoo recipe {checkpoint.name}` shows every field.",
     ]
     return " ".join(filter(None, [f"Recipe `{checkpoint.recipe}`: {recipe.in_words}", *more]))
@@ -143,17 +159,19 @@ def _front_matter(checkpoint: Checkpoint) -> str:
         "tags": [*tags, paper] if paper else tags,
         "datasets": [checkpoint.collection.dataset.hub_id],
     }
-    lines = [f"{key}: {json.dumps(value)}" for key, value in fields.items()]
-    lines += ["model-index:", f"- name: {json.dumps(checkpoint.name)}", "  results:"]
-    return "\n".join(["---", *lines, *(f"  - {json.dumps(result)}" for result in _results(checkpoint)), "---"])
+    lines = [f"{key}: {_written(value)}" for key, value in fields.items()]
+    if results := [f"  - {_written(result)}" for result in _results(checkpoint)]:  # an empty model-index is refused
+        lines += ["model-index:", f"- name: {_written(checkpoint.name)}", "  results:", *results]
+    return "\n".join(["---", *lines, "---"])
 
 
 def _results(checkpoint: Checkpoint) -> list[dict[str, Any]]:
     """`norm` and `eps` are the threat model that a figure is about; `attack` "none" means unperturbed images."""
     clean = {"norm": checkpoint.norm, "eps": checkpoint.eps, "attack": "none"}
-    reported = [
-        _result(checkpoint, checkpoint.clean_accuracy, f"clean accuracy (reported by {checkpoint.reported_by})", clean)
-    ]
+    reported = []
+    if checkpoint.reported_by and checkpoint.clean_accuracy is not None:
+        name = f"clean accuracy (reported by {checkpoint.reported_by})"
+        reported = [_result(checkpoint, checkpoint.clean_accuracy, name, clean)]
     measured = [
         _result(
             checkpoint,
@@ -163,7 +181,7 @@ def _results(checkpoint: Checkpoint) -> list[dict[str, Any]]:
         )
         for m in checkpoint.measured
     ]
-    return (reported if checkpoint.reported_by else []) + measured
+    return reported + measured
 
 
 def _result(checkpoint: Checkpoint, value: float, name: str, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -98,14 +97,14 @@ def promise(checkpoint: Checkpoint) -> str:
 
 
 def as_json(checkpoint: Checkpoint, status: str | None = None) -> dict[str, Any]:
-    """eps is a number in [0, 1] image units, accuracy in percent, size in bytes (null when unknown)."""
+    """eps is a number in [0, 1] image units, accuracy in percent and size in bytes (null when unknown)."""
     return {
         "name": checkpoint.name,
         "architecture": checkpoint.architecture,
         "dataset": checkpoint.dataset,
         "norm": checkpoint.norm,
         "eps": checkpoint.eps,
-        "clean_accuracy": None if math.isnan(checkpoint.clean_accuracy) else checkpoint.clean_accuracy,
+        "clean_accuracy": checkpoint.clean_accuracy,
         "evidence": checkpoint.evidence,
         "file": checkpoint.file,
         "sha256": checkpoint.sha256,

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import click
@@ -45,7 +44,6 @@ def command(name: str, as_json: bool) -> None:
         if checkpoint.eps
         else "none: standard training"
     )
-    own = checkpoint.bundled and Path(checkpoint.file).is_absolute()
     lines: list[tuple[str, Any]] = [
         ("name", checkpoint.name),
         ("collection", checkpoint.collection.title),
@@ -55,12 +53,12 @@ def command(name: str, as_json: bool) -> None:
         ("threat model", threat),
         (
             "clean accuracy",
-            f"{checkpoint.clean_accuracy:.2f} %, {checkpoint.evidence}"
-            if facts["clean_accuracy"]
-            else checkpoint.evidence,
+            checkpoint.evidence
+            if checkpoint.clean_accuracy is None
+            else f"{checkpoint.clean_accuracy:.2f} %, {checkpoint.evidence}",
         ),
         ("file", f"{checkpoint.file} ({size_text(checkpoint)})"),
-        ("weights", f"{status}: {'a file of your own' if own else _MEANING[status]}"),
+        ("weights", f"{status}: {'a file of your own' if checkpoint.is_own_file else _MEANING[status]}"),
         ("sha256", checkpoint.sha256 or "declared by the hub"),
         ("revision", facts["revision"]),
         *(("source", source) for source in facts["sources"]),
@@ -79,7 +77,7 @@ def command(name: str, as_json: bool) -> None:
     for key, text in lines:
         if text:
             click.echo(f"{key + ':':<16}{printable(text, limit=None)}")
-    click.echo(f"\nmodel = robust_zoo.create_model({(checkpoint.file if own else checkpoint.name)!r})")
+    click.echo(f"\nmodel = robust_zoo.create_model({checkpoint.handle!r})")
     click.echo("logits = robust_zoo.pixel_model(model.eval())(images)  # images: (B, 3, H, W) in [0, 1]")
 
 

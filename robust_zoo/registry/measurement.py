@@ -24,7 +24,7 @@ class Measurement:
         settings: The attack's, in words.
 
     Raises:
-        ValueError: An attack without norm and eps, or these without an attack.
+        ValueError: An attack without norm and eps, or these without an attack; no count of images; words that are none.
         UsageError: No such norm or radius.
     """
 
@@ -42,6 +42,10 @@ class Measurement:
         given = (self.norm is not None, self.eps is not None)
         if given != (self.attack != "none",) * 2:
             raise ValueError(f"a figure of attack {self.attack!r} has norm {self.norm!r} and eps {self.eps!r}")
+        if not all(type(number) is int for number in (self.correct, self.n)) or not 0 <= self.correct <= self.n > 0:
+            raise ValueError(f"a figure of {self.correct!r} of {self.n!r} images")
+        if not all(isinstance(words, str) for words in (self.attack, self.data, self.code, self.settings)):
+            raise ValueError(f"a figure whose words are no text: {self}")
         _ = self.threat
 
     @property

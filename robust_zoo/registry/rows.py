@@ -132,7 +132,7 @@ class Checkpoint:
         network: Its architecture.
         threat: What it was trained to withstand.
         file: The file's exact name at its sources (in the package's data folder when `bundled`).
-        clean_accuracy: Top-1 in percent on the dataset's test (ImageNet: validation) images; NaN for a file of a
+        clean_accuracy: Top-1 in percent on the dataset's test (ImageNet: validation) images; None for a file of a
             user's own that was not measured yet.
         sha256: Of that file, None when only the hub declares one.
         size: Its bytes, None when unknown.
@@ -147,7 +147,7 @@ class Checkpoint:
     network: Architecture
     threat: ThreatModel
     file: str
-    clean_accuracy: float
+    clean_accuracy: float | None
     sha256: str | None = None
     size: int | None = None
     converted_sha256: str | None = None
@@ -193,9 +193,21 @@ class Checkpoint:
     @property
     def evidence(self) -> str:
         """Where clean_accuracy comes from; a reported and a measured figure never read alike."""
+        if self.clean_accuracy is None:
+            return "not measured yet"
         if self.reported_by:
             return f"reported by {self.reported_by}"
-        return f"measured on {self.measured[0].n:,} images by robust_zoo" if self.measured else "not measured yet"
+        return f"measured on {self.measured[0].n:,} images by robust_zoo"
+
+    @property
+    def is_own_file(self) -> bool:
+        """Whether it is a file of a user's own, whose path is `file`, and no row of the registry."""
+        return Path(self.file).is_absolute()
+
+    @property
+    def handle(self) -> str:
+        """What `create_model` and every command take for it: its name, or the path of a file of one's own."""
+        return self.file if self.is_own_file else self.name
 
     @property
     def preprocessing(self) -> Preprocessing:

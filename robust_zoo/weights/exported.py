@@ -105,7 +105,8 @@ def exported(path: Path) -> Checkpoint:
         if not is_name(header["name"]):
             raise ValueError(f"the name {header['name']!r}")
         preprocessing = preprocessing_of(header)
-        measured = tuple(Measurement(weights_sha256=sha256, **m) for m in read_json(header.get("metrics", "[]"), list))
+        measured = [Measurement(weights_sha256=sha256, **m) for m in read_json(header.get("metrics", "[]"), list)]
+        clean, attacked = ([m for m in measured if bool(m.threat) == under] for under in (False, True))
         home = Collection(
             name="custom",
             title=header.get("training", ""),
@@ -127,12 +128,12 @@ def exported(path: Path) -> Checkpoint:
             network=network_of(header["architecture"]),
             threat=ThreatModel(header["norm"], float(header["eps"])),
             file=str(path.absolute()),
-            clean_accuracy=measured[0].accuracy if measured else math.nan,
+            clean_accuracy=clean[0].accuracy if clean else None,
             sha256=sha256,
             size=path.stat().st_size,
             bundled=True,
             training=header.get("training", ""),
-            measured=measured,
+            measured=(*clean, *attacked),
         )
     except (KeyError, ValueError, TypeError, IndexError, ArithmeticError) as error:
         others = f'robust_zoo.create_model(ARCHITECTURE, checkpoint_path="{path}")   loads files of others'

@@ -12,7 +12,7 @@ from robust_zoo.training.transfer.task import METRICS
 
 _MODEL: dict[str, fields.Rule] = {
     "name": fields.is_name, "architecture": fields.is_name, "norm": fields.is_norm, "eps": fields.is_number,
-    "clean_accuracy": fields.is_percent, "approximate_mb": fields.is_number,
+    "clean_accuracy": lambda value: value is None or fields.is_percent(value), "approximate_mb": fields.is_number,
 }  # fmt: skip
 _ROBUST: dict[str, fields.Rule] = {
     "norm": fields.is_norm, "eps": fields.is_number, "attack": fields.is_name, "correct": fields.is_count,

@@ -33,7 +33,7 @@ class Model:
         architecture: The architecture's name.
         norm: Of the threat model it was trained for.
         eps: The radius, in the norm's own unit of pixels in [0, 1]; 0 for a standard model.
-        clean_accuracy: On the source's images, in percent.
+        clean_accuracy: On the source's images, in percent; None for a file of one's own that was not measured yet.
         approximate_mb: Megabytes of the network's file.
     """
 
@@ -41,7 +41,7 @@ class Model:
     architecture: str
     norm: str
     eps: float
-    clean_accuracy: float
+    clean_accuracy: float | None
     approximate_mb: float
 
     @classmethod

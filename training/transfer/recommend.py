@@ -222,11 +222,10 @@ def table(advice: Sequence[Advice], classes: int) -> str:
         low, high = a.interval
         note = "" if place == 1 or not a.tied else "   not told apart from the first"
         lines.append(f"{place:<3}{a.checkpoint.name:<42}{a.accuracy:>7.1f} %   {low:.1f}-{high:.1f}{note}")
-    best, file = advice[0].checkpoint.name, advice[0].checkpoint.file  # a path, if it is a file of one's own
     lines += [
         f"linear probes on {advice[0].n:,} images of {classes} classes, {advice[0].folds}-fold cross-validation",
         "",
-        f'robust_zoo.create_model("{file if Path(file).is_absolute() else best}", num_classes={classes})',
+        f'robust_zoo.create_model("{advice[0].checkpoint.handle}", num_classes={classes})',
     ]
     return "\n".join(lines)
 
