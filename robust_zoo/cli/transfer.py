@@ -21,6 +21,7 @@ from robust_zoo.cli.describe import (
     use_cache,
 )
 from robust_zoo.errors import UsageError
+from robust_zoo.text import listed
 from robust_zoo.threat import NORMS
 
 _PATH = click.Path(path_type=Path)
@@ -96,7 +97,7 @@ def run(
     robust-zoo transfer 'resnet50_l2_*' --dataset pets --dataset dtd --root DATASETS --seeds 3
     robust-zoo transfer resnet50_l2_eps3 --dataset photos/ --protocol finetune
 
-    MODELS are checkpoints, wildcards, or files that robust-zoo train wrote.
+    MODELS are checkpoints, wildcards, or files that robust-zoo train or convert wrote.
 
     A cell is keyed by weights, images, protocol, settings and seed: what exists is not done again, so an interrupted
     sweep goes on where it was. Nothing is ever chosen on test images, but by salman2020.
@@ -148,8 +149,11 @@ def _show(entries: list[dict[str, Any]], csv_file: Path | None, picture: Path | 
     if csv_file:
         csv_file.write_text(report.as_csv(entries), encoding="utf-8")
     if picture:
-        for file in plots.draw_all(report.figures(entries), picture):
+        found = report.figures(entries)
+        for file in plots.draw_all(found, picture):
             click.echo(f"figure: {file}", err=True)
+        if names := plots.unmeasured(found):
+            click.echo(f"not drawn against source accuracy, which is unknown: {listed(names)}", err=True)
     click.echo(text, nl=False)  # last: a reader who has enough (| head) ends the command
 
 

@@ -24,6 +24,7 @@ class Picture:
         x: Label of the x axis.
         y: Label of the y axis.
         lines: Of the figures; the points of each line by its label.
+        needs: What it takes to draw anything.
         ticks: x counts radii, evenly spaced.
     """
 
@@ -31,6 +32,7 @@ class Picture:
     x: str
     y: str
     lines: Callable[[Sequence[Figure]], Lines]
+    needs: str = "a figure"
     ticks: bool = False
 
 
@@ -54,11 +56,23 @@ def _against_eps(found: Sequence[Figure]) -> Lines:
 
 def _against_source(found: Sequence[Figure]) -> Lines:
     """A line for each radius: what better source accuracy is worth among models of equal robustness."""
+    known = [(f.model.norm, f.model.eps, clean, f) for f in found if (clean := f.model.clean_accuracy) is not None]
     lines: Lines = {}
-    for f in sorted(found, key=lambda f: (f.model.norm, f.model.eps, f.model.clean_accuracy)):
-        name = f"{f.model.norm} eps {written_eps(f.model.norm, f.model.eps)}"
-        lines.setdefault(name, []).append((f.model.clean_accuracy, f.value, _error(f)))
+    for norm, eps, clean, f in sorted(known, key=lambda one: one[:3]):
+        lines.setdefault(f"{norm} eps {written_eps(norm, eps)}", []).append((clean, f.value, _error(f)))
     return lines
+
+
+def unmeasured(found: Sequence[Figure]) -> list[str]:
+    """The models whose source accuracy no cell knows: they are not in the picture against it.
+
+    Args:
+        found: Figures.
+
+    Returns:
+        Their names, sorted.
+    """
+    return sorted({f.model.name for f in found if f.model.clean_accuracy is None})
 
 
 def _gains(found: Sequence[Figure]) -> Lines:
@@ -76,9 +90,17 @@ def _gains(found: Sequence[Figure]) -> Lines:
 
 
 PICTURES = (
-    Picture("accuracy against eps", "radius the source model was trained for", "accuracy, %", _against_eps, True),
-    Picture("transfer against source accuracy", "source accuracy, %", "accuracy, %", _against_source),
-    Picture("gain of robust over standard", "size of the network, MB", "percentage points", _gains),
+    Picture("accuracy against eps", "radius the source model was trained for", "accuracy, %", _against_eps, ticks=True),
+    Picture(
+        "transfer against source accuracy", "source accuracy, %", "accuracy, %", _against_source, "a source accuracy"
+    ),
+    Picture(
+        "gain of robust over standard",
+        "size of the network, MB",
+        "percentage points",
+        _gains,
+        "a standard and a robust model",
+    ),
 )
 
 
@@ -138,4 +160,4 @@ def _panel(axes: Any, picture: Picture, found: Sequence[Figure]) -> None:
     if lines:
         axes.legend(fontsize=7)
     else:
-        axes.text(0.5, 0.5, "needs a standard and a robust model", ha="center", transform=axes.transAxes, fontsize=8)
+        axes.text(0.5, 0.5, f"needs {picture.needs}", ha="center", transform=axes.transAxes, fontsize=8)

@@ -89,15 +89,15 @@ def recommend(
     if budget is not None:
         images = _fitting(images, checkpoints, budget, folds, seed, cache, place, progress)
     fold = fold_of(images.labels, folds, seed)
-    hits = {}
+    hits = []  # two files of one's own may have one name
     for checkpoint in checkpoints:
         label = f"features of {checkpoint.name}" if progress else ""
         found = features(Backbone(checkpoint, place), images, cache, progress=label)
-        hits[checkpoint.name] = cross_validated(torch.tensor(found, device=place), images.labels, fold)
-    top = max(hits.values(), key=lambda h: int(h.sum()))
+        hits.append(cross_validated(torch.tensor(found, device=place), images.labels, fold))
+    top = max(hits, key=lambda h: int(h.sum()))
     advice = [
-        Advice(int(hits[checkpoint.name].sum()), len(images), checkpoint, _tied(top, hits[checkpoint.name]), folds)
-        for checkpoint in checkpoints
+        Advice(int(right.sum()), len(images), checkpoint, _tied(top, right), folds)
+        for checkpoint, right in zip(checkpoints, hits, strict=True)
     ]
     return sorted(advice, key=lambda a: -a.correct)
 

@@ -132,12 +132,24 @@ def test_a_changed_cell_is_refused(swept, tmp_path, field, value):
     (tmp_path / file.name).write_text(json.dumps(entry | {field: value}))
     with pytest.raises(VerificationFailed, match="not a sound cell"):
         cells.read_cells(tmp_path)
-    checkpoint = entry["checkpoint"]
-    for name in checkpoint:
-        other = {**checkpoint, name: "l7" if name in ("norm", "name") else None}
-        (tmp_path / file.name).write_text(json.dumps(entry | {"checkpoint": other}))
+
+
+def test_a_changed_checkpoint_of_a_cell_is_refused(swept, tmp_path):
+    file = sorted((swept[0] / "cells").glob("*.json"))[0]
+    entry = json.loads(file.read_text())
+
+    def read(**changes):
+        other = entry | {"checkpoint": entry["checkpoint"] | changes}
+        (tmp_path / file.name).write_text(json.dumps(other))
+        return cells.read_cells(tmp_path), [other]
+
+    unmeasured, written = read(clean_accuracy=None)  # as a file of one's own is until it is measured; nothing else is
+    assert unmeasured == written
+    wrong = [{name: None} for name in entry["checkpoint"] if name != "clean_accuracy"]
+    wrong += [{"clean_accuracy": value} for value in (float("nan"), float("inf"), 101, -1, True, "", "null", [])]
+    for changes in (*wrong, {"norm": "l7"}, {"name": "l7"}, {"more": 1}):
         with pytest.raises(VerificationFailed, match="not a sound cell"):
-            cells.read_cells(tmp_path)
+            read(**changes)
 
 
 def test_a_cell_under_anothers_name_is_refused(swept, tmp_path):
