@@ -1,5 +1,7 @@
 """Model cards: valid for the hub's own library, true to their rows, and the ones on disk are the ones generated."""
 
+import ast
+import json
 import math
 import re
 import tomllib
@@ -10,11 +12,14 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import eval_results_to_model_index, model_index_to_eval_results
+from markdown_it import MarkdownIt
 
 from robust_zoo.cli.card import card_of as card
 from robust_zoo.registry import load
 from robust_zoo.registry.lookup import get
 from robust_zoo.registry.measurement import Measurement
+from robust_zoo.weights.exported import checkpoint_of
+from robust_zoo.weights.safetensors_file import write_safetensors
 
 CARDS = Path(__file__).parents[1] / "model_cards"
 TOML = tomllib.loads((Path(load.__file__).parent / "checkpoints.toml").read_text(encoding="utf-8"))
@@ -115,3 +120,49 @@ def test_the_hubs_library_keeps_every_figures_arguments():
     saved = eval_results_to_model_index(data.model_name, data.eval_results)
     metrics = [metric for result in saved[0]["results"] for metric in result["metrics"]]
     assert [(m["value"], m["args"]["attack"]) for m in metrics] == [(63.86, "none"), (48.44, "apgd-ce")]
+
+
+MARKUP = "x | y\n\n# a\n---\n```\n<img src=x> [l](http://h) ![i](j) `c` **b** \\ \x1b[2J \u202e \U0001f600 {0} \"'"
+
+
+def own(folder, words):
+    """A file of one's own that says `words` wherever a text may stand."""
+    prepared = {"mean": [0.5] * 3, "std": [0.5] * 3, "input_size": [3, 32, 32], "crop_pct": 1.0, "num_classes": 10}
+    figure = {"correct": 1, "n": 2, "norm": "l2", "eps": 0.5}
+    header = {
+        "name": "mine", "architecture": "resnet18", "dataset": "cifar10", "norm": "l2", "eps": "0.5",
+        "licence": words, "training": words,
+        "metrics": json.dumps([figure | dict.fromkeys(("attack", "data", "code", "settings"), words)]),
+        "preprocessing": json.dumps(prepared | {"crop_mode": words, "interpolation": words}),
+    }  # fmt: skip
+    folder.mkdir(exist_ok=True)
+    write_safetensors(folder / "mine.safetensors", {}, header)
+    return card(checkpoint_of(folder / "mine.safetensors"))
+
+
+def structure(text):
+    """What a reader of Markdown makes of a card without its front matter: its blocks, and what is within lines."""
+    tokens = MarkdownIt("commonmark").enable("table").parse(text.split("---\n", 2)[2])
+    return [(token.type, [child.type for child in token.children or []]) for token in tokens]
+
+
+def test_nothing_that_a_file_says_is_markup(tmp_path):
+    plain, text = own(tmp_path, "words"), own(tmp_path, MARKUP)
+    assert structure(text) == structure(plain)
+    assert "\x1b" not in text and "\u202e" not in text
+    head = front_matter(text)
+    (result,) = model_index_to_eval_results(head["model-index"])[1]
+    assert (head["license"], result.dataset_args["attack"]) == (MARKUP, MARKUP)
+
+
+def test_a_path_with_markup_is_shown_and_can_be_copied(tmp_path):
+    folder = tmp_path / "a`|<b>\"'\\"
+    text = own(folder, "words")
+    found, plain = structure(text), structure(own(tmp_path, "words"))
+    assert [block for block, _ in found] == [block for block, _ in plain]
+    assert ("html_inline" in str(found), str(found).count("code_inline")) == (
+        False,
+        str(plain).count("code_inline") - 1,
+    )
+    called = re.search(r"create_model\((.*)\)\.eval", text)[1]
+    assert ast.literal_eval(called) == str(folder / "mine.safetensors")
