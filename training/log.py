@@ -6,15 +6,38 @@ import json
 import os
 import socket
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from robust_zoo.errors import cannot_read
 from robust_zoo.files import GO_ON, open_in_place, replace_file
-from robust_zoo.readers import read_json, read_text
+from robust_zoo.readers import Malformed, read_json, read_text
+from robust_zoo.text import printable
 
 LOG = "log.jsonl"
 _LARGEST = 1 << 28  # bytes; ImageNet's 90 epochs make 10 MB
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int
+
+
+def _is_percent(value: Any) -> bool:
+    return _is_number(value) and 0 <= value <= 100
+
+
+# kind -> what an entry of it must hold; a loss may well be NaN. What else stands in one is anyone's.
+_FIELDS: dict[str, dict[str, Callable[[Any], bool]]] = {
+    "step": {"step": _is_whole, "loss": _is_number},
+    "epoch": {"epoch": _is_whole, "clean": _is_percent, "single_step": _is_percent, "pgd10": _is_percent},
+}
 
 
 class RunLog:
@@ -73,7 +96,7 @@ def _tensorboard(run: Path) -> Any:
 
 
 def read_log(run: Path, kind: str) -> list[dict[str, Any]]:
-    """The entries of one kind; a line cut by a kill is left out.
+    """The entries of one kind; a last line that was cut by a kill is left out.
 
     Args:
         run: The run's directory.
@@ -83,21 +106,37 @@ def read_log(run: Path, kind: str) -> list[dict[str, Any]]:
         What was logged, oldest first.
 
     Raises:
-        UsageError: The file is no log.
+        UsageError: The file is no log, or a line is no entry of one; the error names it.
     """
-    entries = []
+    file, expected = run / LOG, "lines that robust-zoo train wrote"
     try:
-        lines = read_text(run / LOG, _LARGEST).splitlines()
-    except ValueError as error:
-        raise cannot_read("the log of a run", run / LOG, "lines that robust-zoo train wrote", str(error)) from None
-    for line in lines:
+        *lines, last = read_text(file, _LARGEST).split("\n")
+    except Malformed as error:
+        raise cannot_read("the log of a run", file, expected, str(error)) from None
+    with suppress(Malformed):
+        read_json(last, finite=False)
+        lines.append(last)  # whole, but for its end
+    entries = []
+    for number, line in enumerate(lines, start=1):
         try:
-            entry = read_json(line, finite=False)  # a loss may well be NaN
-        except ValueError:
-            continue
-        if entry.get("kind") == kind:
-            entries.append(entry)
-    return entries
+            entries.append(_entry(line))
+        except Malformed as error:
+            next = f"take line {number} out of it:  sed -i {number}d {quote(str(file))}"
+            raise cannot_read("the log of a run", file, expected, f"line {number}: {error}", next) from None
+    return [entry for entry in entries if entry["kind"] == kind]
+
+
+def _entry(line: str) -> dict[str, Any]:
+    """One line, its fields checked. Malformed: what is wrong with it."""
+    entry = read_json(line, finite=False)
+    if entry.get("kind") not in [*_FIELDS]:  # a list: what is no text has no hash
+        raise Malformed(f"kind is {printable(repr(entry.get('kind')), limit=80)}, not {' or '.join(_FIELDS)}")
+    for name, rule in _FIELDS[entry["kind"]].items():
+        if name not in entry:
+            raise Malformed(f"{entry['kind']} without {name}")
+        if not rule(entry[name]):
+            raise Malformed(f"{name} is {printable(repr(entry[name]), limit=80)}")
+    return entry
 
 
 def write_status(run: Path, state: str, **values: Any) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robust_zoo.errors import UsageError, not_installed
+from robust_zoo.text import printable
 from robust_zoo.training.log import LOG, read_log
 
 if TYPE_CHECKING:
@@ -52,6 +53,19 @@ def drawing() -> tuple[Any, Any]:
     return Figure, FigureCanvasAgg
 
 
+def label(text: object) -> str:
+    """A text of anyone's as a label, a title or a line of a legend.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        It, printable: matplotlib takes $ for mathematics, and leaves what begins with _ out of legends.
+    """
+    plain = printable(text, limit=200).replace("$", r"\$")
+    return f" {plain}" if plain.startswith("_") else plain
+
+
 def error_bar(value: float, interval: Sequence[float]) -> tuple[float, float]:
     """How far an interval reaches below and above its value.
 
@@ -74,19 +88,20 @@ def plot(runs: Sequence[Path], out: Path) -> None:
         out: The picture's path; its ending decides the format.
 
     Raises:
-        UsageError: A directory has no log or nothing in it yet, or matplotlib is not installed.
+        UsageError: A directory has no log, a broken one or nothing in it yet, or matplotlib is not installed.
     """
     canvas = figure(11, 4)
     losses, accuracies = canvas.subplots(1, 2)
     for colour, run in enumerate(runs):
         steps, epochs = _entries(run)
-        losses.plot([e["step"] for e in steps], [e["loss"] for e in steps], color=f"C{colour}", lw=0.8, label=run.name)
+        name = label(run.resolve().name if run.name in ("", "..") else run.name)
+        losses.plot([e["step"] for e in steps], [e["loss"] for e in steps], color=f"C{colour}", lw=0.8, label=name)
         threat = epochs[0].get("threat", "a radius that the log does not say") if epochs else ""
-        for name, (said, style) in _CURVES.items():
-            label = f"{run.name} {said}" if len(runs) > 1 else said
-            label += f" at {threat}" if said != "clean" else ""
-            values = [e[name] for e in epochs]
-            accuracies.plot([e["epoch"] for e in epochs], values, style, color=f"C{colour}", marker=".", label=label)
+        for key, (said, style) in _CURVES.items():
+            words = f"{name} {said}" if len(runs) > 1 else said
+            words += f" at {label(threat)}" if said != "clean" else ""
+            values = [e[key] for e in epochs]
+            accuracies.plot([e["epoch"] for e in epochs], values, style, color=f"C{colour}", marker=".", label=words)
         for e in epochs:
             if "alarm" in e:
                 accuracies.axvline(e["epoch"], color="red", lw=0.8)

@@ -14,7 +14,7 @@ from robust_zoo.text import markdown as cell
 from robust_zoo.text import printable
 from robust_zoo.threat import NORMS, ThreatModel
 from robust_zoo.training.attacks.suites import in_words
-from robust_zoo.training.plotting import error_bar, figure
+from robust_zoo.training.plotting import error_bar, figure, label
 
 _COLUMNS = ("model", "dataset", "attack", "norm", "eps", "n", "clean_accuracy", "robust_accuracy", "flags")
 
@@ -149,9 +149,9 @@ def plot(entries: Sequence[dict[str, Any]], out: Path) -> None:
             y = [p["robust_accuracy"] for p in points]
             bars = [error_bar(p["robust_accuracy"], p["robust_interval_95"]) for p in points]
             x = [p["eps"] * unit for p in points]
-            label = f"{model}, {attack}" if shared else f"{model}, {attack}, {data}"
+            words = label(f"{model}, {attack}" if shared else f"{model}, {attack}, {data}")
             axes.errorbar(
-                x, y, yerr=[*zip(*bars, strict=True)], marker="o", ms=3, capsize=2, color=f"C{colour}", label=label
+                x, y, yerr=[*zip(*bars, strict=True)], marker="o", ms=3, capsize=2, color=f"C{colour}", label=words
             )
         axes.set(xlabel=f"{norm} eps" + (f" (1/{unit})" if unit > 1 else ""), ylabel="accuracy, %", ylim=(0, 100))
         axes.grid(alpha=0.3)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from robust_zoo.threat import written_eps
-from robust_zoo.training.plotting import figure
+from robust_zoo.training.plotting import figure, label
 from robust_zoo.training.transfer.report import Figure, by_protocol
 
 Lines = dict[str, list[tuple[float, float, float]]]  # (x, y, error) by label
@@ -138,20 +138,20 @@ def draw(protocol: str, found: Sequence[Figure], out: Path, *, only: int = len(P
     """
     datasets = [(name, list(members)) for name, members in groupby(found, key=lambda f: f.dataset)]
     canvas = figure(6 * only, 3.8 * len(datasets))
-    canvas.suptitle(protocol, fontsize=9)
+    canvas.suptitle(label(protocol), fontsize=9)
     grid: Any = canvas.subplots(len(datasets), only, squeeze=False)
     for axes_of_one, (dataset, members) in zip(grid, datasets, strict=True):
         for axes, picture in zip(axes_of_one, PICTURES[:only], strict=True):
             _panel(axes, picture, members)
-            axes.set_title(f"{dataset}: {picture.name}", fontsize=9)
+            axes.set_title(label(f"{dataset}: {picture.name}"), fontsize=9)
     canvas.savefig(out, dpi=110)
 
 
 def _panel(axes: Any, picture: Picture, found: Sequence[Figure]) -> None:
     lines = picture.lines(found)
-    for label, points in lines.items():
+    for name, points in lines.items():
         x, y, error = zip(*points, strict=True)
-        axes.errorbar(x, y, yerr=error, marker="o", ms=4, capsize=2, label=label)
+        axes.errorbar(x, y, yerr=error, marker="o", ms=4, capsize=2, label=label(name))
     if picture.ticks:
         radii = _radii(found)
         axes.set_xticks(range(len(radii)), radii, rotation=60, fontsize=7)
