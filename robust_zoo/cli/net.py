@@ -14,11 +14,11 @@ import click
 
 from robust_zoo.errors import StorageError, ZooError
 from robust_zoo.text import printable
+from robust_zoo.weights.child import out_of_memory
 
 DEBUG = "ROBUST_ZOO_DEBUG"
 _PACKAGE = Path(__file__).parents[1]
 _UP = "\x1b[A"  # a line up: progress bars below each other need it
-_NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")  # torch's words and the system's
 
 
 class Unforeseen(ZooError):
@@ -71,7 +71,7 @@ def explained(error: Exception) -> ZooError:
     if isinstance(error, ZooError):
         return error
     said = _said(error)
-    if isinstance(error, MemoryError) or any(words in said.lower() for words in _NO_MEMORY):
+    if out_of_memory(error):
         return StorageError(
             "out of memory",
             source=_place(error),

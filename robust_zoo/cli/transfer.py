@@ -212,9 +212,12 @@ def _entries(
     chosen = variants(settings, datasets) if quirks and variants else [settings]
     plans = [sweep.TransferPlan(protocol, each, threat, range(seeds)) for each in chosen]
     openers = [partial(open_target, name, root) for name in datasets]
-    for name, opener in zip(datasets, openers, strict=True):
+    for number, name in enumerate(datasets):
         if Path(name).is_dir():  # any folder of images: what was taken of it, before the work begins
-            click.echo(f"{name}: {opener().note}", err=True)
+            target = openers[number]()
+            click.echo(f"{name}: {target.note}", err=True)
+            if launcher == "local" and jobs == 1:  # other processes open it themselves
+                openers[number] = partial(replace, target)
     checkpoints = select(models)
     if launcher == "slurm":
         for plan in plans:

@@ -17,6 +17,8 @@ from typing import Any
 from robust_zoo.errors import Refused, StorageError, ZooError
 from robust_zoo.files import open_file
 
+_NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")  # torch's words and the system's
+
 
 def serve(worker: str) -> None:
     """Answers one request; an error of ours, or no memory, is an answer too.
@@ -69,8 +71,8 @@ def open_once(path: Path) -> Any:
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether Python, torch's allocator or a mapping found no room; torch raises plain RuntimeErrors for its two."""
-    return isinstance(error, MemoryError) or "annot allocate memory" in str(error) or "can't allocate" in str(error)
+    """Whether Python, torch's allocator, a GPU's or a mapping found no room; torch's are plain RuntimeErrors."""
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_MEMORY)
 
 
 def _limit(memory: int, seconds: int) -> None:

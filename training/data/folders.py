@@ -20,7 +20,7 @@ from robust_zoo.text import listed, several
 from robust_zoo.training.data.arrays import label_tensor
 from robust_zoo.training.data.decode import MOST_BYTES
 from robust_zoo.training.data.encoded import LAYOUTS, EncodedImages, in_order, not_a_dataset
-from robust_zoo.training.data.tar import open_tars, shards_in
+from robust_zoo.training.data.tar import SHARDS_OF, open_tars, shards_in
 from robust_zoo.training.data.tree import Files, Layout, layout_of, read_classes
 
 _LABEL = ("label",)
@@ -56,7 +56,7 @@ def open_source(data: str | Path, split: Literal["train", "val"]) -> EncodedImag
 
     Args:
         data: A directory with folders of class folders, or of tar files, for training and for validation (or else for
-            testing), or with `train*.tar` and `val*.tar` (or `*-train-*.tar`, as timm's) beside each other; or
+            testing), or with `train*.tar` and `val*.tar` (or `*-train*.tar`, as timm's) beside each other; or
             "hfds/NAME", where NAME is on the hub or a directory that `datasets` wrote or can load.
         split: Which of the two.
 
@@ -119,13 +119,8 @@ def open_shards(tars: list[Path]) -> EncodedImages:
 
 
 def _shards(folder: Path, take: Sequence[str]) -> list[Path]:
-    """The tar files of the first split that has some: train*.tar, or timm's *-train-*.tar."""
-    for split in take:
-        names = ("val", "validation") if split == "val" else (split,)
-        patterns = [pattern for name in names for pattern in (f"{name}*.tar", f"*-{name}-*.tar")]
-        if found := shards_in(folder, patterns):
-            return found
-    return []
+    """The tar files of the first split that has some."""
+    return next(filter(None, (shards_in(folder, SHARDS_OF[split]) for split in take)), [])
 
 
 def _open(layout: Layout, take: Sequence[str]) -> EncodedImages:

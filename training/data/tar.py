@@ -15,6 +15,8 @@ from robust_zoo.readers import SMALL, open_tar
 from robust_zoo.training.data.encoded import EncodedImages, is_image, not_a_dataset
 from robust_zoo.training.data.tar_labels import BESIDE, Shard, labelled
 
+# A split -> what its shards are called: train-0.tar, validation.tar, or as timm's, imagenet1k-train-0.tar.
+SHARDS_OF = {split: (f"{split}*.tar", f"*-{split}*.tar") for split in ("train", "val", "test")}
 # What else images are packed in: endings, the first bytes, and the program that makes a .tar (of .zip: a folder) of it.
 _PACKED = (
     ((".tar.gz", ".tgz", ".taz"), b"\x1f\x8b", "gunzip"),

@@ -25,7 +25,7 @@ from robust_zoo.training.data.folders import (
     open_rows,
 )
 from robust_zoo.training.data.image_files import ImageFiles
-from robust_zoo.training.data.tar import open_tars, shards_in
+from robust_zoo.training.data.tar import SHARDS_OF, open_tars, shards_in
 from robust_zoo.training.data.tree import Layout, layout_of, read_classes
 from robust_zoo.training.transfer.task import Target
 
@@ -140,9 +140,7 @@ def _shards(layout: Layout) -> dict[str, list[Path]]:
     if layout.splits:
         found = {split: shards_in(folder) for split, folder in layout.splits.items()}
     else:
-        found = {
-            split: shards_in(layout.root, (f"{split}*.tar", f"*-{split}*.tar")) for split in ("train", "val", "test")
-        }
+        found = {split: shards_in(layout.root, names) for split, names in SHARDS_OF.items()}
         if sum(map(len, found.values())) != len(shards_in(layout.root)):
             return {}
     return {split: files for split, files in found.items() if files}

@@ -76,7 +76,15 @@ def test_every_way_of_labelling_counts_its_classes(tmp_path, way):
 
 
 @pytest.mark.parametrize(
-    "names", [("train.tar", "val.tar"), ("train/0.tar", "test/0.tar"), ("my-train-0.tar", "my-test-0.tar")]
+    "names",
+    [
+        ("train.tar", "val.tar"),
+        ("train/0.tar", "test/0.tar"),
+        ("my-train-0.tar", "my-test-0.tar"),
+        ("my-train.tar", "my-val.tar"),
+        ("my-train0.tar", "my-validation0.tar"),
+        ("training.tar", "validation.tar"),
+    ],
 )
 @pytest.mark.parametrize("labels", [[b"0", b"1"], [b"dog", b"cat"]])
 def test_shards_of_splits_are_these_splits(tmp_path, names, labels):
@@ -85,6 +93,7 @@ def test_shards_of_splits_are_these_splits(tmp_path, names, labels):
     target = open_target(str(tmp_path))
     assert (len(target.train), target.val, len(target.test)) == (6, None, 1)
     assert target.classes[int(target.test.labels[0])] == labels[1].decode()
+    assert [len(open_source(tmp_path, split)) for split in ("train", "val")] == [6, 1]  # every verb by one rule
     shard(tmp_path / names[1], *beside([b"2" if labels[0] == b"0" else b"eel"]))
     with pytest.raises(UsageError, match="not a dataset") as error:
         open_target(str(tmp_path))

@@ -21,7 +21,7 @@ from robust_zoo.registry.lookup import get
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.data.cifar10_sample import cifar10_classes, cifar10_sample
 from robust_zoo.training.data.dataset import spread
-from robust_zoo.training.transfer import cells, report
+from robust_zoo.training.transfer import cells, datasets, report
 from robust_zoo.training.transfer.datasets import load_datasets
 from robust_zoo.training.transfer.protocols.linear import Linear
 from robust_zoo.training.transfer.protocols.salman2020 import MODES, Salman2020
@@ -221,8 +221,10 @@ def folder(tmp_path_factory):
     return root
 
 
-def test_what_each_quirk_changes(folder, tmp_path):
+def test_what_each_quirk_changes(folder, tmp_path, monkeypatch):
     """A folder of images under salman2020, with and without its quirks: the report's differences are the cells'."""
+    opened, open_it = [], datasets.folder_target
+    monkeypatch.setattr(datasets, "folder_target", lambda path, workers: opened.append(path) or open_it(path, workers))
     (tmp_path / "short.toml").write_text("epochs = 2\nbatch_size = 16\nlr = 0.1\n")
     result = run("transfer", ROBUST, "--data", folder, "--protocol", "salman2020", "--quirks",
                  "--settings", tmp_path / "short.toml", "--out", tmp_path / "cells")  # fmt: skip
@@ -233,6 +235,7 @@ def test_what_each_quirk_changes(folder, tmp_path):
     (line,) = (line for line in table.splitlines() if "| moving_bn |" in line)
     assert f"| {found[True]:.1f} % | {found[False]:.1f} % | {found[True] - found[False]:+.1f} | 1 |" in line
     assert table.count("| fixed-feature |") == 3 and "extra_outputs |" not in table
+    assert opened == [folder]  # once, though the note and each of the sweeps needs it
     assert run("transfer", ROBUST, "--data", folder, "--quirks").exit_code == 2
 
 
