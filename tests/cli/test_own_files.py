@@ -147,6 +147,9 @@ def test_an_accuracy_under_attack_is_no_clean_accuracy(folder, tmp_path):
         found = checkpoint_of(tmp_path / "a.safetensors")
         assert found.clean_accuracy == expected and {m.attack for m in found.measured} >= {"pgd-20"}
         assert ("not measured" in found.evidence) == (expected is None)
+    header["metrics"] = json.dumps([clean | {"correct": 0}])
+    write_safetensors(tmp_path / "a.safetensors", {"fc.bias": torch.zeros(3)}, header)
+    assert "0.00 %, measured on 10 images" in run_to("info", tmp_path / "a.safetensors").stdout  # 0 is an accuracy
 
 
 def test_convert_says_what_is_missing(folder, tmp_path):
