@@ -64,7 +64,7 @@ def test_key_rules_keep_the_function(name):
     assert all(torch.allclose(torch.tensor(a), torch.tensor(b)) for a, b in ((found.mean, MEAN), (found.std, STD)))
 
 
-def test_in_a_child_process_and_byte_for_byte_again(tmp_path, network):
+def test_in_a_child_process_and_byte_for_byte_again(tmp_path, network, cold_child):
     checkpoints_file = tmp_path / "a.ckpt"
     torch.save(checkpoints.checkpoint(dict(network.state_dict())), checkpoints_file)
     answers = []
@@ -237,7 +237,7 @@ def test_a_damaged_zip_gives_the_same_bits_or_nothing(tmp_path):
     assert 0 < read < 200
 
 
-def test_the_child_trusts_neither_the_current_directory_nor_the_files_names(tmp_path, state, monkeypatch):
+def test_the_child_trusts_neither_the_current_directory_nor_the_files_names(tmp_path, state, monkeypatch, cold_child):
     here = tmp_path / "downloads"
     here.mkdir()
     monkeypatch.chdir(here)

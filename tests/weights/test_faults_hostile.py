@@ -75,7 +75,7 @@ def test_dangerous_names_of_trusted_packages_are_told(tmp_path, call):
 
 
 @fault("pickle")
-def test_errors_cross_the_process_boundary_with_five_fields(tmp_path, planted):
+def test_errors_cross_the_process_boundary_with_five_fields(tmp_path, planted, cold_child):
     files, canary = planted
     (tmp_path / "evil.ckpt").write_bytes(files["os.system"])
     with pytest.raises(Refused) as error:
