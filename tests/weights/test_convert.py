@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from robust_zoo.architectures.build import build
 from robust_zoo.errors import Refused, StorageError, VerificationFailed
 from robust_zoo.registry.lookup import get_architecture
-from robust_zoo.weights import convert_worker, state_dict
+from robust_zoo.weights import contained, convert_worker, state_dict
 from robust_zoo.weights.convert import convert
 from robust_zoo.weights.key_rules import to_timm
 from robust_zoo.weights.safetensors_file import read_header, read_table, write_safetensors
@@ -64,11 +64,13 @@ def test_key_rules_keep_the_function(name):
     assert all(torch.allclose(torch.tensor(a), torch.tensor(b)) for a, b in ((found.mean, MEAN), (found.std, STD)))
 
 
-def test_in_a_child_process_and_byte_for_byte_again(tmp_path, network, cold_child):
+def test_in_a_child_process_and_byte_for_byte_again(tmp_path, network, monkeypatch):
+    """The first in a process that is started as users' are."""
     checkpoints_file = tmp_path / "a.ckpt"
     torch.save(checkpoints.checkpoint(dict(network.state_dict())), checkpoints_file)
     answers = []
-    for out in ("one", "two"):
+    for out, processes in (("one", subprocess), ("two", contained.subprocess)):
+        monkeypatch.setattr(contained, "subprocess", processes)
         answers.append(
             convert(checkpoints_file, tmp_path / out, TINY, {"b": "2", "a": "1"}, mean=MEAN, std=STD, num_classes=1000)
         )
