@@ -165,9 +165,9 @@ def here(place, monkeypatch):
     monkeypatch.setattr(linear, "PENALTIES", linear.PENALTIES[:2])
     monkeypatch.setattr(sample_suite, "TARGETS", (few,))
     monkeypatch.setattr(demo, "digits", few)
-    monkeypatch.setattr(demo, "SAMPLE_PLAN", replace(sample_suite.SAMPLE_PLAN, seeds=range(1)))
     plan = replace(sample_suite.SAMPLE_PLAN, settings=replace(sample_suite.SAMPLE_PLAN.settings, train_size=5))
-    monkeypatch.setattr(sample_suite, "SAMPLE_PLAN", replace(plan, seeds=range(1)))
+    for module in (demo, sample_suite):
+        monkeypatch.setattr(module, "SAMPLE_PLAN", replace(plan, seeds=range(1)))
     return root
 
 
