@@ -46,7 +46,7 @@ def _fork(worker, folder):
     try:
         for number, name in enumerate(("in", "out", "err")):
             os.dup2(os.open(f"{folder}/{name}", os.O_RDWR | os.O_CREAT), number)
-        sys.stdin, sys.stdout, sys.stderr = (open(number, mode) for number, mode in enumerate("rww"))
+        sys.stdin, sys.stdout, sys.stderr = (os.fdopen(number, mode) for number, mode in enumerate("rww"))
         os.chdir(Path(sys.executable).anchor)
         child.serve(worker)
         code = 0

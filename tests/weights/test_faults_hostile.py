@@ -14,8 +14,8 @@ from hostile import Payload, saved
 
 from robust_zoo.errors import Refused, UsageError
 from robust_zoo.registry.lookup import get_architecture
-from robust_zoo.weights import convert as conversion
 from robust_zoo.weights import contained, convert_worker
+from robust_zoo.weights import convert as conversion
 from robust_zoo.weights.convert import convert
 
 TINY = get_architecture("shufflenet")

@@ -5,7 +5,6 @@ import hashlib
 import os
 import socket
 import subprocess
-import sys
 from dataclasses import replace
 
 import checkpoints
