@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,9 @@ from pathlib import Path
 import fault_table
 import pytest
 from hub import Hub
+from warm_child import WarmChild
+
+from robust_zoo.weights import contained
 
 _VARIABLES = (
     "ROBUST_ZOO_PATH", "ROBUST_ZOO_MIRRORS", "ROBUST_ZOO_OFFLINE", "HF_HUB_OFFLINE", "HF_TOKEN",
@@ -68,3 +72,17 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test is a run of its own, with short timeouts, here and in subprocesses."""
     monkeypatch.setenv("ROBUST_ZOO_TIMEOUT", "1")
     monkeypatch.setattr("robust_zoo.weights.sources._unreachable", set())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warm_child() -> Iterator[None]:
+    """Conversions of this process are done by forks of a process that has imported torch and timm already."""
+    with WarmChild() as warm, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contained, "subprocess", warm)
+        yield
+
+
+@pytest.fixture
+def cold_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Conversions of this process start a process each, as users' do: for tests of that process."""
+    monkeypatch.setattr(contained, "subprocess", subprocess)

@@ -6,7 +6,7 @@ import uuid
 from pathlib import Path
 
 from robust_zoo.errors import VerificationFailed, damaged
-from robust_zoo.files import buffer, read_hashed, storage
+from robust_zoo.files import buffer, read_hashed, sha256_of, storage
 from robust_zoo.owners import own_directory
 from robust_zoo.registry.rows import DATA, Checkpoint
 from robust_zoo.weights import cache
@@ -155,7 +155,7 @@ def convert_into(checkpoint: Checkpoint, fetched: Fetched, root: Path, *, promis
             source_sha256=fetched.sha256,
             revision=checkpoint.collection.revision,
         )
-        if target.exists():
+        if target.exists() and not _holds(target, receipt):  # else another process was first, and may be reading it
             cache.set_aside(root, checkpoint.name)
         cache.store(temporary, receipt, root)
     finally:
@@ -165,3 +165,11 @@ def convert_into(checkpoint: Checkpoint, fetched: Fetched, root: Path, *, promis
     if (found := verified(checkpoint, root)) is None:
         raise cache.corrupt(checkpoint, target, f"sha256 {receipt.sha256}", "nothing: it was deleted meanwhile")
     return found
+
+
+def _holds(path: Path, receipt: Receipt) -> bool:
+    """Whether a file is the one that the receipt is of."""
+    try:
+        return path.stat().st_size == receipt.size and sha256_of(path) == receipt.sha256
+    except OSError:
+        return False

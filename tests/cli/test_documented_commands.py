@@ -31,6 +31,7 @@ from robust_zoo.training import cost, demo
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
 from robust_zoo.training.data.dataset import spread
 from robust_zoo.training.transfer import sample_suite
+from robust_zoo.training.transfer.protocols import linear
 
 HOME = Path(__file__).parents[2]
 README = (HOME / "README.md").read_text(encoding="utf-8")
@@ -155,17 +156,18 @@ def place(tmp_path_factory):
 
 @pytest.fixture
 def here(place, monkeypatch):
-    """In that directory, with its cache and hub, and with few images where a command takes the bundled ones."""
+    """In that directory, with its cache and hub, few images where a command takes the bundled ones, few penalties."""
     root, hub = place
     monkeypatch.chdir(root)
     monkeypatch.setenv("ROBUST_ZOO_CACHE", str(root / "cache"))
     monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
     monkeypatch.setattr(cost, "_TRIAL_SECONDS", 0.0)
+    monkeypatch.setattr(linear, "PENALTIES", linear.PENALTIES[:2])
     monkeypatch.setattr(sample_suite, "TARGETS", (few,))
     monkeypatch.setattr(demo, "digits", few)
-    monkeypatch.setattr(demo, "SAMPLE_PLAN", replace(sample_suite.SAMPLE_PLAN, seeds=range(1)))
     plan = replace(sample_suite.SAMPLE_PLAN, settings=replace(sample_suite.SAMPLE_PLAN.settings, train_size=5))
-    monkeypatch.setattr(sample_suite, "SAMPLE_PLAN", replace(plan, seeds=range(1)))
+    for module in (demo, sample_suite):
+        monkeypatch.setattr(module, "SAMPLE_PLAN", replace(plan, seeds=range(1)))
     return root
 
 

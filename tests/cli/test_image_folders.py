@@ -7,6 +7,7 @@ from PIL import Image
 from verbs import run_to as run
 
 from robust_zoo.training.data.cifar10_sample import cifar10_classes, cifar10_sample
+from robust_zoo.training.transfer.protocols.linear import PENALTIES
 
 ROBUST = "resnet18_x0_25_cifar10_l2_eps0_5"
 
@@ -43,7 +44,8 @@ def test_transfer_says_what_it_took(splits, tmp_path):
     assert cell["note"] == note and cell["n"] == 15
 
 
-def test_recommend_takes_the_training_images(splits, tmp_path):
+def test_recommend_takes_the_training_images(splits, tmp_path, monkeypatch):
+    monkeypatch.setattr("robust_zoo.training.transfer.recommend.PENALTIES", PENALTIES[:2])
     result = run("recommend", splits, "-a", "resnet18_x0_25", "--workers", 0, "--cache-dir", tmp_path)
     assert "linear probes on 30 images of 3 classes" in result.stdout
     assert "3 classes, 30 images in Train; not looked at: test, val; left out: 1 .heic" in result.stderr

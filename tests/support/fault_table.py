@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import verbs
 
 DOCS = Path(__file__).parents[2] / "docs" / "faults.md"
 
@@ -102,9 +103,15 @@ def command(*arguments: object, **kwargs: Any) -> subprocess.CompletedProcess[st
     )
 
 
-def refused(code: int, *arguments: object, fields: int = 5, **kwargs: Any) -> str:
+def command_here(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """As `command`, in this process: for what converts, which takes seconds in another."""
+    result = verbs.run(*arguments)
+    return subprocess.CompletedProcess([], result.exit_code, result.stdout, result.stderr)
+
+
+def refused(code: int, *arguments: object, fields: int = 5, run: Any = command, **kwargs: Any) -> str:
     """It ends with that exit code and an error of five fields, never a traceback; returns stderr."""
-    result = command(*arguments, **kwargs)
+    result = run(*arguments, **kwargs)
     assert "Traceback" not in result.stderr and result.returncode == code, result.stderr
     found = re.findall(r"^  (model|source|expected|actual|next): +\S", result.stderr, re.MULTILINE)
     assert len(set(found)) >= fields, result.stderr

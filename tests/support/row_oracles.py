@@ -34,7 +34,7 @@ def evidence() -> frozenset[Measurement]:
 
 def differences(row: Checkpoint) -> list[str]:
     """Fields of a row that are not what its oracle says; all of them are compared."""
-    expected = _upstream(row) if row.name in UPSTREAM else _bundled(row)
+    expected = _upstream(row) if row.name in UPSTREAM else _bundled(row.name)
     if expected is None:
         return ["name"]
     found = {
@@ -64,8 +64,9 @@ def _upstream(row: Checkpoint) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _bundled(row: Checkpoint) -> dict[str, Any] | None:
-    path = DATA / f"{row.name}.safetensors"
+@cache
+def _bundled(name: str) -> dict[str, Any] | None:
+    path = DATA / f"{name}.safetensors"
     if not path.is_file():
         return None
     header, sha256 = read_header(path), sha256_of(path)

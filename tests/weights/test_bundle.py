@@ -10,7 +10,7 @@ import tarfile
 import checkpoints
 import pytest
 import torch
-from fault_table import command, fault, refused
+from fault_table import command, command_here, fault, refused
 
 from robust_zoo import create_model
 from robust_zoo.cli.card import card_of
@@ -99,7 +99,7 @@ def test_the_command_line_packs_and_takes(site, own_machine, tmp_path):
         "bundle", "shufflenet_l2_eps0", "-o", tmp_path / "x.tar", "--offline", "--cache-dir", site / "cache"
     )
     assert packed.returncode == 0 and packed.stdout.startswith(str(tmp_path / "x.tar")), packed.stderr
-    taken = command("download", "--from-bundle", tmp_path / "x.tar", "--json")
+    taken = command_here("download", "--from-bundle", tmp_path / "x.tar", "--json")
     [found] = json.loads(taken.stdout)
     assert (taken.returncode, found["name"], found["status"]) == (0, ROW.name, "vouched")
     assert command("verify", ROW.name).stdout.split()[2] == "vouched"
@@ -277,7 +277,7 @@ def test_a_bundle_of_a_newer_registry_gives_what_is_known(site, tmp_path, own_ma
     outcomes = dict(unpack(pack(tmp_path / "x.tar", [*unknown, *texts])))
     assert isinstance(outcomes["resnet999_l2_eps3"], UnknownCheckpoint)
     assert isinstance(outcomes[ROW.name], Weights)
-    assert command("download", "--from-bundle", tmp_path / "x.tar").returncode == 4
+    assert command_here("download", "--from-bundle", tmp_path / "x.tar").returncode == 4
 
 
 def test_cut_and_mutated_bundles_never_give_other_bytes(site, tmp_path, own_machine, monkeypatch):
@@ -326,7 +326,7 @@ def test_a_signed_bundle_is_taken_from_its_signer_alone(site, own_machine, tmp_p
     found = command(*how[:2], forged, *how[3:], public)
     assert found.returncode == 1 and "does not hold" in found.stderr, found
     assert not weights_path(own_machine, ROW.name).exists()
-    assert command(*how, public).returncode == 0
+    assert command_here(*how, public).returncode == 0
     assert weights_path(own_machine, ROW.name).exists()
     refused(2, "download", ROW.name, "--signature", signature, "--public-key", public, fields=3)
     refused(2, "download", "--from-bundle", site / "site.tar", "--public-key", public, fields=3)

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from robust_zoo.architectures.build import build
 from robust_zoo.errors import Refused, StorageError, VerificationFailed
 from robust_zoo.registry.lookup import get_architecture
-from robust_zoo.weights import convert_worker, state_dict
+from robust_zoo.weights import contained, convert_worker, state_dict
 from robust_zoo.weights.convert import convert
 from robust_zoo.weights.key_rules import to_timm
 from robust_zoo.weights.safetensors_file import read_header, read_table, write_safetensors
@@ -53,22 +53,25 @@ def test_key_rules_keep_the_function(name):
     """One architecture for each rule and family: the timm model with mapped keys gives torchvision's logits."""
     source = checkpoints.network(name)
     arch = get_architecture(name)
-    model = build(arch.timm).eval()
+    with torch.device("meta"):  # what it would start with is not looked at
+        model = build(arch.timm).eval()
     found = state_dict.unwrap(checkpoints.checkpoint(dict(source.state_dict())))
     mapped = to_timm(found.state, arch.keys, model.state_dict())
     state_dict.check(mapped, model.state_dict())
-    model.load_state_dict(mapped)
+    model.load_state_dict(mapped, assign=True)
     images = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         assert (model(images) - source(images)).abs().max() <= 1e-5
     assert all(torch.allclose(torch.tensor(a), torch.tensor(b)) for a, b in ((found.mean, MEAN), (found.std, STD)))
 
 
-def test_in_a_child_process_and_byte_for_byte_again(tmp_path, network):
+def test_in_a_child_process_and_byte_for_byte_again(tmp_path, network, monkeypatch):
+    """The first in a process that is started as users' are."""
     checkpoints_file = tmp_path / "a.ckpt"
     torch.save(checkpoints.checkpoint(dict(network.state_dict())), checkpoints_file)
     answers = []
-    for out in ("one", "two"):
+    for out, processes in (("one", subprocess), ("two", contained.subprocess)):
+        monkeypatch.setattr(contained, "subprocess", processes)
         answers.append(
             convert(checkpoints_file, tmp_path / out, TINY, {"b": "2", "a": "1"}, mean=MEAN, std=STD, num_classes=1000)
         )
@@ -237,7 +240,7 @@ def test_a_damaged_zip_gives_the_same_bits_or_nothing(tmp_path):
     assert 0 < read < 200
 
 
-def test_the_child_trusts_neither_the_current_directory_nor_the_files_names(tmp_path, state, monkeypatch):
+def test_the_child_trusts_neither_the_current_directory_nor_the_files_names(tmp_path, state, monkeypatch, cold_child):
     here = tmp_path / "downloads"
     here.mkdir()
     monkeypatch.chdir(here)

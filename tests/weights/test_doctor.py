@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import checkpoints
 import pytest
-from fault_table import command, refused
+from fault_table import command, command_here, refused
 
 from robust_zoo.registry.lookup import get
 from robust_zoo.registry.rows import DATA
@@ -137,9 +138,18 @@ def test_a_sound_machine_is_exit_0_and_says_so(places):
 
 
 def run_fix(fix):
-    """The command as the user would paste it; `robust-zoo` is this checkout's."""
-    script = fix.replace("robust-zoo ", f"{sys.executable} -m robust_zoo ")
-    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    """The command as the user would paste it: bash runs the line, and `robust-zoo`, at its end, is run here."""
+    told = "import json, os, sys; print(json.dumps([os.environ.get('ROBUST_ZOO_PATH', ''), sys.argv[1:]]))"
+    before, ours, words = fix.rpartition("robust-zoo ")
+    script = f"{before}{sys.executable} -c {shlex.quote(told)} {words}" if ours else fix
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    if not ours:
+        return done
+    path, arguments = json.loads(done.stdout)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROBUST_ZOO_PATH", path)
+        patch.setattr("robust_zoo.weights.sources._unreachable", set())
+        return command_here(*arguments)
 
 
 @pytest.mark.parametrize("kind", ["page", "cut", "flipped bit", "a browser's copy", "whole"])

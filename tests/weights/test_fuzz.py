@@ -1,10 +1,12 @@
 """Random damage to whatever is read: never a crash, never a hang, never a changed tensor taken for a sound one."""
 
 import hashlib
+import io
 import json
 import random
 import re
 import tomllib
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 
 import click
@@ -26,7 +28,7 @@ from robust_zoo.threat import parse_eps
 from robust_zoo.training.recipes import load_overrides, recipe_for
 from robust_zoo.weights import bundle, cache, manifest
 from robust_zoo.weights.cache import Receipt, weights_path
-from robust_zoo.weights.safetensors_file import read_table, write_safetensors
+from robust_zoo.weights.safetensors_file import _table, read_table, write_safetensors
 
 ROW = get("shufflenet_l2_eps0")
 RECEIPT = Receipt(
@@ -62,8 +64,18 @@ def mutated(sound, dice):
     return bytes(content)
 
 
+def overwrite(path, content):
+    """As write_bytes; a file that is truncated first goes to the disk when it is closed, which takes milliseconds."""
+    with path.open("r+b") as file:
+        file.write(content)
+        file.truncate()
+
+
 def test_100_000_mutated_safetensors_headers(tmp_path):
-    """What passes is read by the safetensors library as the same table, and no hash is ever satisfied by it."""
+    """What passes is read by the safetensors library as the same table, and no hash is ever satisfied by it.
+
+    All are parsed in memory; what passes, and a tenth of the rest, is then put into a cache.
+    """
     tensors = {f"layer{i}.weight": torch.full((2, i + 1), float(i)) for i in range(8)} | {"steps": torch.tensor(7)}
     path = weights_path(tmp_path, ROW.name)
     path.parent.mkdir()
@@ -74,24 +86,27 @@ def test_100_000_mutated_safetensors_headers(tmp_path):
     assert receipt_in(ROW, tmp_path)
     end = 8 + int.from_bytes(sound[:8], "little")
     dice, passed = random.Random(0), 0
-    for _ in range(100_000):
+    for turn in range(100_000):
         content = mutated(sound[:end], dice) + sound[end:]
         if dice.random() < 0.9 and content[8:end] != sound[8:end]:  # or nearly all would end at the header's length
             content = (len(content) - (len(sound) - end) - 8).to_bytes(8, "little") + content[8:]
         if content == sound:
             continue
-        path.write_bytes(content)
         try:
-            table = read_table(path)
+            table = _table(io.BytesIO(content), len(content), path)[0]
         except Refused:
-            pass
-        else:
+            table = None
+        if table is not None or turn % 10 == 0:
+            overwrite(path, content)
+            with nullcontext() if table is not None else pytest.raises(Refused):
+                assert read_table(path) == table
+            with pytest.raises(VerificationFailed):
+                receipt_in(ROW, tmp_path)
+        if table is not None:
             passed += 1
             table.pop("__metadata__", None)
             theirs = {name: (t["dtype"], t["shape"]) for name, t in safetensors.deserialize(content)}
             assert {name: (t["dtype"], t["shape"]) for name, t in table.items()} == theirs, content
-        with pytest.raises(VerificationFailed):
-            receipt_in(ROW, tmp_path)
     assert 1000 < passed < 50_000
 
 
@@ -109,6 +124,7 @@ def test_20_000_mutated_manifests(tmp_path, monkeypatch):
 
     monkeypatch.setattr(bundle, "convert_into", install)
     dice, path, read = random.Random(1), tmp_path / "x.tar", 0
+    path.touch()
     for _ in range(20_000):
         content = mutated(sound, dice)
         try:
@@ -117,7 +133,7 @@ def test_20_000_mutated_manifests(tmp_path, monkeypatch):
             continue
         assert all(re.fullmatch(r"([a-z]+/)?[\w.-]+", name) for name in entries)
         read += 1
-        path.write_bytes(hostile.tarred({"manifest.json": content, **files}))
+        overwrite(path, hostile.tarred({"manifest.json": content, **files}))
         try:
             outcomes = [outcome for _, outcome in bundle.unpack(path, cache_dir=tmp_path / "cache")]
         except Refused:
@@ -158,7 +174,7 @@ def test_mutated_recipes_are_usage_errors_or_recipes(tmp_path):
     path.write_bytes(sound)
     assert load_overrides(path, base).epochs == 3
     for _ in range(3000):
-        path.write_bytes(mutated(sound, dice))
+        overwrite(path, mutated(sound, dice))
         try:
             recipe = load_overrides(path, base)
         except UsageError:

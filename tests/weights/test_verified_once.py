@@ -16,11 +16,12 @@ from robust_zoo.registry.lookup import get
 from robust_zoo.registry.rows import DATA
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
+from robust_zoo.training.data.dataset import spread
 from robust_zoo.training.evaluation.run import EvaluationPlan, evaluate
 from robust_zoo.training.transfer.protocols.finetune import Finetune
 from robust_zoo.training.transfer.protocols.linear import Linear
 from robust_zoo.training.transfer.protocols.table import Workspace
-from robust_zoo.training.transfer.sample_suite import cifar10_half, digits
+from robust_zoo.training.transfer.sample_suite import cifar10_half
 from robust_zoo.training.transfer.sweep import TransferPlan, transfer
 from robust_zoo.weights.ensure import ensure
 
@@ -68,17 +69,28 @@ def test_one_hash_for_many_evaluations(hashes, tmp_path):
     assert hashes == [NAME, OTHER]
 
 
-def test_one_hash_for_many_transfers(hashes, tmp_path):
+def few(name):
+    """A target of 100 images to train on and 20 to test on."""
+
+    def target():
+        whole = cifar10_half()
+        return replace(whole, name=name, train=spread(whole.train, 100), test=spread(whole.test, 20))
+
+    return target
+
+
+def test_one_hash_for_many_transfers(hashes, tmp_path, monkeypatch):
+    monkeypatch.setattr("robust_zoo.training.transfer.protocols.linear.PENALTIES", (10.0,))
     workspace = Workspace(tmp_path / "cells", tmp_path / "features", "cpu", progress=False)
     plan = TransferPlan("linear", Linear(train_size=5, views=2), seeds=(0, 1))
-    assert len(transfer([NAME, OTHER], (digits, cifar10_half), plan, workspace)) == 8
+    assert len(transfer([NAME, OTHER], (few("a"), few("b")), plan, workspace)) == 8
     assert hashes == [NAME, OTHER]
 
 
 def test_one_hash_for_a_grid_of_fine_tunings(hashes, tmp_path):
     workspace = Workspace(tmp_path / "cells", tmp_path / "features", "cpu", progress=False)
     grid = Finetune(lrs=(0.01, 0.02), weight_decays=(0.0,), epochs=1, train_size=2, part="head")
-    transfer([NAME], (cifar10_half,), TransferPlan("finetune", grid, seeds=(0, 1)), workspace)
+    transfer([NAME], (few("a"),), TransferPlan("finetune", grid, seeds=(0, 1)), workspace)
     assert hashes == [NAME]
 
 
