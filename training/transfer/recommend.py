@@ -13,6 +13,7 @@ from torch import Tensor
 from robust_zoo.counts import Count
 from robust_zoo.errors import UsageError
 from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.text import several
 from robust_zoo.training.data.dataset import Dataset, seed_of, spread
 from robust_zoo.training.data.encoded import counted
 from robust_zoo.training.data.fit import as_dataset
@@ -126,7 +127,7 @@ def _check(labels: Tensor, folds: int) -> None:
         raise UsageError(
             "too few images to compare models on",
             expected=f"two classes or more, each of {folds} images or more",
-            actual=f"{len(counts)} classes, the smallest of {int(counts.min()) if len(counts) else 0} images",
+            actual=f"{len(counts)} classes, the smallest of {several(int(counts.min()) if len(counts) else 0, 'image')}",
             next="add images, or leave the smallest classes out",
         )
 
