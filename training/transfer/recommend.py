@@ -127,7 +127,7 @@ def _check(labels: Tensor, folds: int) -> None:
         raise UsageError(
             "too few images to compare models on",
             expected=f"two classes or more, each of {folds} images or more",
-            actual=f"{len(counts)} classes, the smallest of {several(int(counts.min()) if len(counts) else 0, 'image')}",
+            actual=f"{len(counts)} classes, the smallest of {several(int(min(counts, default=0)), 'image')}",
             next="add images, or leave the smallest classes out",
         )
 
