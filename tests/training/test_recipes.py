@@ -57,7 +57,7 @@ def test_every_row_of_an_architecture_trains_for_two_steps_and_its_card_says_the
 
     Rows of which another radius alone has made its two steps make one.
 
-    The largest networks, where a step is mostly memory, make one step of one row here, two of each in `make test-peers`.
+    The largest networks, where a step is mostly memory, make one step of one row; two of each in `make test-peers`.
     """
     names = list_models(architecture=architecture)
     if architecture in LARGE:
