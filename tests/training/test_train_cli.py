@@ -70,8 +70,8 @@ def test_ones_own_model_is_evaluated_and_transferred_by_its_file(trained, tmp_pa
     result = run("evaluate", file, "-a", "none", "-d", "cifar10", "--data", trained / "data.npz", "--json",
                  "--out", tmp_path / "ledger")  # fmt: skip
     (entry,) = json.loads(result.stdout)
-    assert (entry["weights_sha256"], entry["n"]) == (own.sha256, 20)
-    assert abs(entry["clean_accuracy"] - row["clean_accuracy"]) <= 5  # one image on the fence
+    assert (entry["weights_sha256"], entry["n"]) == (own.sha256, 10)
+    assert abs(entry["clean_accuracy"] - row["clean_accuracy"]) <= 10  # one image on the fence
     (tmp_path / "one.toml").write_text("train_size = 2\n")
     pictures = tmp_path / "pictures"
     with np.load(trained / "data.npz") as data:
@@ -204,7 +204,7 @@ def test_a_job_is_submitted_and_runs_where_it_lands(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     data = write_data(tmp_path / "data.npz")
-    (tmp_path / "r.toml").write_text(RECIPE.replace("epochs = 3", "epochs = 30"))
+    (tmp_path / "r.toml").write_text(RECIPE.replace("epochs = 3", "epochs = 10"))
     machine = Machine(device="cpu", precision="fp32", log_steps=1, progress=False)
     job = TrainingJob(NAME, str(data), tmp_path / "run", tmp_path / "r.toml", machine)
     submitted = submit(job, {"timeout_min": 60}, cluster="local")
@@ -215,7 +215,7 @@ def test_a_job_is_submitted_and_runs_where_it_lands(tmp_path, monkeypatch):
     assert Path(submitted.result()) == tmp_path / "run" / EXPORTED  # requeued, and gone on to the end
     submitted._process.wait()
     assert status(tmp_path / "run")["state"] == "finished"
-    assert [step for step, _ in losses(tmp_path / "run")] == list(range(1, 151))
+    assert [step for step, _ in losses(tmp_path / "run")] == list(range(1, 51))
     with pytest.raises(UsageError, match="refuses these parameters"):
         submit(job, {"no_such_parameter": 1}, cluster="local")
 

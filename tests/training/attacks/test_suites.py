@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -24,7 +25,7 @@ QUICK = {
     "apgd-ce": lambda *a, **k: apgd(*a, loss="ce", steps=10, **k),
     "apgd-t": lambda *a, **k: apgd(*a, loss="dlr-targeted", targets=2, steps=8, **k),
     "fab-t": lambda *a, seed=0, **k: fab_targeted(*a, targets=2, steps=8, **k),
-    "square": lambda *a, **k: square(*a, queries=30, **k),
+    "square": lambda *a, **k: square(*a, queries=100, **k),
     "pgd": lambda *a, **k: pgd_until_wrong(*a, steps=8, **k),
     "pgd, restarts": lambda *a, **k: pgd_until_wrong(*a, steps=4, restarts=2, **k),
 }
@@ -44,16 +45,28 @@ class Linear(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def robust():
-    model = pixel_model(create_model("resnet18_x0_25_cifar10_l2_eps0_5")).eval()
-    data = cifar10_sample(2)
-    return model, data.images.float() / 255, data.labels
+def small():
+    """A network of two layers, trained for a second on noisy images, and images of which it gets most right.
+
+    It is fifty times as fast as the smallest bundled one, and every attack of QUICK breaks some of them.
+    """
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 5, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(800, 10))
+    data, solver = cifar10_sample(20), torch.optim.Adam(model.parameters(), 3e-3)
+    for _ in range(30):
+        solver.zero_grad()
+        noisy = data.images / 255 + 0.1 * torch.randn(data.images.shape)
+        F.cross_entropy(model(noisy), data.labels).backward()
+        solver.step()
+    solver.zero_grad()
+    data = cifar10_sample(40)
+    return model.eval(), data.images[::20] / 255, data.labels[::20]  # half of them it has not seen
 
 
 @pytest.mark.parametrize("threat", THREATS, ids=str)
 @pytest.mark.parametrize("name", QUICK)
-def test_every_attack_keeps_its_promises(robust, threat, name):
-    model, images, labels = robust
+def test_every_attack_keeps_its_promises(small, threat, name):
+    model, images, labels = small
     kept = images.clone()
     state = {k: v.clone() for k, v in model.state_dict().items()}
     torch.manual_seed(7)
@@ -64,15 +77,15 @@ def test_every_attack_keeps_its_promises(robust, threat, name):
     assert adv_images.min() >= 0 and adv_images.max() <= 1 and adv_images.isfinite().all()
     moved = (adv_images != images).flatten(1).any(1)
     wrong = model(adv_images).argmax(1) != labels
-    assert (wrong[moved]).all()  # what is not adversarial is the image itself
+    assert moved.any() and wrong[moved].all()  # what is not adversarial is the image itself
     assert torch.equal(images, kept) and all(p.grad is None for p in model.parameters())
     assert all(torch.equal(state[k], v) for k, v in model.state_dict().items())
 
 
 @pytest.mark.parametrize("threat", THREATS, ids=str)
 @pytest.mark.parametrize("name", ["apgd-ce", "apgd-t", "fab-t"])
-def test_leaving_early_changes_no_flag(robust, threat, name):
-    model, images, labels = robust
+def test_leaving_early_changes_no_flag(small, threat, name):
+    model, images, labels = small
     flags = [model(QUICK[name](model, images, labels, threat, stop=stop)).argmax(1) == labels for stop in (True, False)]
     assert torch.equal(*flags) and 0 < flags[0].sum() < len(labels)
 
@@ -83,12 +96,12 @@ def test_images_on_either_side_of_a_known_boundary(norm, attack):
     """On a linear model the distance to the boundary is known: just above it an image falls, just below it does not."""
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(3, 8, 8, generator=generator, dtype=torch.float64)
-    images = 0.4 + 0.2 * torch.rand(8, 3, 8, 8, generator=generator, dtype=torch.float64)  # the box stays away
+    images = 0.4 + 0.2 * torch.rand(4, 3, 8, 8, generator=generator, dtype=torch.float64)  # the box stays away
     score = (images * weight).flatten(1).sum(1)
     bias = -score.max() - 0.2
     distance = -(score + bias) / (weight.norm() if norm == "l2" else weight.abs().sum())
-    labels = torch.zeros(8, dtype=torch.long)
-    for i in range(8):
+    labels = torch.zeros(4, dtype=torch.long)
+    for i in range(4):
         for factor, falls in ((1.02, True), (0.98, False)):
             threat = ThreatModel(norm, distance[i].item() * factor)
             run = {
@@ -102,16 +115,16 @@ def test_images_on_either_side_of_a_known_boundary(norm, attack):
             assert bool(Linear(weight, bias)(run()).argmax(1) != 0) == falls
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(seed=st.integers(0, 2**20), norm=st.sampled_from(["l2", "linf"]), saturated=st.booleans(), sparse=st.booleans())
 def test_projection_is_the_smallest_step_onto_the_hyperplane(seed, norm, saturated, sparse):
     """Against bisection on the multiplier: on the plane and in the box, or as near as the box lets."""
     torch.manual_seed(seed)
-    points = torch.rand(4, 30, dtype=torch.float64)
+    points = torch.rand(12, 30, dtype=torch.float64)
     points = points.round() if saturated else points
-    w = torch.randn(4, 30, dtype=torch.float64)
-    w = w * (torch.rand(4, 30) < 0.3) if sparse else w
-    b = (w * torch.rand(4, 30, dtype=torch.float64)).sum(1) * 1.5  # some planes miss the box
+    w = torch.randn(12, 30, dtype=torch.float64)
+    w = w * (torch.rand(12, 30) < 0.3) if sparse else w
+    b = (w * torch.rand(12, 30, dtype=torch.float64)).sum(1) * 1.5  # some planes miss the box
     step = project(points, w, b, rules(norm))
     landed = points + step
     assert landed.min() >= -1e-12 and landed.max() <= 1 + 1e-12
@@ -119,9 +132,9 @@ def test_projection_is_the_smallest_step_onto_the_hyperplane(seed, norm, saturat
     direction = -w * gap.sign()[:, None]
     corner = torch.where(direction > 0, 1.0, torch.where(direction < 0, 0.0, points))
     reachable = ((w * corner).sum(1) - b) * gap <= 0
-    low, high = torch.zeros(4, 1, dtype=torch.float64), torch.full((4, 1), 1e9, dtype=torch.float64)
+    low, high = torch.zeros(12, 1, dtype=torch.float64), torch.full((12, 1), 1e9, dtype=torch.float64)
     speed = direction if norm == "l2" else direction.sign()
-    for _ in range(200):
+    for _ in range(80):  # from 1e9 to 1e-15
         middle = (low + high) / 2
         over = (((points + middle * speed).clamp(0, 1) * w).sum(1) - b) * gap <= 0
         low, high = torch.where(over[:, None], low, middle), torch.where(over[:, None], middle, high)
@@ -152,17 +165,17 @@ def test_square_finds_what_is_easy_and_counts_its_queries(norm):
 
 
 @pytest.mark.parametrize("threat", THREATS, ids=str)
-def test_pgd_until_wrong_breaks_what_pgd_breaks(robust, threat):
-    model, images, labels = robust
+def test_pgd_until_wrong_breaks_what_pgd_breaks(small, threat):
+    model, images, labels = small
     whole = pgd(model, images, labels, threat, steps=10, step_size=threat.eps / 4)
     early = pgd_until_wrong(model, images, labels, threat, steps=10)
     last, first = (model(adv).argmax(1) != labels for adv in (whole, early))
     assert (first | ~last).all() and 0 < last.sum() < len(labels)
 
 
-def test_strength_rises_along_the_order_the_field_expects(robust):
-    """clean >= FGSM >= PGD-20 >= APGD-CE, image by image counted, on the bundled robust model."""
-    model, images, labels = robust
+def test_strength_rises_along_the_order_the_field_expects(small):
+    """clean >= FGSM >= PGD-20 >= APGD-CE, image by image counted; of bundled models the ledger's tests look."""
+    model, images, labels = small
     for threat in THREATS:
         counts = []
         for name in ("none", "fgsm", "pgd-20"):

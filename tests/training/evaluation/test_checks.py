@@ -63,7 +63,7 @@ SHAMS = {
 }
 
 
-def subject(model, name=ROBUST, n=3):
+def subject(model, name=ROBUST, n=1):
     data = cifar10_sample(n)
     threat = get(ROBUST).threat
     return Subject(model, data.images.float() / 255, data.labels, threat, STATISTICS.mean, STATISTICS.std)

@@ -18,13 +18,14 @@ from robust_zoo.counts import Count
 from robust_zoo.errors import UsageError, VerificationFailed
 from robust_zoo.registry.lookup import get, list_models
 from robust_zoo.threat import NORMS
-from robust_zoo.training.attacks.apgd import apgd
+from robust_zoo.training.attacks.pgd import pgd_until_wrong
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
 from robust_zoo.training.data.dataset import spread
 from robust_zoo.training.evaluation import engine, entries, ledger, report
 
 ROBUST, STANDARD = "resnet18_x0_25_cifar10_l2_eps0_5", "resnet18_x0_25_cifar10_l2_eps0"
-ARGUMENTS = ["--attack", "apgd-ce", "--norm", "l2", "--eps", "0.5", "--n", "60", "--batch-size", "20", "--no-checks"]
+ATTACK = "pgd-4x2"  # short, and with random starts
+ARGUMENTS = ["--attack", ATTACK, "--norm", "l2", "--eps", "0.5", "--n", "60", "--batch-size", "10", "--no-checks"]
 
 
 def evaluate(ledger_dir, *more, code=0):
@@ -87,11 +88,11 @@ def test_an_entry_says_what_it_is_of(whole):
         "flags",
     } <= set(entry)
     assert (entry["model"], entry["weights_sha256"], entry["n"]) == (ROBUST, row.sha256, 60)
-    assert (entry["attack"], entry["norm"], entry["eps"]) == ("apgd-ce", "l2", 0.5)
-    assert entry["settings"]["stages"] == [{"attack": "apgd-ce", "loss": "ce", "steps": 100}]
+    assert (entry["attack"], entry["norm"], entry["eps"]) == (ATTACK, "l2", 0.5)
+    assert entry["settings"]["stages"] == [{"attack": ATTACK, "steps": 4, "restarts": 2}]
     assert 0 < entry["robust_correct"] < entry["clean_correct"] < 60
     assert entry["robust_interval_95"] == list(Count(entry["robust_correct"], 60).interval)
-    assert entry["broken_by"] == {"apgd-ce": entry["clean_correct"] - entry["robust_correct"]}
+    assert entry["broken_by"] == {ATTACK: entry["clean_correct"] - entry["robust_correct"]}
     assert not (whole / "parts" / "x").exists() and not list((whole / "parts").iterdir())
 
 
@@ -125,22 +126,42 @@ def test_the_table_of_results_is_generated():
 def test_an_entry_that_exists_is_not_computed_again(whole):
     before = {p: p.stat().st_mtime_ns for p in whole.rglob("*.json")}
     started = time.monotonic()
-    assert "apgd-ce" in evaluate(whole).stdout
+    assert ATTACK in evaluate(whole).stdout
     assert time.monotonic() - started < 10 and {p: p.stat().st_mtime_ns for p in whole.rglob("*.json")} == before
 
 
-def test_ten_kills_change_nothing(whole, tmp_path):
-    zygote, rng, ledger_dir = Zygote(), random.Random(0), tmp_path / "ledger"
+@pytest.fixture(scope="module")
+def zygote():
+    server = Zygote()
+    yield server
+    server.close()
+
+
+KILLS = [
+    ("write", 1), ("write", -1), ("fsync", 2), ("replace", -1), ("directory", 2),  # four of the five batches are stored
+    ("replace", 3), ("replace", -1),  # the fates of all images are; the entry is not
+]  # fmt: skip
+
+
+def test_a_kill_inside_any_write_changes_nothing(zygote, whole, tmp_path):
+    ledger_dir, output = tmp_path / "ledger", tmp_path / "output.txt"
     arguments = ["evaluate", ROBUST, *ARGUMENTS, "--out", ledger_dir]
-    try:
-        for _ in range(10):
-            pid = zygote.start(arguments, tmp_path / "output.txt")
-            time.sleep(0.3 + rng.random())
-            os.kill(pid, signal.SIGKILL)
-            zygote.wait(pid)
-        assert zygote.wait(zygote.start(arguments, tmp_path / "output.txt")) == 0
-    finally:
-        zygote.close()
+    for kill in KILLS:
+        assert zygote.wait(zygote.start(arguments, output, die_at=kill)) == -signal.SIGKILL, output.read_text()
+    assert not list(ledger_dir.rglob("*.json"))
+    assert zygote.wait(zygote.start(arguments, output)) == 0
+    assert without_times(ledger_dir) == without_times(whole)
+
+
+def test_five_kills_at_random_moments_change_nothing(zygote, whole, tmp_path):
+    rng, ledger_dir = random.Random(0), tmp_path / "ledger"
+    arguments = ["evaluate", ROBUST, *ARGUMENTS, "--out", ledger_dir]
+    for _ in range(5):
+        pid = zygote.start(arguments, tmp_path / "output.txt")
+        time.sleep(0.1 + rng.random())
+        os.kill(pid, signal.SIGKILL)
+        zygote.wait(pid)
+    assert zygote.wait(zygote.start(arguments, tmp_path / "output.txt")) == 0
     assert without_times(ledger_dir) == without_times(whole)
 
 
@@ -174,7 +195,7 @@ CHANGES = [
     ("norm", lambda v: "linf"), ("norm", lambda v: None), ("norm", lambda v: "l7"), ("eps", lambda v: 0.25),
     ("eps", lambda v: "0.5"), ("eps", lambda v: None), ("batch_size", lambda v: 25), ("seed", lambda v: 1),
     ("flags", lambda v: ["no-such-check"]), ("flags", lambda v: "none"), ("flags", lambda v: [1]),
-    ("broken_by", lambda v: {"apgd-ce": v["apgd-ce"] + 1}), ("broken_by", lambda v: {"fgsm": v["apgd-ce"]}),
+    ("broken_by", lambda v: {ATTACK: v[ATTACK] + 1}), ("broken_by", lambda v: {"fgsm": v[ATTACK]}),
     ("seconds", lambda v: -1), ("seconds", lambda v: "1"), ("finished", lambda v: "yesterday"), ("code", lambda v: 1),
     ("device", lambda v: None), ("more", lambda v: 1),
 ]  # fmt: skip
@@ -280,9 +301,9 @@ def test_the_counts_are_those_of_the_attack(whole):
     right = (model(images).argmax(1) == labels).numpy()
     assert np.array_equal(broken_by != engine.WRONG, right)
     rows = np.flatnonzero(right)
-    for start in range(0, len(rows), 20):
-        batch = torch.from_numpy(rows[start : start + 20])
-        found = apgd(model, images[batch], labels[batch], get(ROBUST).threat, steps=100)
+    for start in range(0, len(rows), 10):
+        batch = torch.from_numpy(rows[start : start + 10])
+        found = pgd_until_wrong(model, images[batch], labels[batch], get(ROBUST).threat, steps=4, restarts=2)
         robust = (model(found).argmax(1) == labels[batch]).numpy()
         assert np.array_equal(broken_by[batch.numpy()] == engine.ROBUST, robust)
 

@@ -1,19 +1,15 @@
 """`robust-zoo transfer`, its report, and `recommend`, as users start them; cells that last."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
-from verbs import run
+from verbs import run, run_to
+from zygote import Zygote
 
 from robust_zoo import files
 from robust_zoo.errors import StorageError, UsageError, VerificationFailed
@@ -32,7 +28,6 @@ from robust_zoo.training.transfer.sample_suite import cifar10_half, digits
 from robust_zoo.training.transfer.sweep import TransferPlan, submit_all, transfer
 from robust_zoo.training.transfer.task import Outcome
 
-ROOT = Path(__file__).parents[3]
 STANDARD, ROBUST = "resnet18_x0_25_cifar10_l2_eps0", "resnet18_x0_25_cifar10_l2_eps0_5"
 
 
@@ -69,49 +64,50 @@ def test_existing_cells_are_read_and_missing_ones_filled(swept):
     assert kept == {file: file.stat().st_mtime_ns for file in files[1:]} and files[0].exists()
 
 
-def test_two_sweeps_at_once_and_many_jobs_give_the_same_cells(swept, tmp_path):
-    """Two commands on one directory, from an empty cache; one of them with two processes."""
-    code = (
-        "import sys\nfrom pathlib import Path\n"
-        "from robust_zoo.training.transfer.protocols.linear import Linear\n"
-        "from robust_zoo.training.transfer.sample_suite import digits, cifar10_half\n"
-        "from robust_zoo.training.transfer.protocols.table import Workspace\n"
-        "from robust_zoo.training.transfer.sweep import TransferPlan, transfer\n"
-        "if __name__ == '__main__':\n"
-        "    workspace = Workspace(Path(sys.argv[1]) / 'cells', Path(sys.argv[1]) / 'cache', jobs=int(sys.argv[2]))\n"
-        f"    transfer([{STANDARD!r}, {ROBUST!r}], (digits, cifar10_half), "
-        "TransferPlan('linear', Linear(train_size=20), seeds=(0, 1)), workspace)\n"
-    )
-    script = tmp_path / "sweep.py"
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    script.write_text(code)
-    both = [
-        subprocess.Popen([sys.executable, script, tmp_path, jobs], env=environment, stderr=subprocess.DEVNULL)
-        for jobs in "12"
-    ]
-    assert [process.wait(120) for process in both] == [0, 0]
-    assert settled(cells.read_cells(tmp_path / "cells")) == settled(cells.read_cells(swept[0] / "cells"))
-    assert len(swept[2]) == len(list((tmp_path / "cells").iterdir())) == 8  # nothing half-written is left
-    assert not list((tmp_path / "cache").glob(".*"))
+@pytest.fixture(scope="module")
+def zygote():
+    server = Zygote()
+    yield server
+    server.close()
 
 
-def test_a_killed_sweep_goes_on(swept, tmp_path):
-    folder = swept[0]
-    command = [sys.executable, "-c", "from robust_zoo.cli import main; main()", "transfer", STANDARD, ROBUST,
-               "--suite", "sample", "--out", tmp_path / "cells", "--cache-dir", folder / "cache"]  # fmt: skip
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    first = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while len(list((tmp_path / "cells").glob("*.json"))) < 3 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    first.send_signal(signal.SIGKILL)
-    first.wait()
-    done = len(list((tmp_path / "cells").glob("*.json")))
-    assert 3 <= done < 20
-    second = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-    assert second.returncode == 0 and "**" in second.stdout
-    same = [e for e in settled(cells.read_cells(tmp_path / "cells")) if e["seed"] < 2]
-    assert same == settled(cells.read_cells(folder / "cells"))
+def sweep(folder, where, *more):
+    """The arguments of a sweep of four cells."""
+    return ["transfer", STANDARD, ROBUST, "--data", folder, "--seeds", 2, "--out", where / "cells",
+            "--cache-dir", where / "cache", *more]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def alone(folder, tmp_path_factory):
+    """Its cells, made by one command that nothing disturbs."""
+    where = tmp_path_factory.mktemp("alone")
+    run_to(*sweep(folder, where))
+    found = settled(cells.read_cells(where / "cells"))
+    assert len(found) == 4
+    return found
+
+
+def test_two_sweeps_at_once_and_many_jobs_give_the_same_cells(zygote, folder, alone, tmp_path):
+    """Two commands on one directory, from an empty cache; and one with two processes."""
+    together, jobs = tmp_path / "together", tmp_path / "jobs"
+    commands = [sweep(folder, together), sweep(folder, together), sweep(folder, jobs, "--jobs", 2)]
+    output = tmp_path / "output.txt"
+    assert [zygote.wait(pid) for pid in [zygote.start(c, output) for c in commands]] == [0] * 3, output.read_text()
+    for where in (together, jobs):
+        assert settled(cells.read_cells(where / "cells")) == alone
+        assert len(list((where / "cells").iterdir())) == 4  # nothing half-written is left
+        assert list((where / "cache").rglob("*.npy")) and not list((where / "cache").rglob(".*"))
+
+
+def test_a_killed_sweep_goes_on(zygote, folder, alone, tmp_path):
+    """Killed when the second cell has its name, and when the fourth is about to."""
+    output = tmp_path / "output.txt"
+    for kill, left in ((("directory", 2), 2), (("fsync", 2), 3)):
+        pid = zygote.start(sweep(folder, tmp_path), output, die_at=kill)
+        assert zygote.wait(pid) == -signal.SIGKILL, output.read_text()
+        assert len(list((tmp_path / "cells").glob("*.json"))) == left
+    assert zygote.wait(zygote.start(sweep(folder, tmp_path), output)) == 0
+    assert "**" in output.read_text() and settled(cells.read_cells(tmp_path / "cells")) == alone
 
 
 CELL_CHANGES = [
