@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 from collections import Counter
 from dataclasses import asdict, replace
 
@@ -235,7 +236,13 @@ def test_what_each_quirk_changes(folder, tmp_path, monkeypatch):
     assert run("transfer", ROBUST, "--data", folder, "--quirks").exit_code == 2
 
 
-def test_recommend(folder, tmp_path):
+def few_penalties(monkeypatch):
+    """The probes' path is most of the time, and not what is asked about."""
+    monkeypatch.setattr(sys.modules["robust_zoo.training.transfer.recommend"], "PENALTIES", (1.0, 0.1, 0.01))
+
+
+def test_recommend(folder, tmp_path, monkeypatch):
+    few_penalties(monkeypatch)
     arguments = ["recommend", folder, "-a", "resnet18_x0_25", "--workers", 0, "--cache", tmp_path]
     result = run(*arguments, "--plot", tmp_path / "eps.png")
     assert result.exit_code == 0, result.stderr
@@ -258,7 +265,8 @@ def test_a_probe_never_saw_the_image_it_is_asked_about():
     assert 0.35 < cross_validated(x, labels, fold).float().mean() < 0.65
 
 
-def test_a_budget_leaves_images_out_evenly(tmp_path):
+def test_a_budget_leaves_images_out_evenly(tmp_path, monkeypatch):
+    few_penalties(monkeypatch)
     data = cifar10_sample(40)
     (advice,) = recommend(data, [ROBUST], cache=tmp_path, budget=1e-6)
     assert advice.n == 50  # no less than the folds need
