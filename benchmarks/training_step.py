@@ -41,6 +41,7 @@ from robust_zoo.training.step import make_step, optimizer_for
 ROOT = Path(__file__).parents[1]
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 STEPS = 2  # a round
+EPS = 0.5
 CPU_CASES = [("resnet18_x0_25", 32, 16), ("resnet18_x0_25", 32, 32), ("resnet18", 64, 8)]
 PEER = {  # how robustness is run: TF32 convolutions (None: there are none), best iterate
     "cpu": {"robustness": (None, False), "robustness, best": (None, True)},
@@ -59,11 +60,11 @@ def model_of(architecture: str, device: str) -> PixelModel:
     return PixelModel(network, MEAN, STD).to(device).train()
 
 
-def recipe_of(architecture: str, batch: int) -> Recipe:
+def recipe_of(architecture: str, batch: int, eps: float = EPS) -> Recipe:
     return Recipe(
         architecture=architecture,
         dataset="imagenet",
-        threat=ThreatModel("l2", 0.5),
+        threat=ThreatModel("l2", eps),
         epochs=1,
         batch_size=batch,
         lr=0.01,
@@ -90,9 +91,9 @@ def ours(architecture: str, size: int, batch: int, device: str, precision: str) 
     return lambda **_: sum(step(images, labels).loss / batch for images, labels in batches) / STEPS
 
 
-def theirs(architecture: str, size: int, batch: int, device: str, adversarial: bool = True) -> Side:
+def theirs(architecture: str, size: int, batch: int, device: str, eps: float = EPS) -> Side:
     robustness = load_robustness(device)
-    model, recipe, train = model_of(architecture, device), recipe_of(architecture, batch), robustness.train
+    model, recipe, train = model_of(architecture, device), recipe_of(architecture, batch, eps), robustness.train
     args = train.Parameters(
         {
             "epochs": 1,
@@ -103,10 +104,10 @@ def theirs(architecture: str, size: int, batch: int, device: str, adversarial: b
             "step_lr_gamma": 0.1,
             "custom_lr_multiplier": None,
             "mixed_precision": 0,
-            "adv_train": int(adversarial),
+            "adv_train": int(eps > 0),
             "constraint": "2",
-            "eps": 0.5,
-            "attack_lr": 0.5 * 2 / 3,
+            "eps": eps,
+            "attack_lr": eps * 2 / 3,
             "attack_steps": 3,
             "use_best": True,
             "random_restarts": 0,
@@ -123,7 +124,7 @@ def theirs(architecture: str, size: int, batch: int, device: str, adversarial: b
 
     def run(best: bool = False) -> float:
         args.use_best = best
-        return train._model_loop(args, "train", batches, attacker, optimizer, 0, adversarial, None)[1]
+        return train._model_loop(args, "train", batches, attacker, optimizer, 0, eps > 0, None)[1]
 
     return run
 

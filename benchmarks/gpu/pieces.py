@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from robust_zoo.pixels import PixelModel
-from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks import pgd as pgd_module
 from robust_zoo.training.attacks.folding import folded_model
 from robust_zoo.training.recipes import Recipe
@@ -146,16 +145,3 @@ def seconds(work: Callable[[], Any], device: str, *, at_least: float = 1.0, roun
         wait()
         taken.append((time.perf_counter() - started) / calls)
     return taken
-
-
-def recipe_of(architecture: str, batch: int, eps: float) -> Recipe:
-    return Recipe(
-        architecture=architecture,
-        dataset="imagenet",
-        threat=ThreatModel("l2", eps),
-        epochs=1,
-        batch_size=batch,
-        lr=0.01,
-        schedule="step",
-        augment="robustness",
-    )

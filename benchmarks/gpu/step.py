@@ -18,11 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pieces import SMALL, Pieces, Setting, recipe_of, seconds
-from training_step import MEAN, STD, load_robustness, theirs
-
-from robust_zoo.architectures.build import build
-from robust_zoo.pixels import PixelModel
+from pieces import SMALL, Pieces, Setting, seconds
+from training_step import EPS, STEPS, model_of, recipe_of, theirs
 
 LADDER = {
     "fp32": Setting(bf16=False, tf32=False, tuned=False, fold=False),
@@ -49,7 +46,7 @@ def main() -> None:
     parser.add_argument("architecture")
     parser.add_argument("size", type=int)
     parser.add_argument("batch", type=int)
-    parser.add_argument("--eps", type=float, default=0.5)
+    parser.add_argument("--eps", type=float, default=EPS)
     parser.add_argument("--only", nargs="+", default=[*PEERS, *LADDER])
     parser.add_argument("--profile", action="store_true", help="also which kernels take the time")
     a = parser.parse_args()
@@ -96,13 +93,8 @@ def main() -> None:
         print(f"{a.architecture} {a.size} {a.batch} eps {a.eps:g}  {name:<32}", shown, flush=True)
 
 
-def model_of(a: argparse.Namespace, device: str) -> PixelModel:
-    torch.manual_seed(0)
-    return PixelModel(build(a.architecture, num_classes=1000), MEAN, STD).to(device).train()
-
-
 def own(setting: Setting, a: Any, images: torch.Tensor, labels: torch.Tensor, device: str, profile: bool) -> dict:
-    model = model_of(a, device).to(memory_format=torch.channels_last)
+    model = model_of(a.architecture, device).to(memory_format=torch.channels_last)
     pieces = Pieces(model, recipe_of(a.architecture, a.batch, a.eps), setting, images, labels)
     row = {"loss": first_loss(pieces)}
     row["seconds"] = seconds(pieces.step, device)
@@ -140,11 +132,9 @@ def kernels(pieces: Pieces, a: Any) -> None:
 
 def peer(name: str, a: Any, device: str) -> dict:
     torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark = PEERS[name]
-    if a.eps == 0:
-        load_robustness(device)
-    run = theirs(a.architecture, a.size, a.batch, device, adversarial=bool(a.eps))
+    run = theirs(a.architecture, a.size, a.batch, device, a.eps)
     loss = run()
-    return {"peer_loss": loss, "seconds": [s / 2 for s in seconds(run, device, rounds=2)]}
+    return {"peer_loss": loss, "seconds": [s / STEPS for s in seconds(run, device, rounds=2)]}
 
 
 if __name__ == "__main__":
