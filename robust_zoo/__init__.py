@@ -14,6 +14,7 @@ _EXPORTS = {
     "list_models": "registry.lookup",
     "pixel_model": "pixels",
     "register_with_timm": "hub",
+    "transform": "views",
 }
 __all__ = ["__version__", *_EXPORTS]
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from robust_zoo.registry.lookup import get, list_models
     from robust_zoo.registry.rows import Checkpoint
     from robust_zoo.threat import ThreatModel
+    from robust_zoo.views import transform
 
 
 def __getattr__(name: str) -> Any:

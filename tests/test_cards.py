@@ -128,12 +128,13 @@ MARKUP = "x | y\n\n# a\n---\n```\n<img src=x> [l](http://h) ![i](j) `c` **b** \\
 def own(folder, words):
     """A file of one's own that says `words` wherever a text may stand."""
     prepared = {"mean": [0.5] * 3, "std": [0.5] * 3, "input_size": [3, 32, 32], "crop_pct": 1.0, "num_classes": 10}
+    prepared |= {"crop_mode": "center", "interpolation": "bilinear"}
     figure = {"correct": 1, "n": 2, "norm": "l2", "eps": 0.5}
     header = {
         "name": "mine", "architecture": "resnet18", "dataset": "cifar10", "norm": "l2", "eps": "0.5",
         "licence": words, "training": words,
         "metrics": json.dumps([figure | dict.fromkeys(("attack", "data", "code", "settings"), words)]),
-        "preprocessing": json.dumps(prepared | {"crop_mode": words, "interpolation": words}),
+        "preprocessing": json.dumps(prepared),
     }  # fmt: skip
     folder.mkdir(exist_ok=True)
     write_safetensors(folder / "mine.safetensors", {}, header)

@@ -169,18 +169,13 @@ def open_split(data: str | Path, split: str, checkpoint: Checkpoint, recipe: Rec
         from robust_zoo.training.data.encoded import counted
         from robust_zoo.training.data.folders import open_source
         from robust_zoo.training.data.image_files import ImageFiles
+        from robust_zoo.views import View
 
-        size = checkpoint.preprocessing.input_size[-1]
         source = open_source(data, "train" if split == "train" else "val")
         if split == "train":
             counted(source, data)
-        images = ImageFiles(
-            source,
-            size=size,
-            resize=round(size / checkpoint.preprocessing.crop_pct),
-            augment=recipe.augment,
-            workers=workers,
-        )
+        view = View.of(checkpoint.preprocessing)
+        images = ImageFiles(source, view, augment=recipe.augment, workers=workers)
     check_fits(images, checkpoint, str(data))
     return images
 

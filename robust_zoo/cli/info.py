@@ -67,7 +67,7 @@ def command(name: str, as_json: bool) -> None:
         ("training", checkpoint.training),
         (
             "preprocessing",
-            f"resize {round(preprocessing.input_size[-1] / preprocessing.crop_pct)} {preprocessing.interpolation}, "
+            f"resize {preprocessing.resize} {preprocessing.interpolation}, "
             f"crop {preprocessing.input_size[-1]}, mean {preprocessing.mean}, std {preprocessing.std}",
         ),
         ("licence", checkpoint.licence),

@@ -10,6 +10,8 @@ from robust_zoo.registry.measurement import Measurement
 from robust_zoo.threat import ThreatModel
 
 DATA = Path(__file__).parents[1] / "bundled"
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")  # Pillow's, as timm calls them
+CROP_MODES = ("center", "squash")
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,9 @@ class Preprocessing:
 
     Attributes:
         input_size: (C, H, W).
-        interpolation: Of the resizing.
+        interpolation: Of the resizing, one of INTERPOLATIONS.
         crop_pct: The crop over the resized image's shorter side.
-        crop_mode: Where the crop is taken.
+        crop_mode: One of CROP_MODES: whether the resizing keeps the image's proportions ("center") or not ("squash").
         mean: One number per channel, of images in [0, 1].
         std: As mean.
         num_classes: Of the head.
@@ -85,6 +87,16 @@ class Preprocessing:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     num_classes: int
+
+    def __post_init__(self) -> None:
+        for word, known in ((self.interpolation, INTERPOLATIONS), (self.crop_mode, CROP_MODES)):
+            if word not in known:
+                raise ValueError(f"{word!r:.80} is none of {', '.join(known)}")
+
+    @property
+    def resize(self) -> int:
+        """The shorter side before the crop, rounded down as timm and the authors' code do."""
+        return int(self.input_size[-1] / self.crop_pct)
 
 
 @dataclass(frozen=True)

@@ -169,6 +169,6 @@ def preprocessing_of(header: Mapping[str, str]) -> Preprocessing:
         and min(*found.std, found.crop_pct) > 0
         and type(found.num_classes) is int
     )
-    if not sound or not isinstance(found.interpolation, str) or not isinstance(found.crop_mode, str):
+    if not sound:
         raise ValueError(f"preprocessing that makes no sense: {values}")
     return found

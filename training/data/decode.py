@@ -12,7 +12,6 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image
-from torchvision.transforms.v2 import functional as F
 
 from robust_zoo.errors import VerificationFailed
 
@@ -73,20 +72,6 @@ def decode(content: bytes, name: str) -> Tensor:
             next=f"{_MEND if isinstance(error, _Unfit) else 'put a sound copy in its place'}, or take the file away",
         ) from None
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
-
-
-def centre(image: Tensor, size: int, resize: int) -> Tensor:
-    """An image as it is tested on: the shorter side resized (bilinear, antialiased), the centre cut out.
-
-    Args:
-        image: (3, H, W) uint8.
-        size: The side of what is cut out, in pixels.
-        resize: The shorter side before that.
-
-    Returns:
-        (3, size, size) uint8.
-    """
-    return F.center_crop(F.resize(image, [resize], antialias=True), [size, size])
 
 
 def _known() -> list[str]:

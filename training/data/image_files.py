@@ -22,14 +22,17 @@ from torchvision.transforms.v2 import functional as F
 from robust_zoo.errors import ZooError, cannot_read
 from robust_zoo.training.data.contents import digests_of
 from robust_zoo.training.data.dataset import Batches
-from robust_zoo.training.data.decode import centre, decode
+from robust_zoo.training.data.decode import decode
 from robust_zoo.training.data.encoded import EncodedImages
+from robust_zoo.views import View
 
 _JITTER = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation)  # by 0.9 to 1.1, in any order
 # AlexNet's colour noise as robustness has it (data_augmentation.py, Lighting): components of ImageNet's RGB values
 _NOISE = 0.05
 _EIGENVALUES = torch.tensor([0.2175, 0.0188, 0.0045])
 _EIGENVECTORS = torch.tensor([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
+
+_USUAL = View()
 
 
 def lighting(rng: np.random.Generator) -> Tensor:
@@ -50,8 +53,7 @@ class ImageFiles:
 
     Attributes:
         source: Where the images are read.
-        size: The side of the crop, in pixels.
-        resize: The shorter side before the crop, at test time.
+        view: What of an image is tested on; its size is that of training crops too.
         augment: "robustness" (random resized crop, flip, jitter of brightness, contrast and saturation, colour noise)
             or "crop_flip" (the first two).
         workers: Loader processes, as many as there are cores at most.
@@ -61,8 +63,7 @@ class ImageFiles:
     """
 
     source: EncodedImages
-    size: int = 224
-    resize: int = 256
+    view: View = _USUAL
     augment: str = "robustness"
     workers: int = 0
     shrink: int = 0
@@ -95,7 +96,7 @@ class ImageFiles:
         return replace(self, indices=indices if self.indices is None else self.indices[indices])
 
     def batches(self, size: int) -> Batches:
-        """All images in order, `size` at a time: the shorter side to `resize` (bilinear, antialiased), centre crop."""
+        """All images in order, `size` at a time, as the view shows them."""
         rows = torch.arange(len(self.source)) if self.indices is None else self.indices
         for images, _, labels in self._load(rows.split(size), self._for_test):
             yield images.float() / 255, labels
@@ -110,7 +111,7 @@ class ImageFiles:
             device: Where the batches are wanted.
 
         Yields:
-            Images (B, 3, size, size) float in [0, 1], and labels (B,) int64.
+            Images (B, 3, S, S) float in [0, 1], and labels (B,) int64.
 
         Raises:
             VerificationFailed: A file cannot be decoded; the error names it.
@@ -138,7 +139,7 @@ class ImageFiles:
             yield batch
 
     def _for_test(self, index: int) -> tuple[Tensor, Tensor]:
-        return centre(self.decode(index), self.size, self.resize), torch.zeros(3)
+        return self.view(self.decode(index)), torch.zeros(3)
 
     def decode(self, index: int) -> Tensor:
         """(3, H, W) uint8 of an image of the source, as `training.data.decode.decode` reads it.
@@ -159,7 +160,7 @@ class ImageFiles:
 
 @dataclass(frozen=True)
 class Augment:
-    """index -> (image (3, size, size) uint8, colour shift (3,)), by a generator of (seed, epoch, index).
+    """index -> (image (3, S, S) uint8, colour shift (3,)), by a generator of (seed, epoch, index).
 
     Attributes:
         files: Whose images, and how they are augmented.
@@ -175,7 +176,7 @@ class Augment:
         image = self.files.decode(index)
         rng = np.random.default_rng((self.seed, self.epoch, index))
         window = crop_window(image.shape[1], image.shape[2], rng)
-        image = F.resized_crop(image, *window, [self.files.size] * 2, antialias=True)
+        image = F.resized_crop(image, *window, [self.files.view.size] * 2, antialias=True)
         image = image.flip(-1) if rng.random() < 0.5 else image
         if self.files.augment != "robustness":
             return image, torch.zeros(3)

@@ -14,6 +14,7 @@ from robust_zoo.training.data.class_names import labels_called, spelled
 from robust_zoo.training.data.encoded import EncodedImages
 from robust_zoo.training.data.folders import open_folder, open_rows, open_shards
 from robust_zoo.training.data.image_files import ImageFiles
+from robust_zoo.views import View
 
 _WORKERS = 4
 
@@ -135,6 +136,4 @@ def prepared(source: EncodedImages, checkpoint: Checkpoint, data: str, count: in
             actual=f"{len(source):,}",
             next="--dataset folder takes any folder of images of the model's classes",
         )
-    p = checkpoint.preprocessing
-    size = p.input_size[-1]
-    return ImageFiles(source, size=size, resize=round(size / p.crop_pct), workers=_WORKERS)
+    return ImageFiles(source, View.of(checkpoint.preprocessing), workers=_WORKERS)

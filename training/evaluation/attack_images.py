@@ -21,9 +21,10 @@ from robust_zoo.training.attacks.norms import rules
 from robust_zoo.training.attacks.pictures import adversarial_pictures
 from robust_zoo.training.attacks.suites import suite
 from robust_zoo.training.data.class_names import class_names
-from robust_zoo.training.data.decode import MOST_BYTES, centre, decode
+from robust_zoo.training.data.decode import MOST_BYTES, decode
 from robust_zoo.training.evaluation.attack_files import SHEET, outputs, read_saved, save
 from robust_zoo.training.evaluation.threats import own_threat
+from robust_zoo.views import View
 from robust_zoo.weights.exported import checkpoint_of
 
 _TILE, _GAP, _LINE = 224, 6, 18  # pixels of the sheet
@@ -140,14 +141,13 @@ def load(file: Path, p: Preprocessing) -> Tensor:
     Raises:
         UsageError: There is no such file, or it is no image that can be decoded.
     """
-    size = p.input_size[-1]
     try:
         image = decode(read_bytes(file, MOST_BYTES), str(file))
     except (OSError, ValueError) as error:
         raise cannot_read(file.name, file, "an image", error, "name files of images that are there") from None
     except VerificationFailed as error:
         raise UsageError(f"{file} is not an image that can be decoded", **error.fields) from None
-    return centre(image, size, round(size / p.crop_pct)).float() / 255
+    return View.of(p)(image).float() / 255
 
 
 @torch.no_grad()

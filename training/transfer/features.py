@@ -25,19 +25,19 @@ from robust_zoo.training.data.dataset import Batches, Dataset, Images
 from robust_zoo.training.data.encoded import EncodedImages
 from robust_zoo.training.data.image_files import ImageFiles
 from robust_zoo.training.transfer.feature_files import kept, store
+from robust_zoo.views import View
 from robust_zoo.weights.ensure import Weights, ensure
 
-_FORMAT = 2  # of the cache: raised when the same settings come to mean other features
+_FORMAT = 3  # of the cache: raised when the same settings come to mean other features
 CPU = torch.device("cpu")
 
 
-def as_files(data: Dataset, size: int, resize: int, *, shrink: int = 0) -> ImageFiles:
+def as_files(data: Dataset, view: View, *, shrink: int = 0) -> ImageFiles:
     """Any dataset with ImageNet's transforms: random resized crops and flips to train on, a centre crop to test.
 
     Args:
         data: Images in memory or files.
-        size: Of the crop, in pixels.
-        resize: The shorter side before it.
+        view: What of an image is tested on, and the size of the crops.
         shrink: The shorter side before everything, 0 for none.
 
     Returns:
@@ -47,7 +47,7 @@ def as_files(data: Dataset, size: int, resize: int, *, shrink: int = 0) -> Image
         names = [str(i) for i in range(len(data))]
         data = ImageFiles(EncodedImages(names, [0] * len(names), data.labels, (), partial(_encoded, data.images)))
     assert isinstance(data, ImageFiles)
-    return replace(data, size=size, resize=resize, augment="crop_flip", shrink=shrink)
+    return replace(data, view=view, augment="crop_flip", shrink=shrink)
 
 
 def _encoded(images: Tensor, index: int) -> bytes:
@@ -72,7 +72,7 @@ def batches_for(data: Dataset, preprocessing: Preprocessing, size: int, *, view:
     """
     side = preprocessing.input_size[1]
     if not (isinstance(data, Images) and data.images.shape[-2:] == (side, side)):
-        data = as_files(data, side, round(side / preprocessing.crop_pct))
+        data = as_files(data, View.of(preprocessing))
     indices = [index for index in torch.arange(len(data)).split(size) if len(index)]
     loaded = data.train_batches(indices, seed=seed, epoch=view, device=CPU) if view > 1 else data.batches(size)
     for images, labels in loaded:

@@ -16,6 +16,7 @@ from robust_zoo.training.data.encoded import is_image
 from robust_zoo.training.data.folders import open_folder
 from robust_zoo.training.data.image_files import ImageFiles
 from robust_zoo.training.evaluation.attack_images import load
+from robust_zoo.views import View
 
 GREY = (np.add.outer(np.arange(32), np.arange(32)) * 4).astype(np.uint8)  # 0 to 248
 SIXTEEN = GREY.astype(np.uint16) * 257
@@ -72,7 +73,7 @@ def test_every_format_keeps_its_values(name, tmp_path):
     error = (found.int() - torch.from_numpy(GREY).int()).abs().max()
     assert found.shape == (3, 32, 32) and found.dtype == torch.uint8 and is_image(name)
     assert error <= (2 if name.endswith((".jpg", ".jfif")) else 0)
-    assert torch.equal(ImageFiles(open_folder(tmp_path), size=32, resize=32).decode(0), found)
+    assert torch.equal(ImageFiles(open_folder(tmp_path), view=View(32, 32)).decode(0), found)
     assert torch.equal((load(tmp_path / "a" / name, CIFAR.preprocessing) * 255).round().byte(), found)
 
 

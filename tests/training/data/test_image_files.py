@@ -19,6 +19,7 @@ from robust_zoo.training.data import image_files
 from robust_zoo.training.data.dataset import epoch_order, spread
 from robust_zoo.training.data.folders import check_classes, open_source
 from robust_zoo.training.data.image_files import Augment, ImageFiles, crop_window, lighting
+from robust_zoo.views import View
 
 CLASSES = ("n01440764", "n01443537", "n02123045")
 CPU = torch.device("cpu")
@@ -108,11 +109,11 @@ def hugging_face(tree, tmp_path_factory):
 
 
 def data_of(root, split="train", **how):
-    return ImageFiles(open_source(root, split), **{"size": 24, "resize": 32, **how})
+    return ImageFiles(open_source(root, split), **{"view": View(24, 32), **how})
 
 
 def epoch(data, workers=0, seed=1, epoch=2, size=4):
-    data = ImageFiles(data.source, data.size, data.resize, data.augment, workers, data.indices)
+    data = ImageFiles(data.source, data.view, data.augment, workers, data.indices)
     order = epoch_order(len(data), size, seed=seed, epoch=epoch)
     return list(data.train_batches(order, seed=seed, epoch=epoch, device=CPU))
 

@@ -25,6 +25,7 @@ from robust_zoo.training.transfer.features import Backbone, adapt, batches_for, 
 from robust_zoo.training.transfer.heads import Scale, logistic_path, objective, sgd_grid
 from robust_zoo.training.transfer.protocols.linear import Linear, linear, robust_accuracy, stratified_split, with_head
 from robust_zoo.training.transfer.task import Target, score
+from robust_zoo.views import View
 
 ROW = get("resnet18_x0_25_cifar10_l2_eps0_5")
 
@@ -134,7 +135,7 @@ def test_a_stale_feature_is_never_served(tmp_path, monkeypatch):
 
     def look(backbone=None, **options):
         backbone = backbone or Backbone(ROW)
-        files = ImageFiles(open_folder(folder), size=32, resize=32)
+        files = ImageFiles(open_folder(folder), view=View(32, 32))
         return np.array(features(backbone, files, cache, **options)), len(list(cache.glob("*.npy")))
 
     first, stored = look()

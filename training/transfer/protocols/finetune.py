@@ -34,6 +34,7 @@ from robust_zoo.training.transfer.network import (
 from robust_zoo.training.transfer.protocols.linear import stratified_split
 from robust_zoo.training.transfer.protocols.settings import impossible
 from robust_zoo.training.transfer.task import Outcome, Target, joined, score
+from robust_zoo.views import View
 from robust_zoo.weights.ensure import Weights, ensure
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -222,7 +223,7 @@ class _Training:
         if not self.settings.augment:
             return (next(batches_for(data.subset(i), self.checkpoint.preprocessing, len(i))) for i in indices)
         if not (isinstance(data, Images) and data.images.shape[-1] == side):  # small nets know the field's pad and crop
-            data = as_files(data, side, round(side / self.checkpoint.preprocessing.crop_pct))
+            data = as_files(data, View.of(self.checkpoint.preprocessing))
         return data.train_batches(indices, seed=self.seed, epoch=epoch, device=self.device)
 
     def _source_features(self, data: Dataset) -> Tensor:

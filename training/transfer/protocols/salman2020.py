@@ -31,6 +31,7 @@ from robust_zoo.training.transfer.network import (
 )
 from robust_zoo.training.transfer.protocols.linear import stratified_split
 from robust_zoo.training.transfer.task import Outcome, Target, score
+from robust_zoo.views import View
 from robust_zoo.weights.ensure import Weights
 
 MODES = ("fixed-feature", "full-network")
@@ -160,7 +161,7 @@ def _splits(target: Target, settings: Salman2020, seed: int) -> tuple[Dataset, D
 
 
 def _sized(data: Dataset, side: int, settings: Salman2020) -> ImageFiles:
-    return as_files(data, side, round(side / 0.875), shrink=settings.shrink)  # 224 and 256
+    return as_files(data, View(side, round(side / 0.875)), shrink=settings.shrink)  # 224 and 256
 
 
 def fit(
