@@ -65,8 +65,8 @@ logits = robust_zoo.pixel_model(model)(images)  # images: (B, 3, H, W) in [0, 1]
 
 | preprocessing | as `timm.data.resolve_data_config(model=model)` says it |
 | --- | --- |
-| resize (shorter side) | {p.resize}, {p.interpolation} |
-| {p.crop_mode} crop | {crop} |
+| resize ({"shorter side" if p.crop_mode == "center" else "both sides"}) | {p.resize}, {p.interpolation} |
+| center crop | {crop} |
 | mean | {", ".join(map(str, p.mean))} |
 | standard deviation | {", ".join(map(str, p.std))} |
 

@@ -67,7 +67,8 @@ def command(name: str, as_json: bool) -> None:
         ("training", checkpoint.training),
         (
             "preprocessing",
-            f"resize {preprocessing.resize} {preprocessing.interpolation}, "
+            f"resize {preprocessing.resize} {preprocessing.interpolation}"
+            f"{'' if preprocessing.crop_mode == 'center' else ' (both sides)'}, "
             f"crop {preprocessing.input_size[-1]}, mean {preprocessing.mean}, std {preprocessing.std}",
         ),
         ("licence", checkpoint.licence),

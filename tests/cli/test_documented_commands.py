@@ -238,7 +238,8 @@ def test_every_exception_is_needed():
 def test_every_python_line_runs(here, monkeypatch):
     """In one namespace, as a reader would type them; a line's value is looked at where it has one."""
     monkeypatch.setattr(sys, "path", [*sys.path])
-    namespace = {"images": torch.rand(2, 3, 32, 32), "timm": timm, "torch": torch}
+    namespace = {"images": torch.rand(2, 3, 32, 32), "timm": timm, "torch": torch,
+                 "photo": Image.new("RGB", (50, 40))}  # fmt: skip
     lines = [line for language, block in FENCED if language == "python" for line in block.splitlines() if line.strip()]
     assert len(lines) >= 9
     small = {
@@ -250,5 +251,6 @@ def test_every_python_line_runs(here, monkeypatch):
         for old, new in small.items():
             line = line.replace(old, new)
         exec(line, namespace)
+    assert namespace["seen"].shape == (3, 32, 32)
     assert namespace["logits"].shape == (2, 10) and namespace["head"].num_classes == 37
     assert os.environ["ROBUST_ZOO_CACHE"] == str(here / "cache")
