@@ -17,7 +17,7 @@ from robust_zoo.registry.rows import CROP_MODES, Preprocessing
 from robust_zoo.views import View
 
 BUNDLED = "resnet18_x0_25_cifar10_l2_eps0_5"
-ROWS = {checkpoint.preprocessing for checkpoint in load_registry().checkpoints.values()}
+ROWS = dict.fromkeys(checkpoint.preprocessing for checkpoint in load_registry().checkpoints.values())
 OTHERS = [  # settings of robust checkpoints elsewhere, and some of nobody's
     (224, "bicubic", 0.875, "center"), (224, "bicubic", 1.0, "center"), (224, "bilinear", 1.0, "squash"),
     (336, "bicubic", 0.9, "center"), (320, "bilinear", 0.875, "center"), (288, "bicubic", 0.95, "center"),
