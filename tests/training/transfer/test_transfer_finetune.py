@@ -22,6 +22,7 @@ from robust_zoo.training.transfer.protocols.salman2020 import QUIRKS, Salman2020
 from robust_zoo.training.transfer.protocols.table import Workspace
 from robust_zoo.training.transfer.sweep import TransferPlan, transfer
 from robust_zoo.training.transfer.task import Target, joined
+from robust_zoo.views import View
 
 ROW = get("resnet18_x0_25_cifar10_l2_eps0_5")
 CPU = torch.device("cpu")
@@ -47,18 +48,20 @@ def state(model, part=""):
 
 
 def test_any_dataset_as_files():
-    files = as_files(TARGET.train, 32, 32)
+    files = as_files(TARGET.train, View(32, 32))
     ours, theirs = next(files.batches(40)), next(TARGET.train.batches(40))
     assert torch.equal(ours[0], theirs[0]) and torch.equal(ours[1], theirs[1])
-    assert next(as_files(TARGET.train, 32, 32, shrink=8).batches(4))[0].shape == (4, 3, 32, 32)
-    shrunk = as_files(TARGET.train, 8, 8, shrink=8)
-    assert torch.equal(next(shrunk.batches(4))[0], next(as_files(TARGET.train, 8, 8).batches(4))[0])
+    assert next(as_files(TARGET.train, View(32, 32), shrink=8).batches(4))[0].shape == (4, 3, 32, 32)
+    shrunk = as_files(TARGET.train, View(8, 8), shrink=8)
+    assert torch.equal(next(shrunk.batches(4))[0], next(as_files(TARGET.train, View(8, 8)).batches(4))[0])
 
 
 def test_splits_are_joined_in_order(tmp_path):
     a, b = TARGET.train.subset(torch.arange(3)), TARGET.train.subset(torch.arange(3, 8))
     both = next(joined(a, b).batches(8))
-    files = next(joined(as_files(a, 32, 32), as_files(TARGET.train, 32, 32).subset(torch.arange(3, 8))).batches(8))
+    files = next(
+        joined(as_files(a, View(32, 32)), as_files(TARGET.train, View(32, 32)).subset(torch.arange(3, 8))).batches(8)
+    )
     for images, labels in (both, files):
         assert torch.equal(images, TARGET.train.images[:8].float() / 255) and torch.equal(
             labels, TARGET.train.labels[:8]
