@@ -36,19 +36,18 @@ def card(checkpoint: Checkpoint, recipe: Trained | None) -> str:
     how += f" on {home.dataset.title}"
     paper = f" ([{home.paper}](https://arxiv.org/abs/{home.paper.partition(':')[2]}))" if home.paper else ""
     source = "a file of one's own" if checkpoint.is_own_file else "this package"
-    if home.repo:
-        source = f"[{home.repo}]({home.origin}), revision `{home.revision}`"
-    sha256 = (
-        f"`{checkpoint.sha256}`"
-        if checkpoint.sha256
-        else "declared by the hub at that revision; a download's receipt records it"
-    )
+    if checkpoint.hub:
+        source = f"[{checkpoint.hub.repo}]({home.origin}), revision `{checkpoint.hub.revision}`"
+    unknown = "declared by the hub at that revision; a download's receipt records it" if checkpoint.hub else "not known"
+    said = f", from {markdown(checkpoint.sha256_from)}" if checkpoint.sha256_from else ""
+    sha256 = f"`{checkpoint.sha256}`{said}" if checkpoint.sha256 else unknown
+    licence_from = f" (from {markdown(checkpoint.licence_from)})" if checkpoint.licence_from else ""
     hub = f'\nmodel = torch.hub.load("OWNER/robust_zoo", "{checkpoint.name}")  # the same model\n'
     return f"""{_front_matter(checkpoint)}
 
 # {checkpoint.name}
 
-{checkpoint.architecture} (timm: `{checkpoint.network.timm}`) trained {how}. {markdown(home.title)}{paper}.
+{checkpoint.architecture} (timm: `{checkpoint.network.built}`) trained {how}. {markdown(home.title)}{paper}.
 
 ## Threat model
 
@@ -92,7 +91,7 @@ logits = robust_zoo.pixel_model(model)(images)  # images: (B, 3, H, W) in [0, 1]
 | --- | --- |
 | source | {source} |
 | sha256 | {sha256} |
-| licence | {markdown(checkpoint.licence)} |
+| licence | {markdown(checkpoint.licence)}{licence_from} |
 | origin | {markdown(home.origin)} |
 {_citation(home.citation)}"""
 
@@ -115,9 +114,10 @@ def _threat_model(checkpoint: Checkpoint) -> str:
 
 def _figures(checkpoint: Checkpoint) -> str:
     lines = []
-    if checkpoint.reported_by:
-        lines.append(f"| clean accuracy | {checkpoint.clean_accuracy:.2f} % | *reported by* {checkpoint.reported_by} |")
-    if checkpoint.clean_accuracy is None:
+    for f in checkpoint.reported:
+        images = f", {f.n:,} images" if f.n else ""
+        lines.append(f"| {markdown(f.title)} | {f.value:.2f} % | *reported by* {markdown(f.by)}{images} |")
+    if checkpoint.clean is None:
         lines.append(f"| clean accuracy | - | {checkpoint.evidence} |")
     for m in checkpoint.measured:
         low, high = m.count.interval
@@ -168,10 +168,15 @@ def _front_matter(checkpoint: Checkpoint) -> str:
 def _results(checkpoint: Checkpoint) -> list[dict[str, Any]]:
     """`norm` and `eps` are the threat model that a figure is about; `attack` "none" means unperturbed images."""
     clean = {"norm": checkpoint.norm, "eps": checkpoint.eps, "attack": "none"}
-    reported = []
-    if checkpoint.reported_by and checkpoint.clean_accuracy is not None:
-        name = f"clean accuracy (reported by {checkpoint.reported_by})"
-        reported = [_result(checkpoint, checkpoint.clean_accuracy, name, clean)]
+    reported = [
+        _result(
+            checkpoint,
+            f.value,
+            f"{f.title} (reported by {f.by})",
+            {"norm": f.norm, "eps": f.eps, "attack": f.attack} if f.eps else clean,
+        )
+        for f in checkpoint.reported
+    ]
     measured = [
         _result(
             checkpoint,

@@ -17,8 +17,9 @@ from robust_zoo.architectures.build import build, default_cfg
 from robust_zoo.errors import NewHeadWarning, UnknownCheckpoint, UsageError, VerificationFailed
 from robust_zoo.files import copy_of
 from robust_zoo.normalisation import say_channels
+from robust_zoo.registry.formats import Architecture
 from robust_zoo.registry.lookup import get_architecture
-from robust_zoo.registry.rows import Architecture, Checkpoint
+from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.weights import own
 from robust_zoo.weights.ensure import Weights, ensure, is_present
 from robust_zoo.weights.exported import checkpoint_of
@@ -99,7 +100,7 @@ def create_model(
     elif pretrained and checkpoint:
         state = _state_of(checkpoint, weights, cache_dir, progress)
     changes = {"num_classes": num_classes, "in_chans": in_chans}
-    kwargs = {k: v for k, v in (timm_kwargs | changes).items() if v is not None}
+    kwargs = dict(network.arguments) | {k: v for k, v in (timm_kwargs | changes).items() if v is not None}
     if features_only:
         kwargs["features_only"] = True
     kwargs |= {"pretrained_cfg": cfg, "pretrained_cfg_overlay": pretrained_cfg_overlay}

@@ -33,9 +33,10 @@ def _entry_point(checkpoint: Checkpoint, default: bool) -> Callable[..., Any]:
 
     entry.__name__ = entry.__qualname__ = checkpoint.name
     entry.__module__ = __name__
-    figure = f"{checkpoint.clean_accuracy:.2f} % clean accuracy on {checkpoint.dataset}"
+    clean = checkpoint.clean_accuracy
+    figure = "" if clean is None else f"{clean:.2f} % clean accuracy on {checkpoint.dataset}, "
     entry.__doc__ = (
-        f"{checkpoint.architecture}, {checkpoint.threat}: {figure}, {checkpoint.evidence}.\n\n"
+        f"{checkpoint.architecture}, {checkpoint.threat}: {figure}{checkpoint.evidence}.\n\n"
         "pretrained: load the verified weights. kwargs: those of robust_zoo.create_model and timm.create_model."
     )
     return entry

@@ -14,7 +14,8 @@ from torchvision.transforms.v2 import functional as F
 
 from robust_zoo.errors import UsageError
 from robust_zoo.normalisation import cfg_of, layers_of, statistics_of
-from robust_zoo.registry.rows import Checkpoint, Preprocessing
+from robust_zoo.registry.families import Preprocessing
+from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.weights.exported import checkpoint_of
 
 if TYPE_CHECKING:

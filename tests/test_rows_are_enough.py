@@ -49,9 +49,8 @@ curve_eps = { l2 = [0.1], linf = ["1/255"] }
 
 [architecture.toynet]
 timm = "resnet10_x0_25_s2"
-torchvision = ""
 keys = "same"
-approximate_mb = 1.0
+parameters = 250000
 
 [recipe.toys]
 epochs = 1
@@ -66,13 +65,16 @@ title = "Toys (Toymaker 2026)"
 paper = ""
 citation = "@misc{toys, title = {Toys}}"
 dataset = "toyset"
-repo = ""
-revision = ""
-mirrors = []
+in_names = ""
+sources = []
+format = "bare"
 recipe = "toys"
 licence = "mit"
+licence_from = "the toymaker"
 origin = "a test"
-reported_by = "Toymaker 2026"
+
+[reporter.toymaker]
+title = "Toymaker 2026"
 
 [collection.toys2026.preprocessing]
 input_size = [3, 32, 32]
@@ -90,7 +92,7 @@ architecture = "toynet"
 norm = "l2"
 eps = 0
 file = "toynet.pth"
-clean_accuracy = 50.0
+reported = [{ value = 50.0, by = "toymaker" }]
 """
 
 

@@ -12,8 +12,8 @@ from torchvision.transforms import v2
 
 from robust_zoo import create_model, pixel_model, transform
 from robust_zoo.errors import UsageError
+from robust_zoo.registry.families import CROP_MODES, Preprocessing
 from robust_zoo.registry.load import load_registry
-from robust_zoo.registry.rows import CROP_MODES, Preprocessing
 from robust_zoo.views import View
 
 BUNDLED = "resnet18_x0_25_cifar10_l2_eps0_5"

@@ -14,6 +14,7 @@ from torch import nn
 from robust_zoo.cards import card
 from robust_zoo.files import GO_ON, replace_file
 from robust_zoo.names import within
+from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.measurement import Measurement
 from robust_zoo.registry.rows import Checkpoint, checkpoint_name
 from robust_zoo.threat import ThreatModel
@@ -85,7 +86,6 @@ def export(
         file=path.name,
         sha256=sha256,
         size=path.stat().st_size,
-        clean_accuracy=round(100 * measured[0]["correct"] / measured[0]["n"], 2),
         training=f"{how}, {hours:.2f} hours",
         measured=tuple(Measurement(weights_sha256=sha256, **values) for values in measured),
     )
@@ -112,20 +112,19 @@ def as_trained(checkpoint: Checkpoint, recipe: Recipe) -> Checkpoint:
     if recipe.architecture != network.name:
         network = network_of(recipe.architecture)
     home = checkpoint.collection
-    name = checkpoint_name(recipe.architecture, home.dataset, recipe.threat, "" if own else "custom")
-    if home.repo or not own:
+    name = checkpoint_name(recipe.architecture, home.dataset, recipe.threat, variant="" if own else "custom")
+    if checkpoint.sources or not own:
         home = replace(
             home,
             name=f"{'robust_zoo' if own else 'custom'}_{home.dataset.name}",
             title="Trained with robust_zoo",
             paper="",
             citation="",
-            repo="",
-            revision="",
-            mirrors=(),
+            in_names="",
+            sources=(),
+            format=load_registry().formats["bare"],
             recipe=home.recipe if own else "custom",
             origin="this run",
-            reported_by="",
         )
     return replace(
         checkpoint,
@@ -133,8 +132,18 @@ def as_trained(checkpoint: Checkpoint, recipe: Recipe) -> Checkpoint:
         network=network,
         threat=recipe.threat,
         collection=home,
+        sources=(),
+        format=home.format,
+        sha256=None,
+        sha256_from="",
+        size=None,
+        converted_sha256=None,
+        robustbench="",
+        variant="" if own else "custom",
+        note="",
         bundled=checkpoint.bundled and own,
         training="",
+        reported=(),
         measured=(),
     )
 

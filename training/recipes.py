@@ -152,11 +152,16 @@ def recipe_for(checkpoint: Checkpoint) -> Recipe:
     Returns:
         The complete recipe.
 
+    Raises:
+        UsageError: None is known.
+
     Example:
         >>> recipe_for(robust_zoo.get("resnet50_l2_eps3")).attack_steps
         3
     """
     recipes = load_registry().recipes
+    if not checkpoint.recipe:
+        raise UsageError(f"no recipe of {checkpoint.name} is known", next=f"robust-zoo info {checkpoint.name}")
     if checkpoint.recipe not in recipes:
         raise unknown("recipe", checkpoint.recipe, recipes, model=checkpoint.name)
     values = {name: value for name, value in recipes[checkpoint.recipe].items() if name != "note"}

@@ -144,7 +144,9 @@ def _header(
         header |= {"norm": norm, "eps": repr(radius)}
         if dataset:
             variant = re.sub(r"[^a-z0-9]+", "_", output.stem.lower()).strip("_") or "own"
-            header["name"] = checkpoint_name(architecture, get_dataset(dataset), ThreatModel(norm, radius), variant)
+            header["name"] = checkpoint_name(
+                architecture, get_dataset(dataset), ThreatModel(norm, radius), variant=variant
+            )
     if dataset:
         homes = load_registry().collections.values()
         usual = next(home.preprocessing for home in homes if home.dataset == get_dataset(dataset))

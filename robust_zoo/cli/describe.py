@@ -93,7 +93,9 @@ def gravest(exit_codes: Iterable[int]) -> int:
 
 def promise(checkpoint: Checkpoint) -> str:
     """How far the weights can be proven: "bundled" and "pinned" by the row's sha256, "hub-declared" by the hub's."""
-    return "bundled" if checkpoint.bundled else "pinned" if checkpoint.sha256 else "hub-declared"
+    if checkpoint.sha256:
+        return "bundled" if checkpoint.bundled else "pinned"
+    return "hub-declared" if checkpoint.hub else "unverified"
 
 
 def as_json(checkpoint: Checkpoint, status: str | None = None) -> dict[str, Any]:
@@ -123,11 +125,20 @@ def all_of(checkpoint: Checkpoint) -> dict[str, Any]:
         "title": collection.title,
         "paper": collection.paper,
         "origin": collection.origin,
-        "repo": collection.repo,
-        "revision": collection.revision,
+        "repo": checkpoint.hub.repo if checkpoint.hub else None,
+        "revision": checkpoint.hub.revision if checkpoint.hub else None,
+        "addresses": [place.at for place in checkpoint.sources],
+        "format": checkpoint.format.name,
+        "parameters": checkpoint.network.parameters,
+        "arguments": dict(checkpoint.network.arguments),
+        "licence_from": checkpoint.licence_from,
+        "sha256_from": checkpoint.sha256_from,
+        "robustbench": checkpoint.robustbench,
+        "note": checkpoint.note,
         "recipe": checkpoint.recipe,
         "training": checkpoint.training,
         "preprocessing": asdict(checkpoint.preprocessing),
+        "reported": [asdict(figure) for figure in checkpoint.reported],
         "measured": [{**asdict(m), "accuracy": round(m.accuracy, 2)} for m in checkpoint.measured],
     }
 

@@ -16,7 +16,9 @@ _MEANING = {
     "bundled": "comes with the package",
     "pinned": "must have the sha256 below, whatever source serves them",
     "hub-declared": "must have the sha256 that the hub records at the pinned revision",
+    "unverified": "no hash of them is known: refused unless robust-zoo download gets --allow-unverified",
 }
+_NO_HASH = {"hub-declared": "declared by the hub"}
 
 
 @click.command("info")
@@ -48,7 +50,8 @@ def command(name: str, as_json: bool) -> None:
         ("name", checkpoint.name),
         ("collection", checkpoint.collection.title),
         ("paper", facts["paper"]),
-        ("architecture", f"{checkpoint.architecture} (timm: {checkpoint.network.timm})"),
+        ("architecture", f"{checkpoint.architecture} (timm: {checkpoint.network.built})"),
+        ("parameters", f"{checkpoint.network.parameters:,}"),
         ("dataset", checkpoint.dataset),
         ("threat model", threat),
         (
@@ -59,11 +62,11 @@ def command(name: str, as_json: bool) -> None:
         ),
         ("file", f"{checkpoint.file} ({size_text(checkpoint)})"),
         ("weights", f"{status}: {'a file of your own' if checkpoint.is_own_file else _MEANING[status]}"),
-        ("sha256", checkpoint.sha256 or "declared by the hub"),
+        ("sha256", " from ".join(filter(None, [checkpoint.sha256, checkpoint.sha256_from])) or _NO_HASH.get(status)),
         ("revision", facts["revision"]),
         *(("source", source) for source in facts["sources"]),
         ("cached", f"{cached['path']} ({cached['state']})" if cached else "no"),
-        ("recipe", f"{checkpoint.recipe}, {checkpoint.threat}"),
+        ("recipe", checkpoint.recipe and f"{checkpoint.recipe}, {checkpoint.threat}"),
         ("training", checkpoint.training),
         (
             "preprocessing",
@@ -71,8 +74,14 @@ def command(name: str, as_json: bool) -> None:
             f"{'' if preprocessing.crop_mode == 'center' else ' (both sides)'}, "
             f"crop {preprocessing.input_size[-1]}, mean {preprocessing.mean}, std {preprocessing.std}",
         ),
-        ("licence", checkpoint.licence),
+        ("licence", " from ".join(filter(None, [checkpoint.licence, checkpoint.licence_from]))),
+        ("RobustBench", checkpoint.robustbench),
+        ("note", checkpoint.note),
     ]
+    for f in checkpoint.reported:
+        if f is not checkpoint.clean:
+            images = f" ({f.n:,} images)" if f.n else ""
+            lines.append(("reported", f"{f.title}: {f.value:.2f} %{images}, by {f.by}"))
     for m in checkpoint.measured:
         lines.append(("measured", f"{m.title}: {m.accuracy:.2f} % ({m.correct:,} of {m.n:,}, {m.data}, {m.code})"))
     for key, text in lines:

@@ -9,6 +9,7 @@ from robust_zoo.cli.describe import Named, as_json, count, promise, size_text
 from robust_zoo.errors import UsageError
 from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.lookup import get, list_models, natural_key
+from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import NORMS, parse_eps
 
 _COLUMNS = ("NAME", "ARCHITECTURE", "DATASET", "NORM", "EPS", "CLEAN %", "WEIGHTS", "DOWNLOAD")
@@ -77,7 +78,7 @@ def command(
                 checkpoint.dataset,
                 checkpoint.norm,
                 checkpoint.threat.radius,
-                f"{checkpoint.clean_accuracy:.2f}{' ' if checkpoint.reported_by else '*'}",
+                _clean(checkpoint),
                 promise(checkpoint),
                 "-" if checkpoint.bundled else size_text(checkpoint),
             )
@@ -110,3 +111,9 @@ def _echo_table(checkpoints: Iterable[tuple[str, ...]]) -> None:
     widths = [max(len(cells[i]) for cells in table) for i in range(len(_COLUMNS))]
     for cells in table:
         click.echo("  ".join(f"{c:{a}{w}}" for c, a, w in zip(cells, _ALIGN, widths, strict=True)).rstrip())
+
+
+def _clean(checkpoint: Checkpoint) -> str:
+    if checkpoint.clean_accuracy is None:
+        return "-"
+    return f"{checkpoint.clean_accuracy:.2f}{' ' if checkpoint.reported_by else '*'}"

@@ -73,9 +73,18 @@ def show(checkpoint: Checkpoint, recipe: Recipe) -> None:
 
 def _expected(checkpoint: Checkpoint) -> list[dict[str, Any]]:
     """Each accuracy that the checkpoint knows, in percent, with what it is under and whose figure it is."""
-    values = {"attack": "none", "norm": None, "eps": None, "accuracy": checkpoint.clean_accuracy}
-    reported = [{"figure": "clean accuracy", **values, "evidence": checkpoint.evidence}]
-    return (reported if checkpoint.reported_by else []) + [
+    reported = [
+        {
+            "figure": f.title,
+            "attack": f.attack,
+            "norm": f.norm or None,
+            "eps": f.eps,
+            "accuracy": f.value,
+            "evidence": f"reported by {f.by}",
+        }
+        for f in checkpoint.reported
+    ]
+    return reported + [
         {
             "figure": m.title,
             "attack": m.attack,

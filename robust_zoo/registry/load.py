@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -12,12 +13,16 @@ from typing import Any
 from robust_zoo.errors import Refused, UsageError, ZooError, closest
 from robust_zoo.files import is_sha256
 from robust_zoo.readers import SMALL, read_toml
+from robust_zoo.registry.families import Collection, Preprocessing, SourceDataset
+from robust_zoo.registry.formats import NORMALIZER, Architecture, Format, KeyTable
 from robust_zoo.registry.measurement import Measurement
-from robust_zoo.registry.rows import Architecture, Checkpoint, Collection, Preprocessing, SourceDataset
+from robust_zoo.registry.places import Place, place
+from robust_zoo.registry.reported import NORM_TITLES, Reported
+from robust_zoo.registry.rows import Checkpoint, checkpoint_name
 from robust_zoo.threat import NORMS, ThreatModel, is_fraction, norm_of, parse_eps
 
 TOML = Path(__file__).with_name("checkpoints.toml")
-KEY_RULES = ("same", "in_order", "vgg")  # what `keys` of an architecture may be; see weights/state_dict.py
+KEY_RULES = ("same", "in_order", "vgg")  # what `keys` may be besides a [keys.X]; see weights/key_rules.py
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,8 @@ class Registry:
 
     Attributes:
         datasets: What checkpoints are trained on.
+        keys: Maps from a source's state-dict keys to timm's.
+        formats: How files are laid out.
         architectures: The networks.
         recipes: Fields of training.recipes.Recipe, and a `note`.
         collections: What families of checkpoints share.
@@ -33,6 +40,8 @@ class Registry:
     """
 
     datasets: Mapping[str, SourceDataset]
+    keys: Mapping[str, KeyTable]
+    formats: Mapping[str, Format]
     architectures: Mapping[str, Architecture]
     recipes: Mapping[str, Mapping[str, Any]]
     collections: Mapping[str, Collection]
@@ -75,11 +84,14 @@ def parse(data: dict[str, Any]) -> Registry:
 
 def _parse(data: dict[str, Any]) -> Registry:
     datasets = {name: _dataset(name, row) for name, row in data["dataset"].items()}
-    architectures = {name: _architecture(name, row) for name, row in data["architecture"].items()}
+    keys = {name: _keys(name, row) for name, row in data["keys"].items()}
+    formats = {name: _format(name, row) for name, row in data["format"].items()}
+    architectures = {name: _architecture(name, row, keys) for name, row in data["architecture"].items()}
     recipes = {name: MappingProxyType(row) for name, row in data["recipe"].items()}
-    collections = {name: _collection(name, row, datasets, recipes) for name, row in data["collection"].items()}
-    checkpoints = {row["name"]: _checkpoint(row, architectures, collections) for row in data["checkpoint"]}
-    tables: list[Mapping[str, Any]] = [datasets, architectures, recipes, collections, checkpoints]
+    collections = {name: _collection(name, row, datasets, formats, recipes) for name, row in data["collection"].items()}
+    rows = [_checkpoint(row, architectures, formats, collections, data["reporter"]) for row in data["checkpoint"]]
+    checkpoints = {row.name: row for row in rows}
+    tables: list[Mapping[str, Any]] = [datasets, keys, formats, architectures, recipes, collections, checkpoints]
     return Registry(*(MappingProxyType(table) for table in tables))
 
 
@@ -102,40 +114,105 @@ def _dataset(name: str, row: dict[str, Any]) -> SourceDataset:
     return SourceDataset(name, **row | fixed)
 
 
-def _architecture(name: str, row: dict[str, Any]) -> Architecture:
-    if row["keys"] not in KEY_RULES:
-        raise ValueError(f"architecture.{name}: keys {row['keys']!r} is not one of {', '.join(KEY_RULES)}")
-    return Architecture(name, **row)
+def _lists(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's values with tuples for lists."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
+
+
+def _keys(name: str, row: dict[str, Any]) -> KeyTable:
+    table = KeyTable(name, **_lists(row) | {"rename": tuple((old, new) for old, new in row["rename"])})
+    for pattern in (*table.drop, *(old for old, _ in table.rename)):
+        if not _compiles(pattern):
+            raise ValueError(f"keys.{name}: {pattern!r} is no pattern")
+    return table
+
+
+def _compiles(pattern: str) -> bool:
+    try:
+        return bool(re.compile(pattern))
+    except re.error:
+        return False
+
+
+def _format(name: str, row: dict[str, Any]) -> Format:
+    found = Format(name, **_lists(row))
+    if found.normalizer not in NORMALIZER:
+        raise ValueError(f"format.{name}: normalizer {found.normalizer!r} is not one of {', '.join(NORMALIZER)}")
+    return found
+
+
+def _architecture(name: str, row: dict[str, Any], keys: Mapping[str, KeyTable]) -> Architecture:
+    if row["keys"] not in (*KEY_RULES, *keys):
+        raise ValueError(f"architecture.{name}: keys {row['keys']!r} is not one of {', '.join((*KEY_RULES, *keys))}")
+    return Architecture(name, **{"label": name, "torchvision": ""} | row)
 
 
 def _collection(
-    name: str, row: dict[str, Any], datasets: Mapping[str, SourceDataset], recipes: Mapping[str, Any]
+    name: str,
+    row: dict[str, Any],
+    datasets: Mapping[str, SourceDataset],
+    formats: Mapping[str, Format],
+    recipes: Mapping[str, Any],
 ) -> Collection:
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row["preprocessing"].items()}
     if row["recipe"]:
         _row(recipes, "recipe", row["recipe"], f"collection.{name}")
     fixed: dict[str, Any] = {
         "dataset": _row(datasets, "dataset", row["dataset"], f"collection.{name}"),
-        "mirrors": tuple(row["mirrors"]),
-        "preprocessing": Preprocessing(**values),
+        "format": _row(formats, "format", row["format"], f"collection.{name}"),
+        "preprocessing": Preprocessing(**_lists(row["preprocessing"])),
     }
-    return Collection(name, **row | fixed)
+    return Collection(name, **_lists(row) | fixed)
 
 
 def _checkpoint(
-    row: dict[str, Any], architectures: Mapping[str, Architecture], collections: Mapping[str, Collection]
+    row: dict[str, Any],
+    architectures: Mapping[str, Architecture],
+    formats: Mapping[str, Format],
+    collections: Mapping[str, Collection],
+    reporters: Mapping[str, Any],
 ) -> Checkpoint:
     values, name = dict(row), row["name"]
     for key in ("sha256", "converted_sha256"):
         if key in values and not is_sha256(values[key]):
             raise ValueError(f"{name}: {key} is not 64 hexadecimal digits")
+    home: Collection = _row(collections, "collection", values.pop("collection"), name)
+    network: Architecture = _row(architectures, "architecture", values.pop("architecture"), name)
+    threat = _threat(name, values.pop("norm"), values.pop("eps"))
+    labels = {"collection": home.in_names, "variant": values.get("variant", "")}
+    if name != (usual := checkpoint_name(network.label, home.dataset, threat, **labels)):
+        raise ValueError(f"{name}: a row of this kind is called {usual}")
+    own = values.pop("preprocessing", {})
+    licence = {key: values.pop(key, getattr(home, key)) for key in ("licence", "licence_from")}
     return Checkpoint(
-        network=_row(architectures, "architecture", values.pop("architecture"), name),
-        collection=_row(collections, "collection", values.pop("collection"), name),
-        threat=_threat(name, values.pop("norm"), values.pop("eps")),
+        collection=home,
+        network=network,
+        threat=threat,
+        sources=tuple(_place(entry, values["file"]) for entry in values.pop("sources", home.sources)),
+        format=_row(formats, "format", values.pop("format", home.format.name), name),
+        preprocessing=replace(home.preprocessing, **_lists(own)),
+        reported=tuple(_reported(name, figure, reporters) for figure in values.pop("reported", ())),
         measured=tuple(_measurement(name, m) for m in values.pop("measured", ())),
+        **licence,
         **values,
     )
+
+
+def _place(entry: str | dict[str, str], file: str) -> Place:
+    """An address, or one with the hash of a file of its own."""
+    row = {"at": entry} if isinstance(entry, str) else entry
+    return place(row["at"].replace("{file}", file), row.get("sha256"))
+
+
+def _reported(name: str, row: dict[str, Any], reporters: Mapping[str, Any]) -> Reported:
+    values = {**row, "by": _row(reporters, "reporter", row["by"], name)["title"]}
+    values["n"] = row.get("n", reporters[row["by"]].get("n"))
+    if ("norm" in row) != ("eps" in row) or ("norm" in row) != ("attack" in row):
+        raise ValueError(f"{name}: a reported figure has attack, norm and eps, or none of them")
+    if "norm" in row:
+        if row["norm"] not in NORM_TITLES:
+            raise ValueError(f"{name}: a reported figure in the norm {row['norm']!r}")
+        values["eps"] = parse_eps(row["eps"], None)
+    return Reported(**values)
 
 
 def _threat(name: str, norm: str, eps: float | str) -> ThreatModel:

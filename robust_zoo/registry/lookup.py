@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any
 
 from robust_zoo.errors import UnknownCheckpoint, UsageError, unknown
+from robust_zoo.registry.families import SourceDataset
+from robust_zoo.registry.formats import Architecture
 from robust_zoo.registry.load import load_registry
-from robust_zoo.registry.rows import Architecture, Checkpoint, SourceDataset
+from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import NORMS, eps_from_tag, is_fraction, norm_of, parse_eps, written_eps
 
 # What a name may look like before it is looked up: never a path, a drive, a NUL or a URL.
@@ -28,22 +31,33 @@ def canonical_name(name: str) -> str:
 
     Args:
         name: May be one of upstream's spellings (`resnet18_linf_eps4.0`), end in `_linf_eps4/255`, be a file's name,
-            and have timm's or torchvision's name for the architecture (`densenet161_l2_eps3`).
+            have timm's or torchvision's name for the architecture (`densenet161_l2_eps3`), a dot as timm writes
+            before a tag (`swin_base_patch4_window7_224.liu2023_linf_eps4`), or be RobustBench's id.
 
     Returns:
         The identifier; whether the checkpoint exists is not checked.
     """
+    registry = load_registry()
     stem = re.sub(r"\.(ckpt|pth|pt|safetensors)$", "", name.strip().lower())
+    if stem in registry.checkpoints:
+        return stem
+    if stem in (ids := _robustbench_ids()):
+        return ids[stem]
     match = re.fullmatch(_THREAT_TAG.format(norms="|".join(NORMS)), stem)
     if not match:
         return stem
-    prefix = match["stem"]
-    for arch in load_registry().architectures.values():
-        if prefix in (arch.timm, arch.torchvision):
-            prefix = arch.name
-    norm = match["norm"]
-    eps = written_eps(norm, eps_from_tag(norm, match["eps"])).replace(".", "_")
-    return f"{prefix}_{norm}_eps{eps}"
+    norm, prefix = match["norm"], match["stem"].replace(".", "_")
+    tag = f"{norm}_eps{written_eps(norm, eps_from_tag(norm, match['eps'])).replace('.', '_')}"
+    if f"{prefix}_{tag}" not in registry.checkpoints:
+        prefix = next((arch.name for arch in registry.architectures.values() if prefix in arch.aliases), prefix)
+    return f"{prefix}_{tag}"
+
+
+@cache
+def _robustbench_ids() -> Mapping[str, str]:
+    """RobustBench's ids in lower case -> the names of the checkpoints."""
+    rows = load_registry().checkpoints.values()
+    return {row.robustbench.lower(): row.name for row in rows if row.robustbench}
 
 
 def get(name: str | Checkpoint) -> Checkpoint:
@@ -92,8 +106,10 @@ def get_architecture(name: str) -> Architecture:
         UnknownCheckpoint: No architecture of that name; the three closest are in the error.
     """
     architectures = load_registry().architectures
+    if name in architectures:
+        return architectures[name]
     for arch in architectures.values():
-        if name in (arch.name, arch.timm, arch.torchvision):
+        if name in arch.aliases:
             return arch
     raise unknown(
         "architecture", name, architectures, error=UnknownCheckpoint, next="robust-zoo list   shows the architectures"

@@ -1,137 +1,18 @@
-"""What the rows of `checkpoints.toml` are: frozen values, one class for each kind of table. No torch."""
+"""What a row of `checkpoints.toml` is: a checkpoint, a frozen value. No torch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+from robust_zoo.registry.families import Collection, Preprocessing, SourceDataset
+from robust_zoo.registry.formats import Architecture, Format
 from robust_zoo.registry.measurement import Measurement
+from robust_zoo.registry.places import Place
+from robust_zoo.registry.reported import Reported
 from robust_zoo.threat import ThreatModel
 
 DATA = Path(__file__).parents[1] / "bundled"
-INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")  # Pillow's, as timm calls them
-CROP_MODES = ("center", "squash")
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """A network.
-
-    Attributes:
-        name: As the zoo has it.
-        timm: timm's name of its builder.
-        torchvision: torchvision's name, "" where it has none.
-        keys: The rule from the source's state-dict keys to timm's; see weights/state_dict.py.
-        approximate_mb: What a file of it weighs at the source, in MB.
-    """
-
-    name: str
-    timm: str
-    torchvision: str
-    keys: str
-    approximate_mb: float
-
-
-@dataclass(frozen=True)
-class SourceDataset:
-    """A dataset that checkpoints are trained on.
-
-    Attributes:
-        name: As the zoo has it.
-        title: As the field writes it.
-        hub_id: On the Hugging Face hub.
-        in_names: Its part of a checkpoint's name, "" for the one that goes without saying.
-        train_images: How many there are.
-        split: Of which accuracies are, in words: "validation", "test".
-        class_names: By label; empty where timm has them.
-        timm_classes: timm's name of them, "" where `class_names` has them.
-        usual_eps: Norm -> the radius that the field reports, for models that were trained for none.
-        curve_eps: Norm -> the radii of an accuracy curve.
-    """
-
-    name: str
-    title: str
-    hub_id: str
-    in_names: str
-    train_images: int
-    split: str
-    class_names: tuple[str, ...]
-    timm_classes: str
-    usual_eps: Mapping[str, float] = field(hash=False)
-    curve_eps: Mapping[str, tuple[float, ...]] = field(hash=False)
-
-    def usual_threat(self, norm: str) -> ThreatModel:
-        """What a model without a radius of its own is measured at."""
-        return ThreatModel(norm, self.usual_eps[norm])
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How images reach the network, in the terms of timm's `pretrained_cfg`.
-
-    Attributes:
-        input_size: (C, H, W).
-        interpolation: Of the resizing, one of INTERPOLATIONS.
-        crop_pct: The crop over the resized image's shorter side.
-        crop_mode: One of CROP_MODES: whether the resizing keeps the image's proportions ("center") or not ("squash").
-        mean: One number per channel, of images in [0, 1].
-        std: As mean.
-        num_classes: Of the head.
-    """
-
-    input_size: tuple[int, int, int]
-    interpolation: str
-    crop_pct: float
-    crop_mode: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    num_classes: int
-
-    def __post_init__(self) -> None:
-        for word, known in ((self.interpolation, INTERPOLATIONS), (self.crop_mode, CROP_MODES)):
-            if word not in known:
-                raise ValueError(f"{word!r:.80} is none of {', '.join(known)}")
-
-    @property
-    def resize(self) -> int:
-        """The shorter side before the crop, rounded down as timm and the authors' code do."""
-        return int(self.input_size[-1] / self.crop_pct)
-
-
-@dataclass(frozen=True)
-class Collection:
-    """What a family of checkpoints shares: where it is hosted, how it was made, how its images are prepared.
-
-    Attributes:
-        name: As the zoo has it.
-        title: In sentences.
-        paper: "arXiv:NUMBER" or "".
-        citation: BibTeX or "".
-        dataset: What they were trained on.
-        repo: On the Hugging Face hub, "" when the files are not there.
-        revision: The commit of `repo` that is pinned.
-        mirrors: Base addresses of other copies.
-        recipe: A name of [recipe.X], "" where none is known.
-        licence: Of the weights.
-        origin: A page about them.
-        reported_by: Who reported the figures; "" when they were measured here.
-        preprocessing: How their images are prepared.
-    """
-
-    name: str
-    title: str
-    paper: str
-    citation: str
-    dataset: SourceDataset
-    repo: str
-    revision: str
-    mirrors: tuple[str, ...]
-    recipe: str
-    licence: str
-    origin: str
-    reported_by: str
-    preprocessing: Preprocessing
 
 
 @dataclass(frozen=True)
@@ -139,18 +20,26 @@ class Checkpoint:
     """A named set of weights, and what is known of it. `get(name)` gives one.
 
     Attributes:
-        name: The identifier: `{architecture}_{norm}_eps{eps}`, and more where that is not enough.
+        name: The identifier: `checkpoint_name` of the row.
         collection: What it shares with its family.
         network: Its architecture.
         threat: What it was trained to withstand.
         file: The file's exact name at its sources (in the package's data folder when `bundled`).
-        clean_accuracy: Top-1 in percent on the dataset's test (ImageNet: validation) images; None for a file of a
-            user's own that was not measured yet.
-        sha256: Of that file, None when only the hub declares one.
+        sources: Where it is, in the order in which they are asked.
+        format: How it is laid out.
+        preprocessing: How its images are prepared.
+        licence: Of the weights.
+        licence_from: Who says so.
+        sha256: Of that file, None when only the hub declares one, or nobody.
+        sha256_from: Who says so, "" where it was computed from the file itself.
         size: Its bytes, None when unknown.
         converted_sha256: Of the safetensors file that it converts to, None when not known.
+        robustbench: Its id at RobustBench, "" where it has none.
+        variant: What tells it from others of the same architecture, collection and threat.
+        note: What else its user should know, in a sentence.
         bundled: Whether the file lies on this disk already: in the package, or where `robust-zoo train` put it.
         training: How it was trained, in words, where it was trained here.
+        reported: The accuracies reported by others.
         measured: The accuracies measured by this project.
     """
 
@@ -159,12 +48,21 @@ class Checkpoint:
     network: Architecture
     threat: ThreatModel
     file: str
-    clean_accuracy: float | None
+    sources: tuple[Place, ...]
+    format: Format
+    preprocessing: Preprocessing
+    licence: str
+    licence_from: str = ""
     sha256: str | None = None
+    sha256_from: str = ""
     size: int | None = None
     converted_sha256: str | None = None
+    robustbench: str = ""
+    variant: str = ""
+    note: str = ""
     bundled: bool = False
     training: str = ""
+    reported: tuple[Reported, ...] = ()
     measured: tuple[Measurement, ...] = ()
 
     @property
@@ -193,23 +91,36 @@ class Checkpoint:
         return self.collection.recipe
 
     @property
-    def licence(self) -> str:
-        """Of the weights."""
-        return self.collection.licence
+    def clean(self) -> Measurement | Reported | None:
+        """Its clean accuracy on the dataset's test (ImageNet: validation) images, measured here before reported."""
+        figures: tuple[Measurement | Reported, ...] = (*self.measured, *self.reported)
+        return next((figure for figure in figures if figure.attack == "none"), None)
+
+    @property
+    def clean_accuracy(self) -> float | None:
+        """Top-1 in percent of `clean`; None for a file of a user's own that was not measured yet."""
+        if isinstance(self.clean, Measurement):
+            return round(self.clean.accuracy, 2)
+        return self.clean.value if self.clean else None
 
     @property
     def reported_by(self) -> str:
         """Who reported clean_accuracy; "" when it was measured here, with the evidence in `measured`."""
-        return self.collection.reported_by
+        return self.clean.by if isinstance(self.clean, Reported) else ""
 
     @property
     def evidence(self) -> str:
         """Where clean_accuracy comes from; a reported and a measured figure never read alike."""
-        if self.clean_accuracy is None:
+        if self.clean is None:
             return "not measured yet"
         if self.reported_by:
             return f"reported by {self.reported_by}"
-        return f"measured on {self.measured[0].n:,} images by robust_zoo"
+        return f"measured on {self.clean.n:,} images by robust_zoo"
+
+    @property
+    def hub(self) -> Place | None:
+        """Its place on the Hugging Face hub."""
+        return next((place for place in self.sources if place.kind == "hub"), None)
 
     @property
     def is_own_file(self) -> bool:
@@ -222,16 +133,24 @@ class Checkpoint:
         return self.file if self.is_own_file else self.name
 
     @property
-    def preprocessing(self) -> Preprocessing:
-        """How its images are prepared."""
-        return self.collection.preprocessing
-
-    @property
     def approximate_size(self) -> int:
-        """Bytes at the source: exact when `size` is known, else what files of this architecture weigh."""
-        return self.size or int(self.network.approximate_mb * 1e6)
+        """Bytes at the source: exact when `size` is known, else what such a file of this architecture weighs."""
+        return self.size or int(4 * self.network.parameters * self.format.copies)
 
 
-def checkpoint_name(architecture: str, dataset: SourceDataset, threat: ThreatModel, variant: str = "") -> str:
-    """("resnet18", CIFAR-10, L2 0.5) -> "resnet18_cifar10_l2_eps0_5"; `variant` tells it from others of the same."""
-    return "_".join(filter(None, [architecture, dataset.in_names, threat.tag, variant]))
+def checkpoint_name(
+    architecture: str, dataset: SourceDataset, threat: ThreatModel, *, collection: str = "", variant: str = ""
+) -> str:
+    """What a checkpoint is called, as a function of its row.
+
+    Args:
+        architecture: The architecture's `label`.
+        dataset: What it was trained on.
+        threat: What it was trained to withstand.
+        collection: The collection's `in_names`.
+        variant: What tells it from others of the same.
+
+    Returns:
+        ("resnet18", CIFAR-10, L2 0.5) -> "resnet18_cifar10_l2_eps0_5".
+    """
+    return "_".join(filter(None, [architecture, collection, dataset.in_names, variant, threat.tag]))

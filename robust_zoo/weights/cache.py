@@ -120,7 +120,7 @@ def weights_path(root: Path, name: str) -> Path:
 
 def largest(checkpoint: Checkpoint) -> int:
     """Bytes that neither a checkpoint's file, where its size is not known, nor its weights in a cache can exceed."""
-    return max(checkpoint.size or 0, int(1.5e6 * checkpoint.network.approximate_mb)) + (10 << 20)
+    return max(checkpoint.size or 0, int(1.5 * checkpoint.approximate_size)) + (10 << 20)
 
 
 def read_receipt(root: Path, name: str) -> Receipt | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from robust_zoo.errors import Refused, StorageError, ZooError, missing_file
 from robust_zoo.files import storage
-from robust_zoo.registry.rows import Architecture
+from robust_zoo.registry.formats import Architecture
 from robust_zoo.weights.contained import ask
 
 TIME_LIMIT = 900  # seconds, with all waiting for disks; the largest file, 1.8 GB, takes about 20 on two cores
@@ -64,8 +64,8 @@ def convert(
     if not source.is_file():
         raise missing_file(source, "a checkpoint file", model=model)
     about = f"{model or network.name} ({source.name})"
-    size, usual = source.stat().st_size, int(network.approximate_mb * 1e6)
-    if size > _MOST * usual:  # a sparse file takes no disk, and all memory
+    size, usual = source.stat().st_size, 8 * network.parameters
+    if usual and size > _MOST * usual:  # a sparse file takes no disk, and all memory
         raise Refused(
             f"{source.name} is too large for a file of {network.name}",
             model=about,
@@ -81,6 +81,7 @@ def convert(
         "sha256": sha256,
         "target": str(mine.absolute()),
         "timm": network.timm,
+        "arguments": dict(network.arguments),
         "keys": network.keys,
         "header": dict(header),
         "mean": mean and list(mean),

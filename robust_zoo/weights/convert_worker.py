@@ -52,7 +52,8 @@ def work(request: dict[str, Any]) -> dict[str, Any]:
 
     def reference_of(num_classes: int | None) -> dict[str, torch.Tensor]:
         with torch.device("meta"):
-            return build(request["timm"], **({} if num_classes is None else {"num_classes": num_classes})).state_dict()
+            classes = {} if num_classes is None else {"num_classes": num_classes}
+            return build(request["timm"], **request["arguments"] | classes).state_dict()
 
     keys, own = request["keys"], request.get("own", False)
     if own:

@@ -40,13 +40,16 @@ def declared(checkpoint: Checkpoint) -> Declared:
     Raises:
         SourceFailed: It does not answer, or answers for another revision or without a sha256.
     """
-    hub = hub_source(checkpoint)
+    place = checkpoint.hub
+    if place is None:
+        raise SourceFailed("it is not on the hub")
+    hub = hub_source(place)
     answer = head(hub.address, token())
     if not is_private(hub.address):  # whoever is on the way could say it
         raise SourceFailed("its word on a hash counts over https only", "use https in its address")
     commit = answer.headers.get("x-repo-commit")
-    if commit not in (None, checkpoint.collection.revision):
-        raise SourceFailed(f"answers for revision {commit}, not {checkpoint.collection.revision}")
+    if commit not in (None, place.revision):
+        raise SourceFailed(f"answers for revision {commit}, not {place.revision}")
     etag = (answer.headers.get("x-linked-etag") or answer.headers.get("etag") or "").removeprefix("W/").strip('"')
     if not is_sha256(etag):
         raise SourceFailed(f"declares no sha256 (ETag {etag!r})")

@@ -153,7 +153,7 @@ def convert_into(checkpoint: Checkpoint, fetched: Fetched, root: Path, *, promis
             source=fetched.source,
             source_file=checkpoint.file,
             source_sha256=fetched.sha256,
-            revision=checkpoint.collection.revision,
+            revision=checkpoint.hub.revision if checkpoint.hub else "",
         )
         if target.exists() and not _holds(target, receipt):  # else another process was first, and may be reading it
             cache.set_aside(root, checkpoint.name)

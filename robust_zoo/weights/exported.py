@@ -11,10 +11,12 @@ from robust_zoo.errors import UnknownCheckpoint, UsageError, cannot_read, missin
 from robust_zoo.files import sha256_of
 from robust_zoo.names import is_name
 from robust_zoo.readers import read_json
+from robust_zoo.registry.families import Collection, Preprocessing
+from robust_zoo.registry.formats import Architecture
 from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.lookup import canonical_name, get, get_architecture, get_dataset
 from robust_zoo.registry.measurement import Measurement
-from robust_zoo.registry.rows import Architecture, Checkpoint, Collection, Preprocessing
+from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
 from robust_zoo.weights.safetensors_file import read_header
 
@@ -37,7 +39,7 @@ def network_of(architecture: str) -> Architecture:
     except UnknownCheckpoint:
         if not is_name(architecture):  # timm would take "hf-hub:..." and "local-dir:..." for what to fetch and read
             raise
-        return Architecture(architecture, architecture, "", "same", 0.0)
+        return Architecture(architecture, architecture, "", "same", 0, architecture)
 
 
 def checkpoint_of(name: str | Path | Checkpoint) -> Checkpoint:
@@ -113,13 +115,13 @@ def exported(path: Path) -> Checkpoint:
             paper="",
             citation="",
             dataset=get_dataset(header["dataset"]),
-            repo="",
-            revision="",
-            mirrors=(),
+            in_names="",
+            sources=(),
+            format=load_registry().formats["bare"],
             recipe="custom",
             licence=header.get("licence", "unknown"),
+            licence_from="",
             origin=str(path),
-            reported_by="",
             preprocessing=preprocessing,
         )
         return Checkpoint(
@@ -128,7 +130,10 @@ def exported(path: Path) -> Checkpoint:
             network=network_of(header["architecture"]),
             threat=ThreatModel(header["norm"], float(header["eps"])),
             file=str(path.absolute()),
-            clean_accuracy=clean[0].accuracy if clean else None,
+            sources=(),
+            format=home.format,
+            preprocessing=preprocessing,
+            licence=home.licence,
             sha256=sha256,
             size=path.stat().st_size,
             bundled=True,

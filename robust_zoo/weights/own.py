@@ -11,7 +11,7 @@ from typing import Any
 from robust_zoo.errors import Refused, VerificationFailed, cannot_read, damaged, missing_file
 from robust_zoo.files import Buffer, read_hashed, sha256_of, storage
 from robust_zoo.readers import read_json
-from robust_zoo.registry.rows import Architecture
+from robust_zoo.registry.formats import Architecture
 from robust_zoo.weights.cache import cache_root
 from robust_zoo.weights.convert import convert
 from robust_zoo.weights.exported import preprocessing_of

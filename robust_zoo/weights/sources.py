@@ -74,11 +74,9 @@ def sources_for(
     local = [Source("local", str(directory / checkpoint.file)) for directory in directories]
     if offline:
         return tuple(local)
-    collection = checkpoint.collection
-    home = [remote("mirror", join(base, quote(checkpoint.file))) for base in collection.mirrors]
+    places = [hub_source(p) if p.kind == "hub" else remote(p.kind, p.url) for p in checkpoint.sources]
     further = [remote("mirror", join(base, quote(checkpoint.file)), _MIRRORS) for base in extra_mirrors]
-    hub = [hub_source(checkpoint)] if collection.repo else []
-    return (*local, *hub, *home, *further)
+    return (*local, *places, *further)
 
 
 def fetch(
@@ -116,12 +114,12 @@ def fetch(
     sha256, size, state = checkpoint.sha256, checkpoint.size, "pinned"
     if sha256 is None:
         state = "unverified"
-        if not offline and checkpoint.collection.repo:
+        if not offline and (place := checkpoint.hub):
             try:
                 promise = declared(checkpoint)
                 sha256, size, state = promise.sha256, promise.size, "hub-declared"
             except SourceFailed as error:
-                hub = hub_source(checkpoint)
+                hub = hub_source(place)
                 _remember(hub, error)
                 remedies.append(_remedy(hub, error))
                 failures.append((hub, f"asked for the file's sha256: {error}"))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from robust_zoo.errors import Unavailable, VerificationFailed, ZooError
+from robust_zoo.registry.places import Place
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.weights.addresses import join, without_secrets
 
@@ -39,10 +40,10 @@ def remote(kind: str, address: str, variable: str = "") -> Source:
     return Source(kind, without_secrets(address), address, variable)
 
 
-def hub_source(checkpoint: Checkpoint) -> Source:
-    """The checkpoint's file on the hub, at the pinned revision."""
-    given, home = os.environ.get(_ENDPOINT, "").strip(), checkpoint.collection
-    path = f"{home.repo}/resolve/{quote(home.revision, safe='')}/{quote(checkpoint.file)}"
+def hub_source(place: Place) -> Source:
+    """A file on the hub, at the pinned revision."""
+    given = os.environ.get(_ENDPOINT, "").strip()
+    path = f"{place.repo}/resolve/{quote(place.revision, safe='')}/{quote(place.path)}"
     return remote("hub", join(given or _HUB, path), _ENDPOINT if given else "")
 
 

@@ -183,8 +183,8 @@ def provenance(checkpoint: Checkpoint, source_sha256: str) -> dict[str, str]:
         "eps": repr(checkpoint.eps),
         "source_file": checkpoint.file,
         "source_sha256": source_sha256,
-        "source_repo": checkpoint.collection.repo,
-        "revision": checkpoint.collection.revision,
+        "source_repo": checkpoint.hub.repo if checkpoint.hub else "",
+        "revision": checkpoint.hub.revision if checkpoint.hub else "",
         "licence": checkpoint.licence,
         "preprocessing": json.dumps(asdict(checkpoint.preprocessing), sort_keys=True),
     }

@@ -179,13 +179,13 @@ def test_list_json_equals_the_toml():
     for name, row in TABLE.items():
         found, collection = listed[name], TOML["collection"][row["collection"]]
         assert found.keys() >= KEYS
-        for key in ("architecture", "norm", "clean_accuracy", "file"):
+        for key in ("architecture", "norm", "file"):
             assert found[key] == row[key], (name, key)
         assert isinstance(found["eps"], float) and found["eps"] == pytest.approx(toml_eps(row), abs=1e-12)
         assert (found["sha256"], found["size"]) == (row.get("sha256"), row.get("size"))
         assert (found["dataset"], found["licence"]) == (collection["dataset"], collection["licence"])
         assert found["status"] == ("bundled" if row.get("bundled") else "pinned" if "sha256" in row else "hub-declared")
-        assert found["evidence"].startswith("reported by" if collection["reported_by"] else "measured")
+        assert found["evidence"].startswith("reported by" if "reported" in row else "measured")
 
 
 FILTERS = [
@@ -218,8 +218,8 @@ def test_list_table_marks_measured_accuracies_and_exact_sizes():
     result = run("list")
     cells = {line.split()[0]: line for line in result.stdout.splitlines()[1:]}
     for name, row in TABLE.items():
-        measured = not TOML["collection"][row["collection"]]["reported_by"]
-        assert (f"{row['clean_accuracy']:.2f}*" in cells[name]) == measured
+        measured, clean = "reported" not in row, get(row["name"]).clean_accuracy
+        assert (f"{clean:.2f}*" in cells[name]) == measured
         assert ("~" in cells[name]) == ("size" not in row)
         assert ("/255" in cells[name]) == (row["norm"] == "linf" and row["eps"] != 0)
     assert "measured" in result.stderr
@@ -233,9 +233,10 @@ def test_info(name, own_machine, monkeypatch):
     monkeypatch.setenv("ROBUST_ZOO_PATH", "/site/weights")
     row, found = TABLE[name], as_json("info", name)
     collection = TOML["collection"][row["collection"]]
-    assert found.keys() >= KEYS and found["clean_accuracy"] == row["clean_accuracy"]
-    for key in ("repo", "revision", "recipe", "licence", "origin", "paper"):
+    assert found.keys() >= KEYS and found["clean_accuracy"] == get(row["name"]).clean_accuracy
+    for key in ("recipe", "licence", "licence_from", "origin", "paper"):
         assert found[key] == collection[key]
+    assert found["addresses"] == [at.replace("{file}", row["file"]) for at in collection["sources"]]
     assert [m["correct"] for m in found["measured"]] == [m["correct"] for m in row.get("measured", [])]
     directories, extra = cache.local_directories(), mirrors()
     planned = sources_for(get(name), directories=directories, extra_mirrors=extra, offline=False)

@@ -21,7 +21,7 @@ def test_upstreams_collection(row):
     """What its rows share; the fields of each row are compared in test_rows.py."""
     found = get(row["name"])
     assert (found.dataset, found.recipe, found.licence) == ("imagenet", "salman2020", "mit")
-    assert found.collection.revision == REVISION
+    assert found.hub.revision == REVISION
     assert "reported by" in found.evidence
 
 

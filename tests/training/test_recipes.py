@@ -217,17 +217,21 @@ def test_export_carries_its_provenance_and_the_row_reads_back(tmp_path):
 def test_what_is_trained_here_does_not_pass_for_what_others_published():
     row = get("resnet50_l2_eps3")
     again = as_trained(row, recipe_for(row))
-    assert (again.name, again.collection.name, again.reported_by, again.collection.repo) == (
+    assert (again.name, again.collection.name, again.reported_by, again.hub) == (
         "resnet50_l2_eps3",
         "robust_zoo_imagenet",
         "",
-        "",
+        None,
     )
     changed = as_trained(get(NAME), replace(BASE, architecture="resnet10_x0_5", threat=ThreatModel("linf", 4 / 255)))
     assert (changed.name, changed.network.timm) == ("resnet10_x0_5_cifar10_linf_eps4", "resnet10_x0_5")
     assert changed.collection == get(NAME).collection  # its recipe, at another radius
     changed = as_trained(get(NAME), replace(BASE, epochs=13))
-    assert (changed.name, changed.collection.name, changed.bundled) == (f"{NAME}_custom", "custom_cifar10", False)
+    assert (changed.name, changed.collection.name, changed.bundled) == (
+        "resnet18_x0_25_cifar10_custom_l2_eps0_5",
+        "custom_cifar10",
+        False,
+    )
 
 
 def test_objective_of_eps_zero_is_standard_training():

@@ -27,7 +27,7 @@ OLD, NEW = b"old weights" * 1000, b"new weights" * 1000
 def receipt(content: bytes) -> Receipt:
     return Receipt(
         name=ROW.name, sha256=hashlib.sha256(content).hexdigest(), size=len(content), state="pinned", source="test",
-        source_file=ROW.file, source_sha256="a" * 64, revision=ROW.collection.revision,
+        source_file=ROW.file, source_sha256="a" * 64, revision=ROW.hub.revision,
     )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ def test_plan_is_ordered_and_pure(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://hub.invalid")
     row = get("resnet50_linf_eps4")
     sources = sources_for(row, directories=[tmp_path], extra_mirrors=["https://a/b/", "https://c"], offline=False)
-    url = f"http://hub.invalid/{row.collection.repo}/resolve/{row.collection.revision}/resnet50_linf_eps4.0.ckpt"
+    url = f"http://hub.invalid/{row.hub.repo}/resolve/{row.hub.revision}/resnet50_linf_eps4.0.ckpt"
     assert sources == (
         Source("local", str(tmp_path / row.file)),
         Source("hub", url),
@@ -224,7 +224,7 @@ def test_the_stand_in_serves_huggingface_hub_itself(hub):
     hub.files[FILE] = CONTENT
     code = f"""
 import hashlib, json, pathlib, huggingface_hub as h
-repo, revision = {PINNED.collection.repo!r}, {hub.revision!r}
+repo, revision = {PINNED.hub.repo!r}, {hub.revision!r}
 path = h.hf_hub_download(repo, {FILE!r}, revision=revision)
 tree = [(f.path, f.size, f.lfs.sha256) for f in h.list_repo_tree(repo, revision=revision)]
 content = hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()

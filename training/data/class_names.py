@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from functools import cache
 
-from robust_zoo.registry.rows import SourceDataset
+from robust_zoo.registry.families import SourceDataset
 
 _Table = Mapping[str, tuple[int, ...]]  # name -> labels of the classes that have it
 

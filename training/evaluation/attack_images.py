@@ -15,7 +15,8 @@ from robust_zoo.factory import create_model
 from robust_zoo.files import storage
 from robust_zoo.pixels import pixel_model
 from robust_zoo.readers import read_bytes
-from robust_zoo.registry.rows import Checkpoint, Preprocessing
+from robust_zoo.registry.families import Preprocessing
+from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import NORMS, ThreatModel
 from robust_zoo.training.attacks.norms import rules
 from robust_zoo.training.attacks.pictures import adversarial_pictures

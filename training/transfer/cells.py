@@ -47,7 +47,7 @@ class Model:
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> Model:
         """What a checkpoint's cells say of it."""
-        size = checkpoint.network.approximate_mb or checkpoint.approximate_size / 1e6
+        size = 4e-6 * checkpoint.network.parameters or checkpoint.approximate_size / 1e6
         return cls(
             checkpoint.name, checkpoint.architecture, checkpoint.norm, checkpoint.eps, checkpoint.clean_accuracy, size
         )

@@ -19,7 +19,8 @@ from tqdm import tqdm
 from robust_zoo.errors import damaged
 from robust_zoo.factory import create_model
 from robust_zoo.pixels import PixelModel
-from robust_zoo.registry.rows import Checkpoint, Preprocessing
+from robust_zoo.registry.families import Preprocessing
+from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.attacks.folding import folded_model
 from robust_zoo.training.data.dataset import Batches, Dataset, Images
 from robust_zoo.training.data.encoded import EncodedImages
