@@ -56,7 +56,7 @@ grid_attacks() {
             *) own="--eps $own" ;;
             esac
             [ $norm = l2 ] && own="--eps 0.5 $own" || own="--eps 8/255 $own"
-            echo "$weights --norm $norm $own"
+            echo $weights --norm $norm $own  # no blank at the end: xargs would join the next line
         done
     done >"$work/attacks.txt"
     OMP_NUM_THREADS=1 grid_python timeout -k 10 "$1" xargs -P "${GRID_JOBS:-16}" -L 1 \
@@ -69,7 +69,7 @@ grid_back() {
     mkdir -p "$out/grid"
     local norm
     for norm in l2 linf; do
-        (cd "$work" && tar czf "$out/grid/$norm.tgz" --exclude='checkpoint-*' runs/${norm}_*) 2>>"$out/errors.txt"
+        (cd "$work" && tar czf "$out/grid/$norm.tgz" --exclude="checkpoint-*" --exclude=tensorboard --exclude=lock runs/${norm}_*) 2>>"$out/errors.txt"
     done
     (cd "$work" && tar czf "$out/grid/results.tgz" $(ls -d results attacks*.txt 2>/dev/null)) 2>>"$out/errors.txt"
     ls -l "$out/grid"
