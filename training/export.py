@@ -219,7 +219,6 @@ def row_toml(checkpoint: Checkpoint) -> str:
         "sha256": checkpoint.sha256,
         "size": checkpoint.size,
         **({"bundled": True} if checkpoint.bundled else {}),
-        "clean_accuracy": checkpoint.clean_accuracy,
         "training": checkpoint.training,
     }
     lines = ["[[checkpoint]]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]

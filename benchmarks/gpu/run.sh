@@ -3,6 +3,9 @@
 # Each part has its own limit and writes as it goes, so that a second call can go on with what is missing:
 #   run.sh OUT; run.sh OUT autoattack small
 # Without a GPU, `GPU_BENCH=small benchmarks/gpu/run.sh OUT` runs the same parts on a CPU in tiny sizes.
+# The embedded CIFAR-10 grid, its images carried in two halves (cifar.py pack) in .cifar/a and .cifar/b:
+#   run.sh OUT unpack probe; run.sh OUT unpack grid gridattacks; run.sh OUT grid gridattacks   # goes on
+# GRID_BATCH, GRID_LR, GRID_EPOCHS change the recipe (the same in every call), GRID_UNTIL is when to be done, in seconds.
 # Wheels that the machine lacks (timm, robustness, cox, dill, tensorboardX, torchattacks, platformdirs) lie in .whl/,
 # and pyautoattack without its example model as a folder there.
 set -u
@@ -23,6 +26,54 @@ step() {
 }
 attacks() { timeout "$1" "$python" -W ignore benchmarks/gpu/attacks.py "$out" "$2" 2>>"$out/errors.txt"; }
 some=("robustness TF32, tuned" "TF32" "bf16, folded, tuned" "+ attack compiled, graph" "+ both compiled, step graph")
+work=${GRID_WORK:-/tmp/grid} batch=${GRID_BATCH:-256} lr=${GRID_LR:-0.4} epochs=${GRID_EPOCHS:-30}
+left() { echo $((${GRID_UNTIL:-560} - SECONDS)); }
+# The package with the recipe that its collection of CIFAR-10 models is to have.
+grid_code() {
+    rm -rf "$work/code" && mkdir -p "$work/code" && cp -rL robust_zoo "$work/code/" || exit
+    sed -i -e 's/^recipe = "cifar10_short"/recipe = "cifar10_30"/' -e "/^\[recipe.cifar10_30\]/,/^note/{
+        s/^epochs = .*/epochs = $epochs/; s/^batch_size = .*/batch_size = $batch/; s/^lr = .*/lr = $lr/}" \
+        "$work/code/robust_zoo/registry/checkpoints.toml"
+}
+grid_python() { PYTHONSAFEPATH=1 PYTHONPATH=$work/code:$PYTHONPATH "$@"; }  # -m would look here first
+# LIMIT DATA RUNS: timeout tells every training; what they cannot save in 20 s stays as it was saved before.
+grid() {
+    [ "$1" -gt 15 ] || { echo "no time left"; return; }
+    grid_code
+    grid_python timeout -k 20 "$1" "$python" benchmarks/grid.py "$2" "$3" --jobs "${GRID_JOBS:-8}" 2>>"$out/errors.txt"
+    grid_python "$python" benchmarks/gpu/rate.py "$3" "$batch" "$epochs" 2>>"$out/errors.txt"
+}
+# LIMIT: AutoAttack at L2 0.5, Linf 8/255 and each model's own radius, a process for each model and norm.
+grid_attacks() {
+    [ "$1" -gt 15 ] || { echo "no time left"; return; }
+    local run weights norm own
+    for run in "$work"/runs/*/row.toml; do
+        weights=$(ls "${run%/*}"/*.safetensors | grep -v /checkpoint-)
+        for norm in l2 linf; do
+            own=$(sed -n "/^\[\[checkpoint\]\]/,/^\[\[checkpoint.m/{/^norm = \"$norm\"/{n;s/^eps = //p}}" "$run" | tr -d '"')
+            case $norm:$own in
+            *: | l2:0 | l2:0.0 | l2:0.5 | linf:8/255) own= ;;
+            *) own="--eps $own" ;;
+            esac
+            [ $norm = l2 ] && own="--eps 0.5 $own" || own="--eps 8/255 $own"
+            echo $weights --norm $norm $own  # no blank at the end: xargs would join the next line
+        done
+    done >"$work/attacks.txt"
+    OMP_NUM_THREADS=1 grid_python timeout -k 10 "$1" xargs -P "${GRID_JOBS:-16}" -L 1 \
+        "$python" -m robust_zoo evaluate -a autoattack --data "$work/cifar10.npz" --dataset cifar10 \
+        --n "${GRID_N:-1000}" --out "$work/results" --json <"$work/attacks.txt" >>"$work/attacks-output.txt" 2>&1
+    [ -d "$work/results" ] && find "$work/results" -name '*.json' | wc -l
+}
+# What comes back: three files, for a lent machine hands few and no deep ones back.
+grid_back() {
+    mkdir -p "$out/grid"
+    local norm
+    for norm in l2 linf; do
+        (cd "$work" && tar czf "$out/grid/$norm.tgz" --exclude="checkpoint-*" --exclude=tensorboard --exclude=lock runs/${norm}_*) 2>>"$out/errors.txt"
+    done
+    (cd "$work" && tar czf "$out/grid/results.tgz" $(ls -d results attacks*.txt 2>/dev/null)) 2>>"$out/errors.txt"
+    ls -l "$out/grid"
+}
 [ $# = 0 ] && set -- 256 parity pgd 128 eps0
 for part in "$@"; do
     started=$SECONDS
@@ -37,6 +88,10 @@ for part in "$@"; do
     wide) step 90 wide_resnet50_2 224 128 --only "${some[@]}" ;;
     convnext) step 90 convnext_tiny 224 128 --only "${some[@]}" ;;
     tiny) step 60 resnet18_x0_25 32 512 --only "${some[@]}" ;;
+    unpack) mkdir -p "$work"; "$python" benchmarks/gpu/cifar.py unpack "$work" .cifar/* 2>>"$out/errors.txt" ;;
+    probe) rm -rf "$work/probe"; grid "${GRID_PROBE:-45}" "$work/part.npz" "$work/probe" ;;
+    grid) grid $(($(left) < 480 ? $(left) : 480)) "$work/cifar10.npz" "$work/runs"; grid_back ;;
+    gridattacks) grid_attacks $(($(left) - 15)); grid_back ;;
     *) echo "no part $part" >&2; exit 2 ;;
     esac
     echo "-- $part: $((SECONDS - started)) s"
