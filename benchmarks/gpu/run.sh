@@ -28,10 +28,10 @@ attacks() { timeout "$1" "$python" -W ignore benchmarks/gpu/attacks.py "$out" "$
 some=("robustness TF32, tuned" "TF32" "bf16, folded, tuned" "+ attack compiled, graph" "+ both compiled, step graph")
 work=${GRID_WORK:-/tmp/grid} batch=${GRID_BATCH:-256} lr=${GRID_LR:-0.4} epochs=${GRID_EPOCHS:-30}
 left() { echo $((${GRID_UNTIL:-560} - SECONDS)); }
-# The package with the recipe that its collection of CIFAR-10 models is to have.
+# The package with a longer recipe for its collection of CIFAR-10 models, so that what is trained has its names.
 grid_code() {
     rm -rf "$work/code" && mkdir -p "$work/code" && cp -rL robust_zoo "$work/code/" || exit
-    sed -i -e 's/^recipe = "cifar10_short"/recipe = "cifar10_30"/' -e "/^\[recipe.cifar10_30\]/,/^note/{
+    sed -i -e "/^\[recipe.cifar10_short\]/,/^note/{
         s/^epochs = .*/epochs = $epochs/; s/^batch_size = .*/batch_size = $batch/; s/^lr = .*/lr = $lr/}" \
         "$work/code/robust_zoo/registry/checkpoints.toml"
 }
@@ -90,7 +90,7 @@ for part in "$@"; do
     tiny) step 60 resnet18_x0_25 32 512 --only "${some[@]}" ;;
     unpack) mkdir -p "$work"; "$python" benchmarks/gpu/cifar.py unpack "$work" .cifar/* 2>>"$out/errors.txt" ;;
     probe) rm -rf "$work/probe"; grid "${GRID_PROBE:-45}" "$work/part.npz" "$work/probe" ;;
-    grid) grid $(($(left) < 480 ? $(left) : 480)) "$work/cifar10.npz" "$work/runs"; grid_back ;;
+    grid) grid $(($(left) < 540 ? $(left) : 540)) "$work/cifar10.npz" "$work/runs"; grid_back ;;
     gridattacks) grid_attacks $(($(left) - 15)); grid_back ;;
     *) echo "no part $part" >&2; exit 2 ;;
     esac
