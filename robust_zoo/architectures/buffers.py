@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -13,16 +15,17 @@ def compute_buffers(model: nn.Module) -> bool:
         model: Built on `meta`; every parameter and persistent buffer has storage by now.
 
     Returns:
-        Whether all buffers have their values. False where a module cannot compute its own (timm before 1.0.23, or
-        another library's): the model has to be built anew, with storage.
+        Whether all buffers have their values. False where a module cannot compute its own, as in older versions of
+        timm: the model has to be built anew, with storage.
     """
     for module in model.modules():
         missing = [name for name, buffer in module.named_buffers(recurse=False) if buffer.is_meta]
         if not missing:
             continue
-        if not hasattr(module, "init_non_persistent_buffers"):
+        compute: Any = getattr(module, "init_non_persistent_buffers", None)
+        if compute is None:
             return False
         for name in missing:
             setattr(module, name, torch.empty_like(module.get_buffer(name), device="cpu"))
-        module.init_non_persistent_buffers()
+        compute()
     return True
