@@ -13,6 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from robust_zoo.architectures.buffers import compute_buffers
 from robust_zoo.architectures.build import build, default_cfg
 from robust_zoo.errors import NewHeadWarning, UnknownCheckpoint, UsageError, VerificationFailed
 from robust_zoo.files import copy_of
@@ -219,8 +220,6 @@ def _build_exact(
     with torch.device("meta"):
         model = build(network.timm, **kwargs)
     state = state_of()
-    if any(name not in state for name, _ in model.named_buffers()):  # some are computed, no file holds them
-        model = build(network.timm, **kwargs)
     try:
         model.load_state_dict(state, strict=True, assign=True)
     except RuntimeError as error:  # a hash that fits does not make them this architecture's
@@ -232,6 +231,9 @@ def _build_exact(
             actual="; ".join(line.strip() for line in str(error).splitlines()[1:4])[:400],
             next=f"delete that file, and then: robust-zoo download {name}",
         ) from None
+    if not compute_buffers(model):
+        model = build(network.timm, **kwargs)
+        model.load_state_dict(state, strict=True, assign=True)
     return model
 
 

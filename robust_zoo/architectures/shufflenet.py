@@ -4,10 +4,10 @@
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from timm.layers import SelectAdaptivePool2d
 from timm.models import checkpoint_seq
 from torch import nn
+
+from robust_zoo.architectures.tapped import Tapped
 
 _STAGES = ("stage2", "stage3", "stage4")
 _TAPS = ("conv1", "maxpool", *_STAGES)  # where intermediate features are taken, at strides 2, 4, 8, 16, 32
@@ -18,12 +18,6 @@ def _conv_norm(
 ) -> list[nn.Module]:
     conv = nn.Conv2d(in_chs, out_chs, kernel, stride, kernel // 2, groups=groups, bias=False, **dd)
     return [conv, nn.BatchNorm2d(out_chs, **dd)]
-
-
-def _head(in_chs: int, num_classes: int, pool_type: str, **dd: Any) -> tuple[SelectAdaptivePool2d, nn.Module]:
-    """What timm's create_classifier makes; that one takes a device and dtype in newer versions only."""
-    pool = SelectAdaptivePool2d(pool_type=pool_type, flatten=bool(pool_type))
-    return pool, nn.Linear(in_chs * pool.feat_mult(), num_classes, **dd) if num_classes else nn.Identity()
 
 
 class ShuffleUnit(nn.Module):
@@ -73,7 +67,7 @@ class ShuffleUnit(nn.Module):
         return x.reshape(x.shape[0], 2, x.shape[1] // 2, x.shape[2], x.shape[3]).transpose(1, 2).flatten(1, 2)
 
 
-class ShuffleNetV2(nn.Module):
+class ShuffleNetV2(Tapped):
     """ShuffleNetV2; every method means what it means for timm's models.
 
     Args:
@@ -103,12 +97,10 @@ class ShuffleNetV2(nn.Module):
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(num_classes, in_chans, drop_rate)
         if output_stride != 32:
             raise ValueError(f"ShuffleNetV2 has output_stride 32 only, not {output_stride}")
         dd: dict[str, Any] = {"device": device, "dtype": dtype}
-        self.num_classes, self.in_chans, self.drop_rate = num_classes, in_chans, drop_rate
-        self.grad_checkpointing = False
         stem, *widths, last = channels
         self.conv1 = nn.Sequential(*_conv_norm(in_chans, stem, 3, 2, **dd), nn.ReLU(inplace=True))
         self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
@@ -122,96 +114,24 @@ class ShuffleNetV2(nn.Module):
             {"num_chs": chs, "reduction": 2 ** (i + 1), "module": tap}
             for i, (tap, chs) in enumerate(zip(_TAPS, (stem, stem, *widths), strict=True))
         ]
-        self.num_features = last
-        self.global_pool, self.fc = _head(last, num_classes, global_pool, **dd)
-        self.head_hidden_size = last * self.global_pool.feat_mult()
+        self.add_head(last, global_pool, **dd)
 
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
         return {"stem": r"^conv1", "blocks": r"^stage(\d+)" if coarse else r"^stage(\d+)\.(\d+)"}
 
     @torch.jit.ignore
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        self.grad_checkpointing = enable
+    def steps(self) -> list[nn.Module]:
+        return [getattr(self, tap) for tap in _TAPS]
 
     @torch.jit.ignore
-    def get_classifier(self, name_only: bool = False) -> str | nn.Module:
-        return "fc" if name_only else self.fc
+    def finish(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv5(x)
 
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        self.num_classes = num_classes
-        pool_type = self.global_pool.pool_type if global_pool is None else global_pool
-        like = next(self.parameters())
-        self.global_pool, self.fc = _head(
-            self.num_features, num_classes, pool_type, device=like.device, dtype=like.dtype
-        )
-        self.head_hidden_size = self.num_features * self.global_pool.feat_mult()
-        self.global_pool.train(self.training)
-        self.fc.train(self.training)
-
-    def forward_intermediates(
-        self,
-        x: torch.Tensor,
-        indices: int | list[int] | None = None,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: str = "NCHW",
-        intermediates_only: bool = False,
-    ) -> list[torch.Tensor] | tuple[torch.Tensor, list[torch.Tensor]]:
-        """Features at some of the five taps, and the final features.
-
-        Args:
-            x: Normalised images (B, C, H, W).
-            indices: Which taps; the last n for an int, all for None.
-            norm: Has no effect: there is no last norm to apply.
-            stop_early: Compute nothing after the last tap wanted.
-            output_fmt: "NCHW", the only one there is.
-            intermediates_only: Without the final features.
-
-        Returns:
-            (final features, list of features), or the list alone.
-
-        Raises:
-            ValueError: Another output_fmt, or indices outside the taps.
-        """
-        if output_fmt != "NCHW":
-            raise ValueError(f"output_fmt must be NCHW, not {output_fmt}")
-        wanted = _tap_indices(indices)
-        taken = []
-        for i, tap in enumerate(_TAPS):
-            if stop_early and i > max(wanted):
-                break
-            stage = getattr(self, tap)
-            x = checkpoint_seq(stage, x) if self.grad_checkpointing and tap in _STAGES else stage(x)
-            if i in wanted:
-                taken.append(x)
-        return taken if intermediates_only else (self.conv5(x), taken)
-
-    def prune_intermediate_layers(
-        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
-    ) -> list[int]:
-        """Drops what comes after the last of the taps wanted.
-
-        Args:
-            indices: Which taps; the last n for an int.
-            prune_norm: Drop the last convolution too.
-            prune_head: Drop the pooling and the classifier.
-
-        Returns:
-            The indices kept.
-
-        Raises:
-            ValueError: Indices outside the taps.
-        """
-        wanted = _tap_indices(indices)
-        for tap in _TAPS[max(wanted) + 1 :]:
+    @torch.jit.ignore
+    def cut(self, kept: int, finish: bool) -> None:
+        for tap in (*_TAPS[kept:], *(["conv5"] if finish else [])):
             setattr(self, tap, nn.Sequential())
-        if max(wanted) < len(_TAPS) - 1 or prune_norm:
-            self.conv5 = nn.Sequential()
-            self.num_features = self.feature_info[max(wanted)]["num_chs"]
-        if prune_head:
-            self.reset_classifier(0, "")
-        return wanted
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         """The features before pooling.
@@ -228,22 +148,3 @@ class ShuffleNetV2(nn.Module):
         else:
             x = self.stage4(self.stage3(self.stage2(x)))  # type: ignore[operator]
         return self.conv5(x)
-
-    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
-        x = self.global_pool(x)
-        if self.drop_rate:
-            x = F.dropout(x, p=float(self.drop_rate), training=self.training)
-        return x if pre_logits else self.fc(x)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.forward_head(self.forward_features(x))
-
-
-def _tap_indices(indices: int | list[int] | None) -> list[int]:
-    n = len(_TAPS)
-    if indices is None:
-        return list(range(n))
-    chosen = list(range(n - indices, n)) if isinstance(indices, int) else [i + n if i < 0 else i for i in indices]
-    if not chosen or min(chosen) < 0 or max(chosen) >= n:
-        raise ValueError(f"feature indices {indices} are outside the {n} features")
-    return chosen

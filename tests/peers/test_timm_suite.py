@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 import timm
 
+from robust_zoo.architectures import conv_stem, raresnet, transformers
+
 pytestmark = pytest.mark.peers
 
 # One name of each architecture that is ours, and checkpoint names of each network class.
 NAMES = (
     "wide_resnet50_4", "shufflenet_v2_x1_0", "resnet18_x0_25", "resnet10_x0_5_s2",
+    *raresnet.ROWS, *conv_stem.ROWS, *transformers.ROWS,
     "resnet18_l2_eps3", "wide_resnet50_4_l2_eps0", "densenet_l2_eps3", "mnasnet_l2_eps0", "mobilenet_l2_eps3",
     "shufflenet_l2_eps0", "vgg16_bn_l2_eps3", "resnext50_32x4d_l2_eps0", "resnet18_x0_25_cifar10_l2_eps0_5",
 )  # fmt: skip
