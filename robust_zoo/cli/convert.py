@@ -86,6 +86,7 @@ def command(
             provenance(checkpoint, source_sha256),
             sha256=source_sha256,
             model=checkpoint.name,
+            format=checkpoint.format,
             mean=preprocessing.mean,
             std=preprocessing.std,
             num_classes=preprocessing.num_classes,

@@ -138,6 +138,8 @@ def _format(name: str, row: dict[str, Any]) -> Format:
     found = Format(name, **_lists(row))
     if found.normalizer not in NORMALIZER:
         raise ValueError(f"format.{name}: normalizer {found.normalizer!r} is not one of {', '.join(NORMALIZER)}")
+    if not found.payload or "" in (*found.strip, *found.mean, *found.std) or bool(found.mean) != bool(found.std):
+        raise ValueError(f"format.{name}: no payload, an empty name, or a mean without a std")
     return found
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from robust_zoo.errors import Refused, VerificationFailed, ZooError
+from robust_zoo.registry.formats import KeyTable
 from robust_zoo.weights.beside import COUNTER, is_beside
 from robust_zoo.weights.key_rules import to_timm
 from robust_zoo.weights.payload import State, Tensors, joined
@@ -46,7 +47,7 @@ class Candidate:
         return self.path or "without a prefix"
 
 
-def candidates(tensors: Tensors, references: References, rule: str) -> list[Candidate]:
+def candidates(tensors: Tensors, references: References, rule: str | KeyTable) -> list[Candidate]:
     """All that the architecture could be.
 
     Args:
@@ -90,12 +91,15 @@ def _parts(tensors: Tensors, least: int) -> Iterator[tuple[str, str, State]]:
                 waiting += [(joined(prefix, head), inner[head]) for head in reversed(heads)]
 
 
-def _fitting(state: State, references: References, rule: str) -> State | None:
+def _fitting(state: State, references: References, rule: str | KeyTable) -> State | None:
     """The tensors by timm's keys, if they are those of the architecture, all and no other."""
     counted = _counted(state)
     for num_classes in dict.fromkeys((classes_of(state), 0)):  # a hidden layer may pass for a head
         reference = references(num_classes)
-        mapped = to_timm(counted, rule, reference)
+        try:
+            mapped = to_timm(counted, rule, reference)
+        except VerificationFailed:  # its keys are not the source's
+            continue
         if mapped.keys() == reference.keys() and all(mapped[key].shape == reference[key].shape for key in reference):
             return mapped
     return None
@@ -140,7 +144,7 @@ def in_types_of(reference: State, state: State) -> tuple[State, list[str]]:
     return out, notes
 
 
-def misfit(tensors: Tensors, references: References, rule: str) -> ZooError:
+def misfit(tensors: Tensors, references: References, rule: str | KeyTable) -> ZooError:
     """Why there is no candidate, told of the part of the file that is most like the architecture.
 
     Args:
@@ -164,9 +168,9 @@ def misfit(tensors: Tensors, references: References, rule: str) -> ZooError:
     if not like.keys() & usual.keys():
         like = max(parts, key=lambda part: (len(part), -sum(map(len, part))))
     reference = references(classes_of(like) or None)
-    mapped = to_timm(_counted(like), rule, reference)
     next = "name the architecture that the file is of; robust-zoo list shows those there are"
     try:
+        mapped = to_timm(_counted(like), rule, reference)
         check(in_types_of(reference, mapped)[0], reference)
     except VerificationFailed as error:
         return VerificationFailed(error.message, expected=error.expected, actual=error.actual, next=next)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import glob
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from robust_zoo.errors import Refused, StorageError, ZooError, missing_file
 from robust_zoo.files import storage
-from robust_zoo.registry.formats import Architecture
+from robust_zoo.registry.formats import Architecture, Format
+from robust_zoo.registry.load import load_registry
 from robust_zoo.weights.contained import ask
 
 TIME_LIMIT = 900  # seconds, with all waiting for disks; the largest file, 1.8 GB, takes about 20 on two cores
@@ -25,6 +27,7 @@ def convert(
     network: Architecture,
     header: Mapping[str, str],
     *,
+    format: Format | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     num_classes: int | None = None,
@@ -40,13 +43,14 @@ def convert(
         target: The file to write.
         network: What the weights are of.
         header: Provenance for the file's metadata; the same source and header give the same bytes.
+        format: How the file is laid out, as the row says; None for a file of the user's own, in whatever layout its
+            training left (see weights/layouts.py).
         mean: What the checkpoint's own normaliser must equal, one number per channel of images in [0, 1]; None takes
             the file's word (and records it).
         std: As mean.
         num_classes: What the head must have; None takes the file's word.
         sha256: What the bytes that are read must have: a file that was swapped since it was hashed is not converted.
-        model: The checkpoint that the file is of, which is then in the format of its collection; "" for a file of the
-            user's own, in whatever layout its training left (see weights/layouts.py).
+        model: The checkpoint that the file is of; "" for a file of the user's own.
         ema: Which of two sets of weights in a file of one's own: the averaged ones or not; None takes them and says so.
         time_limit: Seconds, with all waiting for disks.
 
@@ -82,12 +86,12 @@ def convert(
         "target": str(mine.absolute()),
         "timm": network.timm,
         "arguments": dict(network.arguments),
-        "keys": network.keys,
+        "keys": asdict(table) if (table := load_registry().keys.get(network.keys)) else network.keys,
         "header": dict(header),
         "mean": mean and list(mean),
         "std": std and list(std),
         "num_classes": num_classes,
-        "own": not model,
+        "format": format and asdict(format),
         "ema": ema,
     }
     try:

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 
 from robust_zoo.errors import Refused, VerificationFailed
+from robust_zoo.registry.formats import Format, KeyTable
 from robust_zoo.weights.child import open_once, out_of_memory
 from robust_zoo.weights.safetensors_file import header_of, write_safetensors
 from robust_zoo.weights.stand_ins import stand_in_beside_weights
@@ -48,34 +49,43 @@ def work(request: dict[str, Any]) -> dict[str, Any]:
     content = _read(source, request["sha256"])
     raw = _content_of(content, source)
     from robust_zoo.architectures.build import build
-    from robust_zoo.weights import layouts, state_dict
+    from robust_zoo.weights import formats, layouts, state_dict
 
     def reference_of(num_classes: int | None) -> dict[str, torch.Tensor]:
         with torch.device("meta"):
             classes = {} if num_classes is None else {"num_classes": num_classes}
             return build(request["timm"], **request["arguments"] | classes).state_dict()
 
-    keys, own = request["keys"], request.get("own", False)
-    if own:
-        layout = layouts.find(raw, reference_of, keys, request.get("ema"))
+    words = header_of(content, source) if content[8:9] == b"{" else {}
+    keys = request["keys"] if isinstance(request["keys"], str) else _row(KeyTable, request["keys"])
+    format = _row(Format, request["format"]) if request["format"] else None
+    if format and "source_sha256" in words:  # what was converted is laid out in one way, and has no normaliser
+        format = formats.CONVERTED
+    if format:
+        layout = layouts.promised(raw, format, reference_of, keys, request["num_classes"])
     else:
-        layout = layouts.promised(raw, reference_of, keys, request["num_classes"])
+        layout = layouts.find(raw, reference_of, keys, request["ema"])
     if layout.size > len(content):
         raise Refused(
             "its tensors claim more bytes than the file has", expected="tensors stored in the file", actual="a bomb"
         )
     if request["mean"]:
-        state_dict.check_normalizer(layout.found, request["mean"], request["std"])
+        told = format is not None and format.normalizer == "told"
+        state_dict.check_normalizer(layout.found, request["mean"], request["std"], told=told)
     state_dict.check(layout.found.state, layout.reference)
     # What was asked for, or the file's word: so a converted file, which has no normaliser, converts to itself.
     statistics = {key: request[key] or _rounded(getattr(layout.found, key)) for key in ("mean", "std")}
-    words = header_of(content, source) if own and content[8:9] == b"{" else {}
-    about_file = {key: text for key, text in words.items() if key in _KEPT.split()}
-    about_file |= {"weights": layout.taken} if own else {}
+    about_file = {key: text for key, text in words.items() if key in _KEPT.split() and not format}
+    about_file |= {} if format else {"weights": layout.taken}
     about_file |= {"notes": json.dumps(layout.notes)} if layout.notes else {}
     about_file |= {"num_classes": str(layout.num_classes)} | {k: json.dumps(v) for k, v in statistics.items() if v}
     sha256 = write_safetensors(target, layout.found.state, about_file | request["header"])
     return {"sha256": sha256, "num_classes": layout.num_classes, "notes": layout.notes, **statistics}
+
+
+def _row(kind: Any, fields: dict[str, Any]) -> Any:
+    """A Format or KeyTable, as it was before it was written as JSON, which has no tuples."""
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
 
 
 def _rounded(statistic: tuple[float, ...] | None) -> list[float] | None:

@@ -134,6 +134,7 @@ def convert_into(checkpoint: Checkpoint, fetched: Fetched, root: Path, *, promis
             num_classes=preprocessing.num_classes,
             sha256=promised or fetched.sha256,  # what was converted elsewhere is not the source file itself
             model=checkpoint.name,
+            format=checkpoint.format,
         )
         promised = promised or checkpoint.converted_sha256
         if promised not in (None, answer["sha256"]):

@@ -1,4 +1,4 @@
-"""torchvision's state-dict keys -> timm's: the rules that an architecture's row may name."""
+"""A source's state-dict keys -> timm's: the rules that an architecture's row may name, and its key tables."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from robust_zoo.errors import ZooError, unknown
+from robust_zoo.errors import VerificationFailed, ZooError, unknown
 from robust_zoo.registry import load
+from robust_zoo.registry.formats import KeyTable
 
 State = dict[str, Tensor]
 _LEAVES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")  # in the order of a BatchNorm2d
@@ -64,12 +65,12 @@ if missing := KEY_RULES.keys() ^ set(load.KEY_RULES):
     )
 
 
-def to_timm(state: State, rule: str, reference: Mapping[str, Tensor]) -> State:
-    """torchvision's keys -> timm's, by the architecture's rule; a state dict with timm's keys comes back as it is.
+def to_timm(state: State, rule: str | KeyTable, reference: Mapping[str, Tensor]) -> State:
+    """A source's keys -> timm's, by the architecture's rule; a state dict with timm's keys comes back as it is.
 
     Args:
         state: The tensors by name.
-        rule: A name of KEY_RULES.
+        rule: A name of KEY_RULES, or a table.
         reference: The timm model's state dict (meta tensors will do).
 
     Returns:
@@ -77,7 +78,27 @@ def to_timm(state: State, rule: str, reference: Mapping[str, Tensor]) -> State:
 
     Raises:
         UsageError: No such rule.
+        VerificationFailed: Two keys become one.
     """
+    if state.keys() == reference.keys():
+        return state
+    if isinstance(rule, KeyTable):
+        return _by_table(state, rule)
     if rule not in KEY_RULES:
         raise unknown("key rule", rule, KEY_RULES)
-    return state if state.keys() == reference.keys() else KEY_RULES[rule](state, reference)
+    return KEY_RULES[rule](state, reference)
+
+
+def _by_table(state: State, table: KeyTable) -> State:
+    old: dict[str, str] = {}
+    for key in state:
+        if (new := table.to_timm(key)) is None:
+            continue
+        if new in old:
+            raise VerificationFailed(
+                "two tensors of the file become one",
+                expected=f"one tensor for each name, by the key table {table.name!r}",
+                actual=f"{old[new]} and {key} both become {new}",
+            )
+        old[new] = key
+    return {new: state[key] for new, key in old.items()}

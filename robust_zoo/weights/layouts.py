@@ -1,4 +1,4 @@
-"""A user's own checkpoint, laid out as its training left it -> the one network in it, or the true reason why not."""
+"""A checkpoint file, of the zoo or laid out as a user's training left it -> the one network in it, or why not."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from functools import cache
 from typing import Any
 
 from robust_zoo.errors import Refused, UsageError
+from robust_zoo.registry.formats import Format, KeyTable
 from robust_zoo.weights.beside import AVERAGED, RAW, normaliser, remains
 from robust_zoo.weights.candidates import Candidate, References, candidates, classes_of, in_types_of, misfit
+from robust_zoo.weights.formats import unwrap
 from robust_zoo.weights.key_rules import to_timm
 from robust_zoo.weights.payload import State, Tensors, joined, read
-from robust_zoo.weights.state_dict import Found, classes, is_stored, same, unwrap
+from robust_zoo.weights.state_dict import Found, classes, is_stored, same
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,12 @@ class Layout:
     notes: tuple[str, ...]
 
 
-def promised(raw: Any, references: References, rule: str, num_classes: int | None) -> Layout:
-    """The network of a checkpoint of the zoo: as the robustness library lays it out, and nothing else.
+def promised(raw: Any, format: Format, references: References, rule: str | KeyTable, num_classes: int | None) -> Layout:
+    """The network of a checkpoint of the zoo: as its row says that it is laid out, and nothing else.
 
     Args:
         raw: What torch.load returned.
+        format: How it is laid out.
         references: As for `find`.
         rule: The architecture's key rule.
         num_classes: What the head must have; None takes the file's word.
@@ -48,10 +51,10 @@ def promised(raw: Any, references: References, rule: str, num_classes: int | Non
         The network as it stands; `state_dict.check` says whether it is the architecture's.
 
     Raises:
-        Refused: There is no state dict of ordinary tensors.
-        VerificationFailed: The copies in it differ, or the normaliser is not one.
+        Refused: There is no state dict of ordinary tensors where the format has it.
+        VerificationFailed: Tensors are left over, two are of one name, the copies differ, or the normaliser is not one.
     """
-    found = unwrap(raw)
+    found = unwrap(raw, format)
     size = sum(tensor.numel() * tensor.element_size() for tensor in found.state.values())
     num_classes = num_classes or classes(found.state)
     reference = references(num_classes)
@@ -59,7 +62,7 @@ def promised(raw: Any, references: References, rule: str, num_classes: int | Non
     return Layout(Found(state, found.mean, found.std), reference, num_classes, size, "raw", ())
 
 
-def find(raw: Any, references: References, rule: str, ema: bool | None = None) -> Layout:
+def find(raw: Any, references: References, rule: str | KeyTable, ema: bool | None = None) -> Layout:
     """The one set of weights in a file that is of an architecture.
 
     Where it lies and what it is wrapped in are found from the architecture's own keys: any nesting of dicts, any

@@ -1,24 +1,17 @@
-"""State dicts as they are found -> timm's keys, nothing guessed and nothing dropped in silence."""
+"""A network's tensors: its normaliser, its number of classes, and whether they are those of an architecture."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from robust_zoo.errors import Refused, VerificationFailed
 
-_WRAPPERS = ("module.", "model.")  # DataParallel, and models held inside models
-_NORMALIZERS = {
-    "mean": ("normalizer.new_mean", "attacker.normalize.new_mean"),
-    "std": ("normalizer.new_std", "attacker.normalize.new_std"),
-}
-_MOST_CHANNELS = 64  # hyperspectral images have tens; more is not a normaliser
-_CLASSIFIER_BIAS = re.compile(r"(head\.)?(fc|classifier(\.\d+)?)\.bias")
+_CLASSIFIER_BIAS = re.compile(r"((head\.)?(fc|classifier(\.\d+)?)|head)\.bias")
 
 
 @dataclass(frozen=True)
@@ -36,81 +29,10 @@ class Found:
     std: tuple[float, ...] | None = None
 
 
-def unwrap(raw: Any) -> Found:
-    """What torch.load returned -> the network's own tensors, prefixes found from the keys.
-
-    Takes robustness checkpoints ({"model" | "state_dict": the state of DataParallel(AttackerModel(...)), ...}; the
-    library's train.py) and plain state dicts. The attacker's second copy must equal the first; it and the
-    normaliser are taken off.
-
-    Args:
-        raw: What torch.load returned.
-
-    Returns:
-        The network's tensors and the normaliser.
-
-    Raises:
-        Refused: There is no state dict of ordinary tensors.
-        VerificationFailed: The copies differ, or the normaliser is not one.
-    """
-    state = _tensors(raw)
-    state = _without_prefix(state, "module.")
-    if not any(key.startswith(("normalizer.", "attacker.")) for key in state):
-        return Found(_without_wrappers(state))
-    network = {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}
-    copy = {k.removeprefix("attacker.model."): v for k, v in state.items() if k.startswith("attacker.model.")}
-    known = {"model." + k for k in network} | {"attacker.model." + k for k in copy}
-    left = [k for k in state if k not in known and not any(k in keys for keys in _NORMALIZERS.values())]
-    if left or not network:
-        raise _fail(
-            "tensors that belong to no known part of a robustness checkpoint", "model.*, attacker.*", f"{left[:3]}"
-        )
-    if copy:
-        differing = [k for k in network.keys() | copy.keys() if not same(network.get(k), copy.get(k))]
-        if differing:
-            raise _fail(
-                "the attacker's copy of the network differs from the network",
-                "two equal copies (robustness stores the same tensors twice)",
-                f"{len(differing)} differ: {', '.join(sorted(differing)[:3])}",
-            )
-    mean, std = (_statistic(state, keys) for keys in _NORMALIZERS.values())
-    if (mean is None) != (std is None) or not all(value > 0 for value in std or ()):
-        raise _fail("the checkpoint's normaliser makes no sense", "a mean and positive std", f"mean {mean}, std {std}")
-    return Found(_without_wrappers(network), mean, std)
-
-
-def _tensors(raw: Any) -> dict[str, Tensor]:
-    for key in ("model", "state_dict"):
-        if isinstance(raw, Mapping) and isinstance(raw.get(key), Mapping):
-            raw = raw[key]
-            break
-    if not isinstance(raw, Mapping) or not raw or not all(isinstance(v, Tensor) for v in raw.values()):
-        found = f"keys {sorted(map(str, raw))[:5]}" if isinstance(raw, Mapping) else type(raw).__name__
-        raise Refused("no state dict in the file", expected="a dict of tensors, or one under 'model'", actual=found)
-    # A view can claim terabytes of a storage of one number, and sparse tensors have none: nothing below may touch such.
-    odd = [k for k, v in raw.items() if not isinstance(k, str) or not is_stored(v)]
-    if odd:
-        raise Refused(
-            "tensors that are not stored as they stand", expected="plain tensors by name", actual=f"{odd[:3]}"
-        )
-    return dict(raw)
-
-
 def is_stored(tensor: Tensor) -> bool:
     """Whether a tensor is plain numbers in this process' memory, as many as it claims."""
     plain = tensor.layout is torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
     return plain and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
-
-
-def _without_prefix(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    whole = all(key.startswith(prefix) for key in state)
-    return {key.removeprefix(prefix): v for key, v in state.items()} if whole else state
-
-
-def _without_wrappers(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    while prefix := next((p for p in _WRAPPERS if all(key.startswith(p) for key in state)), None):
-        state = _without_prefix(state, prefix)
-    return state
 
 
 def same(a: Tensor | None, b: Tensor | None) -> bool:
@@ -123,28 +45,24 @@ def same(a: Tensor | None, b: Tensor | None) -> bool:
     return torch.equal(a.reshape(-1).view(torch.uint8), b.reshape(-1).view(torch.uint8))
 
 
-def _statistic(state: dict[str, Tensor], keys: Sequence[str]) -> tuple[float, ...] | None:
-    tensors = [state[key] for key in keys if key in state]
-    if not all(0 < t.numel() <= _MOST_CHANNELS and t.is_floating_point() and t.isfinite().all() for t in tensors):
-        shapes = ", ".join(f"{tuple(t.shape)} {t.dtype}" for t in tensors)
-        raise _fail("the checkpoint's normaliser makes no sense", f"one finite number per channel in {keys[0]}", shapes)
-    found = [tuple(t.flatten().tolist()) for t in tensors]
-    if len(set(found)) > 1:
-        raise _fail("the model and its attacker normalise differently", str(found[0]), str(found[1]))
-    return found[0] if found else None
-
-
-def check_normalizer(found: Found, mean: Sequence[float], std: Sequence[float]) -> None:
+def check_normalizer(found: Found, mean: Sequence[float], std: Sequence[float], *, told: bool = False) -> None:
     """The file's own normaliser, where it has one, must be the one that was promised (to 1e-6).
 
     Args:
-        found: What unwrap made of the file.
+        found: What was in the file.
         mean: What was promised, one number per channel of images in [0, 1].
         std: As mean.
+        told: A file without one is of a network that takes such images as they are, so nothing else may be promised.
 
     Raises:
         VerificationFailed: It is another one.
     """
+    if told and found.mean is None and (any(mean) or any(value != 1 for value in std)):
+        raise _fail(
+            "the checkpoint has no normaliser, so its network takes images in [0, 1] as they are",
+            f"mean {tuple(mean)}, std {tuple(std)}",
+            "none",
+        )
     for name, own, promised in (("mean", found.mean, mean), ("std", found.std, std)):
         if own is None:
             continue
@@ -167,7 +85,7 @@ def classes(state: Mapping[str, Tensor]) -> int:
     biases = sorted(key for key in state if _CLASSIFIER_BIAS.fullmatch(key))
     if not biases or state[biases[-1]].ndim != 1:
         last = f"{list(state)[-3:]}"
-        raise Refused("no classifier in the state dict", expected="fc, classifier or head.fc", actual=last)
+        raise Refused("no classifier in the state dict", expected="fc, classifier, head or head.fc", actual=last)
     return len(state[biases[-1]])
 
 

@@ -10,6 +10,9 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from robust_zoo.registry.load import load_registry
+
+ROBUSTNESS = load_registry().formats["robustness"]
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 # The registry's architectures as torchvision builds them, which is how upstream's files name their tensors.

@@ -17,15 +17,17 @@ import checkpoints
 import numpy as np
 import pytest
 import torch
+from checkpoints import ROBUSTNESS
 from fault_table import fault
 from hostile import saved
 
 from robust_zoo.errors import Refused, VerificationFailed
 from robust_zoo.files import sha256_of
 from robust_zoo.registry.lookup import get, get_architecture
-from robust_zoo.weights import batch_worker, contained, convert_worker, own, stand_ins, state_dict
+from robust_zoo.weights import batch_worker, contained, convert_worker, own, stand_ins
 from robust_zoo.weights.convert import convert
 from robust_zoo.weights.ensure import ensure
+from robust_zoo.weights.formats import unwrap
 
 TINY = get_architecture("shufflenet")
 ROOT = pathlib.Path(__file__).parents[2]
@@ -146,7 +148,7 @@ def test_data_beside_weights_is_inert(tmp_path):
         raw = convert_worker.load_content(tmp_path / "a.ckpt")
         assert isinstance(raw["args"], stand_ins.Inert) and raw["args"].state["arch"] == "resnet18"
         assert not any(type(value).__module__.startswith("numpy") for value in raw.values())
-        found = state_dict.unwrap(raw).state
+        found = unwrap(raw, ROBUSTNESS).state
         assert all(torch.equal(found[k], v) for k, v in state.items())
     (tmp_path / "a.ckpt").write_bytes(saved({"state_dict": state, "config": Elsewhere(a=1)}))
     assert type(convert_worker.load_content(tmp_path / "a.ckpt")["config"]) is collections.OrderedDict

@@ -4,13 +4,14 @@ import random
 import struct
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import checkpoints
 import numpy as np
 import pytest
 import torch
-from checkpoints import MEAN, STD
+from checkpoints import MEAN, ROBUSTNESS, STD
 from hostile import saved
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,6 +23,7 @@ from robust_zoo.errors import Refused, StorageError, VerificationFailed
 from robust_zoo.registry.lookup import get_architecture
 from robust_zoo.weights import contained, convert_worker, state_dict
 from robust_zoo.weights.convert import convert
+from robust_zoo.weights.formats import unwrap
 from robust_zoo.weights.key_rules import to_timm
 from robust_zoo.weights.safetensors_file import read_header, read_table, write_safetensors
 
@@ -43,7 +45,7 @@ def work(path, tmp_path, **overrides):
     request = {
         "source": str(path), "target": str(tmp_path / "out.safetensors"), "timm": TINY.timm, "keys": TINY.keys,
         "header": {"name": "x"}, "mean": list(MEAN), "std": list(STD), "num_classes": 1000, "sha256": None,
-        "own": False, "ema": None,
+        "arguments": {}, "format": asdict(ROBUSTNESS), "ema": None,
     }  # fmt: skip
     return convert_worker.work(request | overrides)
 
@@ -55,7 +57,7 @@ def test_key_rules_keep_the_function(name):
     arch = get_architecture(name)
     with torch.device("meta"):  # what it would start with is not looked at
         model = build(arch.timm).eval()
-    found = state_dict.unwrap(checkpoints.checkpoint(dict(source.state_dict())))
+    found = unwrap(checkpoints.checkpoint(dict(source.state_dict())), ROBUSTNESS)
     mapped = to_timm(found.state, arch.keys, model.state_dict())
     state_dict.check(mapped, model.state_dict())
     model.load_state_dict(mapped, assign=True)
@@ -231,7 +233,7 @@ def test_a_damaged_zip_gives_the_same_bits_or_nothing(tmp_path):
             content[chance.randrange(len(content))] = chance.randrange(256)
         path.write_bytes(content)
         try:
-            found = state_dict.unwrap(convert_worker.load_content(path)).state
+            found = unwrap(convert_worker.load_content(path), ROBUSTNESS).state
         except Refused as error:
             assert error.expected and error.actual
         else:

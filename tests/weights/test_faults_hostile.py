@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import hostile
 import numpy as np
 import pytest
 import torch
+from checkpoints import ROBUSTNESS
 from fault_table import fault
 from hostile import Payload, saved
 
@@ -98,7 +100,8 @@ def measured(path, cold=False):
     """(the answer, peak memory in bytes) of the process that converts: a fork, or one that is started as users' are."""
     request = json.dumps({
         "source": str(path), "target": str(path.with_suffix(".out")), "timm": TINY.timm, "keys": TINY.keys,
-        "header": {}, "mean": None, "std": None, "num_classes": 1000, "sha256": None,
+        "header": {}, "mean": None, "std": None, "num_classes": 1000, "sha256": None, "arguments": {},
+        "format": asdict(ROBUSTNESS),
         "seconds": 60, "memory": 2 * path.stat().st_size + (500 << 20),
     })  # fmt: skip
     if cold:

@@ -304,7 +304,7 @@ def test_other_numbers_than_floats_are_refused(number, tmp_path):
 def request(tmp_path, **changes):
     return {
         "source": str(tmp_path / "a.pth"), "target": str(tmp_path / "out"), "timm": TINY, "keys": "same", "header": {},
-        "mean": None, "std": None, "num_classes": None, "own": True, "ema": None, "sha256": None,
+        "mean": None, "std": None, "num_classes": None, "arguments": {}, "format": None, "ema": None, "sha256": None,
     } | changes  # fmt: skip
 
 

@@ -5,12 +5,13 @@ import random
 import checkpoints
 import pytest
 import torch
-from checkpoints import MEAN, STD
+from checkpoints import MEAN, ROBUSTNESS, STD
 
 from robust_zoo.architectures.build import build
 from robust_zoo.errors import Refused, UsageError, VerificationFailed
 from robust_zoo.registry.lookup import get_architecture
 from robust_zoo.weights import state_dict
+from robust_zoo.weights.formats import unwrap
 from robust_zoo.weights.key_rules import to_timm
 
 
@@ -71,7 +72,7 @@ def test_an_unknown_rule_is_an_error():
 
 @pytest.mark.parametrize("key", ["model", "state_dict"])
 def test_unwrap_gives_the_network_and_its_normaliser(key):
-    found = state_dict.unwrap({key: robust(), "optimizer": {"state": {}}, "epoch": 3})
+    found = unwrap({key: robust(), "optimizer": {"state": {}}, "epoch": 3}, ROBUSTNESS)
     assert found.state.keys() == small().keys()
     assert all(torch.equal(found.state[k], v) for k, v in small().items())
     assert (found.mean, found.std) == (pytest.approx(MEAN), pytest.approx(STD))
@@ -80,7 +81,7 @@ def test_unwrap_gives_the_network_and_its_normaliser(key):
 
 def test_a_checkpoint_without_the_attackers_copy_or_without_data_parallel():
     bare = {k.removeprefix("module."): v for k, v in robust().items() if "attacker" not in k}
-    found = state_dict.unwrap({"model": bare})
+    found = unwrap({"model": bare}, ROBUSTNESS)
     assert found.state.keys() == small().keys() and found.mean == pytest.approx(MEAN)
 
 
@@ -101,14 +102,14 @@ def test_a_checkpoint_without_the_attackers_copy_or_without_data_parallel():
 )
 def test_what_is_not_a_state_dict_of_stored_tensors_is_refused(raw, word):
     with pytest.raises(Refused) as error:
-        state_dict.unwrap(raw)
+        unwrap(raw, ROBUSTNESS)
     assert word in error.value.actual and error.value.expected
 
 
 def test_the_attackers_copy_is_compared_bit_by_bit():
     weight = small()["fc.weight"]
     apart = {"module.attacker.model.fc.weight": weight.clone()}
-    assert state_dict.unwrap(robust(**apart)).state["fc.weight"] is not None
+    assert unwrap(robust(**apart), ROBUSTNESS).state["fc.weight"] is not None
     for other in (
         weight + torch.finfo(torch.float32).eps,  # the first entry is 0
         torch.where(weight == 0, -0.0, weight),
@@ -118,14 +119,14 @@ def test_the_attackers_copy_is_compared_bit_by_bit():
         None,
     ):
         with pytest.raises(VerificationFailed, match=r"copy of the network differs") as error:
-            state_dict.unwrap(robust(**{"module.attacker.model.fc.weight": other}))
+            unwrap(robust(**{"module.attacker.model.fc.weight": other}), ROBUSTNESS)
         assert "fc.weight" in error.value.actual
 
 
 def test_nan_is_equal_to_its_copy_and_refused_by_name():
     weight = torch.full((4, 3), float("nan"))
     keys = ("module.model.fc.weight", "module.attacker.model.fc.weight")
-    found = state_dict.unwrap(robust(**{key: weight.clone() for key in keys}))
+    found = unwrap(robust(**{key: weight.clone() for key in keys}), ROBUSTNESS)
     with pytest.raises(VerificationFailed, match=r"NaN or infinity"):
         state_dict.check(found.state, small())
 
@@ -145,18 +146,18 @@ NORMALISERS = {
 @pytest.mark.parametrize("fault", NORMALISERS)
 def test_a_normaliser_that_is_none_is_refused(fault):
     with pytest.raises(VerificationFailed, match="normalis"):
-        state_dict.unwrap({"model": robust(**NORMALISERS[fault])})
+        unwrap({"model": robust(**NORMALISERS[fault])}, ROBUSTNESS)
 
 
 @pytest.mark.parametrize("statistic", [(0.5, 0.5, 0.5), (0.485,), (0.485, 0.456), (0.485, 0.456, 0.406 + 2e-6)])
 def test_another_normaliser_than_promised_is_refused(statistic):
-    found = state_dict.unwrap(robust())
+    found = unwrap(robust(), ROBUSTNESS)
     with pytest.raises(VerificationFailed, match="another mean"):
         state_dict.check_normalizer(found, statistic, STD)
 
 
 def test_a_file_without_a_normaliser_promises_nothing():
-    state_dict.check_normalizer(state_dict.unwrap(small()), MEAN, STD)
+    state_dict.check_normalizer(unwrap(small(), ROBUSTNESS), MEAN, STD)
 
 
 def test_check_counts_and_names_the_first_three():
