@@ -7,6 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import second_generation
+
 from robust_zoo.files import sha256_of
 from robust_zoo.registry.measurement import Measurement
 from robust_zoo.registry.rows import DATA, Checkpoint
@@ -34,6 +36,8 @@ def evidence() -> frozenset[Measurement]:
 
 def differences(row: Checkpoint) -> list[str]:
     """Fields of a row that are not what its oracle says; all of them are compared."""
+    if row.name in second_generation.ROWS:
+        return second_generation.differences(row)
     expected = _upstream(row) if row.name in UPSTREAM else _bundled(row.name)
     if expected is None:
         return ["name"]
@@ -41,6 +45,7 @@ def differences(row: Checkpoint) -> list[str]:
         "collection": row.collection.name, "architecture": row.architecture, "norm": row.norm, "eps": row.eps,
         "file": row.file, "sha256": row.sha256, "size": row.size,
         "converted_sha256": row.converted_sha256, "bundled": row.bundled, "training": row.training,
+        "robustbench": row.robustbench, "reported": [(f.value, f.attack) for f in row.reported],
         "clean_accuracy": row.clean_accuracy, "measured": set(row.measured) <= evidence() and len(row.measured),
     }  # fmt: skip
     wrong = [field for field in found if not _same(found[field], expected[field])]
@@ -55,11 +60,13 @@ def _same(found: Any, expected: Any) -> bool:
 
 def _upstream(row: Checkpoint) -> dict[str, Any]:
     told = UPSTREAM[row.name]
+    board, figures = second_generation.salman2020(row.name)
     return {
         "collection": "salman2020", "architecture": told["upstream_arch"], "norm": told["norm"],
         "eps": float(told["eps"]) / (255 if told["norm"] == "linf" else 1), "file": told["upstream_file"],
         "sha256": told["sha256"] or None, "size": SIZES.get(row.name), "bundled": False, "training": "",
         "converted_sha256": None,  # until someone online has given `robust-zoo pin`
+        "robustbench": board, "reported": [(float(told["imagenet_top1"]), "none"), *figures],
         "clean_accuracy": float(told["imagenet_top1"]), "measured": 0,
     }  # fmt: skip
 
@@ -77,5 +84,5 @@ def _bundled(name: str) -> dict[str, Any] | None:
         "eps": float(header["eps"]), "file": path.name, "sha256": sha256, "size": path.stat().st_size, "bundled": True,
         "converted_sha256": None,
         "training": header["training"].replace("on 1 CPU threads", "on 1 CPU thread"),
-        "clean_accuracy": clean.pop(), "measured": len(mine),
+        "robustbench": "", "reported": [], "clean_accuracy": clean.pop(), "measured": len(mine),
     }  # fmt: skip
