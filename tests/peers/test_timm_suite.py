@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import timm
 
-from robust_zoo.architectures import conv_stem, raresnet, transformers
-
 pytestmark = pytest.mark.peers
 
-# One name of each architecture that is ours, and checkpoint names of each network class.
+# One name of each class, stem and head that is ours (larger ones have other numbers only), and checkpoint names of each
+# network class.
 NAMES = (
     "wide_resnet50_4", "shufflenet_v2_x1_0", "resnet18_x0_25", "resnet10_x0_5_s2",
-    *raresnet.ROWS, *conv_stem.ROWS, *transformers.ROWS,
+    "raresnet50", "convnext_tiny_convstem", "convnext_base_convstem", "vit_small_patch16_224_convstem",
+    "vit_medium_patch16_224_convstem", "xcit_medium_12_p16_224", "swin_base_patch4_window7_224_eps1e6",
     "resnet18_l2_eps3", "wide_resnet50_4_l2_eps0", "densenet_l2_eps3", "mnasnet_l2_eps0", "mobilenet_l2_eps3",
     "shufflenet_l2_eps0", "vgg16_bn_l2_eps3", "resnext50_32x4d_l2_eps0", "resnet18_x0_25_cifar10_l2_eps0_5",
 )  # fmt: skip
