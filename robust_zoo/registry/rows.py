@@ -123,6 +123,11 @@ class Checkpoint:
         return next((place for place in self.sources if place.kind == "hub"), None)
 
     @property
+    def hashes(self) -> frozenset[str]:
+        """The sha256 that its file may have: the row's, and those of sources with a file of their own."""
+        return frozenset(filter(None, (self.sha256, *(place.sha256 for place in self.sources))))
+
+    @property
     def is_own_file(self) -> bool:
         """Whether it is a file of a user's own, whose path is `file`, and no row of the registry."""
         return Path(self.file).is_absolute()

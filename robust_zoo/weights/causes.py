@@ -17,11 +17,13 @@ class SourceFailed(Exception):
     Args:
         text: The cause; what a server said is made printable here.
         remedy: What a user may do about it.
+        status: The HTTP status that it answered with, 0 where something else is the cause.
     """
 
-    def __init__(self, text: str, remedy: str = "") -> None:
+    def __init__(self, text: str, remedy: str = "", status: int = 0) -> None:
         super().__init__(redacted(text))
         self.remedy = redacted(remedy)
+        self.status = status
 
 
 def explained(error: BaseException, url: str, kind: type[SourceFailed] = SourceFailed) -> SourceFailed:
