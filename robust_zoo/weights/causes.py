@@ -57,6 +57,13 @@ def explained(error: BaseException, url: str, kind: type[SourceFailed] = SourceF
     return kind(text + through, _correct(through) if "Proxy" in name else "")
 
 
+def is_unknown_host(error: SourceFailed) -> bool:
+    """Whether the cause is that the host has no address."""
+    from urllib3.exceptions import NameResolutionError
+
+    return error.__cause__ is not None and isinstance(_innermost(error.__cause__), NameResolutionError)
+
+
 def _innermost(error: BaseException) -> BaseException:
     inner = getattr(error, "reason", None)
     if not isinstance(inner, BaseException):

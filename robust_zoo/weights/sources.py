@@ -132,12 +132,12 @@ def fetch(
             if not accepted:
                 _require_consent(source, allow_unverified)
             if is_remote := bool(source.address):
-                promised = _promised(checkpoint, source, sha256, size)
-                path = directory / f"{checkpoint.file}.{(promised.sha256 or 'unverified')[:12]}{unique}.part"
+                wanted = promised(checkpoint, source, sha256, size)
+                path = directory / f"{checkpoint.file}.{(wanted.sha256 or 'unverified')[:12]}{unique}.part"
                 with storage(path):
                     directory.mkdir(parents=True, exist_ok=True)
                 label = f"{checkpoint.file} from {source.kind}" if progress else ""
-                found, _ = download(source.address, path, promised, credentials=credentials_for(source), label=label)
+                found, _ = download(source.address, path, wanted, credentials=credentials_for(source), label=label)
                 if others := len({failed for failed, _ in failures + wrong} - {source}):
                     text = "%s was served by %s, after %d other source%s failed"
                     _log.warning(text, checkpoint.file, source.location, others, "s" * (others > 1))
@@ -195,8 +195,18 @@ def _accepted(checkpoint: Checkpoint, source: Source, sha256: str | None) -> fro
     return frozenset(filter(None, known))
 
 
-def _promised(checkpoint: Checkpoint, source: Source, sha256: str | None, size: int | None) -> Expected:
-    """What is known of the file of a source on a network; the row's size is of the row's own file."""
+def promised(checkpoint: Checkpoint, source: Source, sha256: str | None, size: int | None) -> Expected:
+    """What is known of the file of a source.
+
+    Args:
+        checkpoint: Whose file.
+        source: Where; what it has of its own counts there.
+        sha256: Of the checkpoint's file, by the row or the hub.
+        size: In bytes, of the same.
+
+    Returns:
+        What a download from there must be.
+    """
     if source.sha256 in (None, sha256):
         return Expected(sha256, size, size or largest(checkpoint))
     return Expected(source.sha256, None, largest(checkpoint))

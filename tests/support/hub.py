@@ -2,8 +2,8 @@
 
 Origin A answers `/{repo}/resolve/{revision}/{file}` as the hub does (commit, ETag, size, a redirect to origin B for
 the bytes), and `/api/models/{repo}`, `.../revision/{revision}` and `.../tree/{revision}`, so that huggingface_hub's own
-clients work; origin B serves the bytes. `/mirror/{file}` on B is a plain mirror. A speaks for other hosts too (shares.py):
-Drive, Dropbox, a release on GitHub, Nextcloud. A fault belongs to a file's name and is spent after `times` answers.
+clients work; origin B serves the bytes. `/mirror/{file}` on B is a plain mirror. Both speak as hosts that are no hub do
+(shares.py). A fault belongs to a file's name and is spent after `times` answers.
 """
 
 from __future__ import annotations
