@@ -6,12 +6,12 @@ from typing import Any
 import click
 
 from robust_zoo.cli.describe import count, select
-from robust_zoo.errors import Unavailable, VerificationFailed, ZooError
+from robust_zoo.errors import Unavailable, UsageError, VerificationFailed, ZooError
 from robust_zoo.registry.lookup import list_models
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.text import printable, several
 from robust_zoo.weights.cache import local_directories
-from robust_zoo.weights.sources import mirrors, promised, sources_for
+from robust_zoo.weights.sources import is_offline, mirrors, promised, sources_for
 from robust_zoo.weights.watch import Seen, look_at
 from robust_zoo.weights.whereabouts import Source
 
@@ -33,9 +33,9 @@ def command(names: tuple[str, ...], check: bool, as_json_: bool) -> None:
 
     With --check each source on a network is asked for size and declared hash (a HEAD request, or one for the first
     byte; no file is fetched, and one host is asked one thing at a time). The line starts with what came of it: ok,
-    other size, other hash, dead (no such file, or no such host), quota (of Drive, for today), page (a web page in
-    place of the file), no answer. Exit code 0 if all are ok, 3 if none answered (is this machine online?), else 1:
-    fit for a scheduled job.
+    other size, other hash, dead (no such file, or no such host), refused (not for everyone), quota (of Drive, for
+    today), page (a web page in place of the file), no answer. Exit code 0 if all are ok, 3 if none answered (is this
+    machine online?), else 1: fit for a scheduled job.
     """
     found = [(row, source) for row in select(names or list_models()) for source in _sources(row)]
     if not check:
@@ -45,6 +45,14 @@ def command(names: tuple[str, ...], check: bool, as_json_: bool) -> None:
         for row, source in found:
             click.echo(f"{row.name}  {_line(row, source, *_promise(row, source))}")
         return
+    if is_offline():
+        raise UsageError(
+            "--check in offline mode",
+            source="ROBUST_ZOO_OFFLINE or HF_HUB_OFFLINE",
+            expected="a network",
+            actual="offline: no socket was opened",
+            next="unset both; or robust-zoo sources   without --check",
+        )
     seen = _asked([(row, source) for row, source in found if source.address])
     if as_json_:
         click.echo(json.dumps([_known(one.checkpoint, one.source) | _said(one) for one in seen], indent=1))
@@ -103,7 +111,8 @@ def _error(one: Seen, seen: tuple[Seen, ...]) -> ZooError:
     others = [s.source for s in seen if s.checkpoint.name == row.name and s.verdict == "ok"]
     words = [f"{size:,} bytes" if size else "", f"sha256 {sha256}" if sha256 else ""]
     if others:
-        following = f"robust-zoo download {row.name}   is served by {others[0]}"
+        asked = "" if row.has_public_hash else " --allow-unverified"
+        following = f"robust-zoo download {row.name}{asked}   is served by {others[0]}"
     elif one.remedy:
         following = f"{one.remedy}; then robust-zoo sources {row.name} --check"
     elif one.verdict == "no answer":

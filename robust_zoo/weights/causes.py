@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from urllib.parse import urlsplit
 
 from robust_zoo.weights.addresses import is_loopback
@@ -58,10 +59,12 @@ def explained(error: BaseException, url: str, kind: type[SourceFailed] = SourceF
 
 
 def is_unknown_host(error: SourceFailed) -> bool:
-    """Whether the cause is that the host has no address."""
+    """Whether the cause is that the host has no address, as far as can be told: no name server that is away."""
     from urllib3.exceptions import NameResolutionError
 
-    return error.__cause__ is not None and isinstance(_innermost(error.__cause__), NameResolutionError)
+    inner = _innermost(error.__cause__) if error.__cause__ else None
+    away = getattr(inner and inner.__cause__, "errno", None) == socket.EAI_AGAIN
+    return isinstance(inner, NameResolutionError) and not away
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -179,7 +179,7 @@ def _use(path: Path, checkpoint: Checkpoint) -> str:
     """The command that takes a file where it lies, instead of downloading it."""
     if checkpoint.bundled:  # the package has its own
         return ""
-    unproven = "" if checkpoint.hashes or checkpoint.hub else " --allow-unverified"
+    unproven = "" if checkpoint.has_public_hash else " --allow-unverified"
     if found := directory_of(path, checkpoint):
         return f"ROBUST_ZOO_PATH={shlex.quote(str(found))} robust-zoo download {checkpoint.name}{unproven}"
     directory = shlex.quote(str(path.parent))

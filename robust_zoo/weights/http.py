@@ -95,8 +95,7 @@ def told(url: str, credentials: Credentials | None = None) -> Told:
             if last.status_code not in (200, 206):
                 raise asked.failed(last)
             _require_file(last)
-            sizes = [answer.headers.get("x-linked-size", "") for answer in answers]
-            sizes.append(_whole(last))
+            sizes = [_whole(last), *(answer.headers.get("x-linked-size", "") for answer in answers)]
             declared = [_declared(answer) for answer in answers]
         size = next((int(size) for size in sizes if re.fullmatch("[0-9]{1,15}", size)), None)
         return Told(size, next(filter(None, declared), None))

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.weights.addresses import origin
-from robust_zoo.weights.cache import largest
 from robust_zoo.weights.causes import SourceFailed, explained, is_unknown_host
-from robust_zoo.weights.http import told
+from robust_zoo.weights.http import Told, told
 from robust_zoo.weights.pages import WebPage
 from robust_zoo.weights.sources import credentials_for, promised
 from robust_zoo.weights.whereabouts import Source
 
 _HOSTS = 8  # asked at once; of each, one question at a time
-_PASSING = (408, 425, 429)  # statuses below 500 that say nothing of the file
+_KEPT = (401, 403, 407, 451)  # statuses of a file that is not for everyone
+_PASSING = (0, 408, 425, 429)  # of an answer that says nothing of the file, as those from 500 on; 0: none came
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Seen:
     Attributes:
         checkpoint: Whose file.
         source: Which source.
-        verdict: "ok"; "other size" or "other hash" than the row's; "dead": it has no such file, or its host is gone;
-            "quota": Drive hands the file out no more today; "page": a web page in its place; "no answer": none, or
-            one that says nothing of the file.
+        verdict: "ok"; "other size" or "other hash" than the row's; "dead": it has no such file, or its host has no
+            address; "refused": it is not for everyone; "quota": Drive hands it out no more today; "page": a web page
+            in its place; "no answer": none, or one that says nothing of the file.
         size: In bytes, as it says; None when it does not.
         sha256: As it declares; None when it does not.
         detail: What was wrong, in words.
@@ -60,22 +60,34 @@ def look(checkpoint: Checkpoint, source: Source) -> Seen:
 
     try:
         try:
-            said = told(source.address, credentials_for(source))
+            answer = told(source.address, credentials_for(source))
         except requests.RequestException as error:
             raise explained(error, source.address) from error
     except WebPage as error:
         return Seen(checkpoint, source, error.verdict, detail=str(error), remedy=error.remedy)
     except SourceFailed as error:
-        gone = is_unknown_host(error) or (400 <= error.status < 500 and error.status not in _PASSING)
-        verdict = "dead" if gone else "no answer"
-        return Seen(checkpoint, source, verdict, None, None, str(error), error.remedy, answered=bool(error.status))
+        said = (None, None, str(error), error.remedy, bool(error.status))
+        return Seen(checkpoint, source, _verdict(error), *said)
+    return Seen(checkpoint, source, *_compared(checkpoint, source, answer))
+
+
+def _compared(checkpoint: Checkpoint, source: Source, said: Told) -> tuple[str, int | None, str | None, str]:
+    """(verdict, size, sha256, detail) of what a source says of the file."""
     expected = promised(checkpoint, source, checkpoint.sha256, checkpoint.size)
-    verdict, detail = "ok", ""
     if said.size is not None and (said.size > expected.limit or said.size != (expected.size or said.size)):
-        verdict, detail = "other size", f"{said.size:,} bytes instead of {_most(checkpoint, expected.size)}"
-    elif said.sha256 and expected.sha256 not in (None, said.sha256):
-        verdict, detail = "other hash", f"sha256 {said.sha256} instead of {expected.sha256}"
-    return Seen(checkpoint, source, verdict, said.size, said.sha256, detail)
+        most = f"{expected.size:,}" if expected.size else f"at most {expected.limit:,}"
+        return "other size", said.size, said.sha256, f"{said.size:,} bytes instead of {most}"
+    if said.sha256 and expected.sha256 not in (None, said.sha256):
+        return "other hash", said.size, said.sha256, f"sha256 {said.sha256} instead of {expected.sha256}"
+    return "ok", said.size, said.sha256, ""
+
+
+def _verdict(error: SourceFailed) -> str:
+    if error.status in _KEPT:
+        return "refused"
+    if error.status in _PASSING or error.status >= 500:
+        return "dead" if is_unknown_host(error) else "no answer"
+    return "dead"
 
 
 def look_at(
@@ -103,6 +115,8 @@ def look_at(
 
     with ThreadPoolExecutor(_HOSTS) as pool:
         found = dict(pair for pairs in pool.map(ask, hosts.values()) for pair in pairs)
+    if not any(seen.answered for seen in found.values()):  # it is this machine that has no network, or no name server
+        found = {i: replace(seen, verdict="no answer") for i, seen in found.items()}
     return tuple(found[i] for i in range(len(asked)))
 
 
@@ -111,7 +125,3 @@ def _host(source: Source) -> str:
         return origin(source.address)[1]
     except ValueError:  # an address that is none: its turn will say so
         return source.address
-
-
-def _most(checkpoint: Checkpoint, size: int | None) -> str:
-    return f"{size:,}" if size else f"at most {largest(checkpoint):,}"
