@@ -15,7 +15,7 @@ from robust_zoo.weights import contained
 
 _VARIABLES = (
     "ROBUST_ZOO_PATH", "ROBUST_ZOO_MIRRORS", "ROBUST_ZOO_OFFLINE", "HF_HUB_OFFLINE", "HF_TOKEN",
-    "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT",
+    "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT", "ROBUST_ZOO_DRIVE",
     "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy",
 )  # fmt: skip
 
@@ -61,9 +61,10 @@ def own_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A running stand-in hub; HF_ENDPOINT points to it, here and in subprocesses."""
+    """A running stand-in hub, and Drive; HF_ENDPOINT and ROBUST_ZOO_DRIVE point to it, here and in subprocesses."""
     with Hub() as running:
         monkeypatch.setenv("HF_ENDPOINT", running.endpoint)
+        monkeypatch.setenv("ROBUST_ZOO_DRIVE", running.endpoint)
         yield running
 
 

@@ -22,6 +22,7 @@ _VERBS = {
     "verify": "Hash the weights you have, offline.",
     "pin": "Print the hashes that tie weights to their rows.",
     "bundle": "Pack weights for a machine without internet.",
+    "sources": "Ask whether files are still where they were.",
     "doctor": "Look through all caches for broken weights.",
     "convert": "Turn a .ckpt of your own into safetensors.",
     "card": "Write model cards.",

@@ -65,7 +65,7 @@ def command(
 
     source_sha256 = sha256_of(file)
     if checkpoint:
-        if checkpoint.sha256 not in (None, source_sha256):
+        if checkpoint.sha256 and source_sha256 not in checkpoint.hashes:
             raise VerificationFailed(
                 f"{file.name} is not the file of {checkpoint.name}",
                 model=f"{checkpoint.name} ({checkpoint.file})",

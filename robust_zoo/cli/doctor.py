@@ -11,7 +11,7 @@ from robust_zoo.cli.describe import CACHE_DIR, count, gravest, megabytes
 from robust_zoo.errors import StorageError, UsageError, VerificationFailed
 from robust_zoo.registry.lookup import list_models
 from robust_zoo.text import printable
-from robust_zoo.weights import cache, doctor
+from robust_zoo.weights import cache, doctor, on_disk
 
 
 @click.command("doctor")
@@ -19,15 +19,16 @@ from robust_zoo.weights import cache, doctor
 @CACHE_DIR
 @click.option("--json", "as_json_", is_flag=True, help="A JSON array on stdout.")
 def command(paths: tuple[Path, ...], cache_dir: str | None, as_json_: bool) -> None:
-    """Look through this cache, torch.hub's and Hugging Face's for weights of ours, and say what each file is.
+    """Look through this cache, torch.hub's, Hugging Face's and RobustBench's for weights of ours, and say what each is.
 
     \b
     robust-zoo doctor
     robust-zoo doctor ~/Downloads old_weights/resnet50.ckpt
 
-    PATHS are further files and folders. Each file found is hashed, and is good, of unknown hash, or broken: html,
-    pointer (of Git LFS), truncated, wrong (another checkpoint's, or other bytes), damaged, unreadable. With it comes
-    the command that puts it right; nothing is changed, and no socket opened. Exit code 1 if any is broken.
+    RobustBench's files are looked for in ./models. PATHS are further files and folders. Each file found is hashed,
+    and is good, of unknown hash, or broken: html, pointer (of Git LFS), truncated, wrong (another checkpoint's, or
+    other bytes), damaged, unreadable. With it comes the command that puts it right; nothing is changed, and no socket
+    opened. Exit code 1 if any is broken.
     """
     from tqdm import tqdm
 
@@ -43,7 +44,7 @@ def command(paths: tuple[Path, ...], cache_dir: str | None, as_json_: bool) -> N
     roots = (root, *(path for path in cache.local_directories() if (path / "weights").is_dir()))
     found = [finding for one in roots for finding in doctor.in_cache(one)]
     known = {finding.path for finding in found}
-    files = [path for path in doctor.candidates(doctor.places(), paths) if path not in known]
+    files = [path for path in on_disk.candidates(on_disk.places(), paths) if path not in known]
     with tqdm(total=sum(path.stat().st_size for path in files), unit="B", unit_scale=True, disable=None) as bar:
         for path in files:
             bar.set_description(printable(path.name))

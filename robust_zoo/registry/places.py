@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 _HUB = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>[0-9a-f]{40})/(?P<path>[^\s@?#]+)")
 _DRIVE = re.compile(r"gdrive:(?P<id>[\w-]{10,100})")
-_WEB = re.compile(r"(?P<scheme>https?)://[^\s#]+")
-_DRIVE_URL = "https://drive.usercontent.google.com/download?id={id}&export=download&confirm=t"
+_WEB = re.compile(r"(?P<scheme>https?)://[^\s#/?@\\]+(/[^\s#\\]*)?")  # no name and password: rows are read by everyone
 WRITTEN = "hf:REPO@COMMIT/PATH, gdrive:ID, https://..., or http://... with a sha256 in the row"
 
 
@@ -19,10 +18,10 @@ class Place:
     Attributes:
         at: As the row writes it.
         kind: "hub", "gdrive", "https" or "http".
-        url: What is asked, "" for the hub, whose address depends on HF_ENDPOINT.
+        url: What is asked; "" for the hub and Drive, whose address depends on a variable (weights/whereabouts.py).
         repo: On the Hugging Face hub, "" elsewhere.
         revision: The pinned commit of `repo`.
-        path: In `repo`.
+        path: In `repo`; on Drive the file's id.
         sha256: Of the file there, where it is another than the row's; None where it is the same file.
     """
 
@@ -51,7 +50,7 @@ def place(at: str, sha256: str | None = None) -> Place:
     if found := _HUB.fullmatch(at):
         return Place(at, "hub", "", found["repo"], found["revision"], found["path"], sha256)
     if found := _DRIVE.fullmatch(at):
-        return Place(at, "gdrive", _DRIVE_URL.format(id=found["id"]), sha256=sha256)
+        return Place(at, "gdrive", path=found["id"], sha256=sha256)
     if found := _WEB.fullmatch(at):
         return Place(at, found["scheme"], at, sha256=sha256)
     raise ValueError(f"the source {at!r} is none of {WRITTEN}")

@@ -123,6 +123,12 @@ class Checkpoint:
         return next((place for place in self.sources if place.kind == "hub"), None)
 
     @property
+    def has_public_hash(self) -> bool:
+        """Whether anyone who is not this user says what its bytes are: the registry, or the hub where it is."""
+        known = (self.sha256, self.converted_sha256, self.hub, *(place.sha256 for place in self.sources))
+        return any(known)
+
+    @property
     def is_own_file(self) -> bool:
         """Whether it is a file of a user's own, whose path is `file`, and no row of the registry."""
         return Path(self.file).is_absolute()
@@ -131,6 +137,11 @@ class Checkpoint:
     def handle(self) -> str:
         """What `create_model` and every command take for it: its name, or the path of a file of one's own."""
         return self.file if self.is_own_file else self.name
+
+    @property
+    def hashes(self) -> frozenset[str]:
+        """The sha256 that its file may have: the row's, and those of sources with a file of their own."""
+        return frozenset(filter(None, (self.sha256, *(place.sha256 for place in self.sources))))
 
     @property
     def approximate_size(self) -> int:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT = 4.0  # seconds: a refused or unreachable source costs at most this
 READ_TIMEOUT = 12.0  # seconds without a byte, or for the whole head of an answer; ROBUST_ZOO_TIMEOUT sets it
 LEAST_RATE = 10_000.0  # bytes per second, on average over READ_TIMEOUT; ROBUST_ZOO_MIN_RATE sets it
-_HEADERS = {"User-Agent": f"robust_zoo/{__version__}", "Accept-Encoding": "identity"}
+_HEADERS = {"User-Agent": f"robust_zoo/{__version__}", "Accept-Encoding": "identity", "Accept-Language": "en"}
 _MAX_WAIT = 30.0  # the longest Retry-After that is waited for
 _PATIENCE = 3  # times READ_TIMEOUT, and the wait: for all redirects and retries of a question together
 
@@ -154,20 +154,20 @@ class Asked:
         Returns:
             An error to raise.
         """
-        text, known = _status(response), self.credentials
+        text, known, status = _status(response), self.credentials, response.status_code
         response.close()
-        if response.status_code == 407 and proxies():
-            remedy = "write a name and password into the proxy's address"
-            return SourceFailed(f"{text} (see {', '.join(proxies())})", remedy)
-        if known and self.refused:
-            return SourceFailed(f"{self.refused} with {known.what}; {text} without it", known.remedy)
-        if known and response.status_code in (401, 403):
-            if known.header:
-                return SourceFailed(
-                    f"{text}; {known.what} was not sent, as this is not https", "use https in its address"
-                )
-            return SourceFailed(f"{text}; it was sent no token or password", known.remedy)
-        return SourceFailed(text)
+        remedy = known.remedy if known else ""
+        if status == 407 and proxies():
+            text, remedy = f"{text} (see {', '.join(proxies())})", "write a name and password into the proxy's address"
+        elif known and self.refused:
+            text = f"{self.refused} with {known.what}; {text} without it"
+        elif known and status in (401, 403) and known.header:
+            text, remedy = f"{text}; {known.what} was not sent, as this is not https", "use https in its address"
+        elif known and status in (401, 403):
+            text = f"{text}; it was sent no token or password"
+        else:
+            remedy = ""
+        return SourceFailed(text, remedy, status)
 
 
 def _status(response: requests.Response) -> str:

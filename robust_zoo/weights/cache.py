@@ -151,7 +151,7 @@ def hashed(checkpoint: Checkpoint, root: Path) -> tuple[Receipt, Buffer] | None:
     receipt = read_receipt(root, checkpoint.name)
     if receipt is None or receipt.name != checkpoint.name:
         raise corrupt(checkpoint, path, f"a receipt for {checkpoint.name}", "none that can be read")
-    if checkpoint.sha256 and receipt.source_sha256 != checkpoint.sha256:
+    if checkpoint.sha256 and receipt.source_sha256 not in checkpoint.hashes:
         raise corrupt(checkpoint, path, f"made of sha256 {checkpoint.sha256}", f"made of {receipt.source_sha256}")
     if checkpoint.converted_sha256 not in (None, receipt.sha256):
         raise corrupt(checkpoint, path, f"sha256 {checkpoint.converted_sha256}", f"a receipt of {receipt.sha256}")

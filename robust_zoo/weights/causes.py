@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from urllib.parse import urlsplit
 
 from robust_zoo.weights.addresses import is_loopback
@@ -17,11 +18,13 @@ class SourceFailed(Exception):
     Args:
         text: The cause; what a server said is made printable here.
         remedy: What a user may do about it.
+        status: The HTTP status that it answered with, 0 where something else is the cause.
     """
 
-    def __init__(self, text: str, remedy: str = "") -> None:
+    def __init__(self, text: str, remedy: str = "", status: int = 0) -> None:
         super().__init__(redacted(text))
         self.remedy = redacted(remedy)
+        self.status = status
 
 
 def explained(error: BaseException, url: str, kind: type[SourceFailed] = SourceFailed) -> SourceFailed:
@@ -53,6 +56,15 @@ def explained(error: BaseException, url: str, kind: type[SourceFailed] = SourceF
     if re.search("certificate|CERTIFICATE|TLS CA|X509", text):
         return kind(text + _trusted(), "set REQUESTS_CA_BUNDLE to a PEM file with your network's certificates")
     return kind(text + through, _correct(through) if "Proxy" in name else "")
+
+
+def is_unknown_host(error: SourceFailed) -> bool:
+    """Whether the cause is that the host has no address, as far as can be told: no name server that is away."""
+    from urllib3.exceptions import NameResolutionError
+
+    inner = _innermost(error.__cause__) if error.__cause__ else None
+    away = getattr(inner and inner.__cause__, "errno", None) == socket.EAI_AGAIN
+    return isinstance(inner, NameResolutionError) and not away
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -13,7 +13,7 @@ from robust_zoo.text import printable
 from robust_zoo.weights.addresses import origin
 
 _TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
-_ADDRESSES = ("HF_ENDPOINT", "ROBUST_ZOO_MIRRORS")
+_ADDRESSES = ("HF_ENDPOINT", "ROBUST_ZOO_MIRRORS", "ROBUST_ZOO_DRIVE")
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 

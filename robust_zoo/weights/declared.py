@@ -12,7 +12,7 @@ from robust_zoo.weights.cache import largest
 from robust_zoo.weights.causes import SourceFailed
 from robust_zoo.weights.credentials import token
 from robust_zoo.weights.http import head
-from robust_zoo.weights.unserved import hub_source
+from robust_zoo.weights.whereabouts import source_at
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def declared(checkpoint: Checkpoint) -> Declared:
     place = checkpoint.hub
     if place is None:
         raise SourceFailed("it is not on the hub")
-    hub = hub_source(place)
+    hub = source_at(place)
     answer = head(hub.address, token())
     if not is_private(hub.address):  # whoever is on the way could say it
         raise SourceFailed("its word on a hash counts over https only", "use https in its address")

@@ -5,11 +5,9 @@ Changes nothing, opens no socket, and reads no pickle.
 
 from __future__ import annotations
 
-import os
-import re
 import shlex
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,13 +17,11 @@ from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.lookup import get
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.weights import cache
+from robust_zoo.weights.on_disk import directory_of, is_robustbenchs, named
 from robust_zoo.weights.safetensors_file import read_header
 from robust_zoo.weights.verify import verified
 
 BAD = ("html", "pointer", "truncated", "wrong", "damaged", "unreadable")  # statuses that need the fix
-_SUFFIXES = (".ckpt", ".pth", ".pt", ".safetensors")
-# What browsers, torch.hub and people add to a name: " (1)", "-0123abcd", dashes for underscores.
-_ADDED = re.compile(r"( ?\(\d+\)|-[0-9a-f]{8,})$")
 
 
 @dataclass(frozen=True)
@@ -47,52 +43,6 @@ class Finding:
     size: int
     detail: str
     fix: str = ""
-
-
-def places() -> tuple[Path, ...]:
-    """Where torch.hub, huggingface_hub (timm too) and ROBUST_ZOO_PATH keep downloaded files."""
-
-    def variable(name: str, otherwise: Path) -> Path:
-        return Path(os.environ.get(name) or otherwise).expanduser()
-
-    try:
-        home = Path.home()
-    except RuntimeError:  # no home: no caches in it
-        home = Path(os.devnull)
-    user = variable("XDG_CACHE_HOME", home / ".cache")
-    torch = variable("TORCH_HOME", user / "torch") / "hub" / "checkpoints"
-    hugging_face = variable("HF_HUB_CACHE", variable("HF_HOME", user / "huggingface") / "hub")
-    return (torch, hugging_face, *cache.local_directories())
-
-
-def candidates(roots: Sequence[Path], given: Sequence[Path] = ()) -> list[Path]:
-    """Files to examine.
-
-    Args:
-        roots: Folders, of which those files that are named like a checkpoint.
-        given: Files, and folders of which all weights.
-
-    Returns:
-        Files, each once.
-    """
-    found = [path for root in roots for path in _files(root) if named(path)]
-    for path in given:
-        found += [path] if path.is_file() else [file for file in _files(path) if file.suffix in _SUFFIXES]
-    return list(dict.fromkeys(found))
-
-
-def _files(root: Path) -> Iterator[Path]:
-    for directory, _, names in os.walk(root):  # follows no links to directories; those to files are what hubs keep
-        yield from (Path(directory, name) for name in sorted(names) if Path(directory, name).is_file())
-
-
-def named(path: Path) -> Checkpoint | None:
-    """The checkpoint that a file's name says it is, in any spelling."""
-    stem = _ADDED.sub("", path.stem if path.suffix in _SUFFIXES else path.name)
-    try:
-        return get(stem.replace("-", "_"))
-    except UnknownCheckpoint:
-        return None
 
 
 def in_cache(root: Path) -> Iterator[Finding]:
@@ -142,7 +92,7 @@ def examine(path: Path) -> Finding | None:
         return Finding(
             path, checkpoint.name if checkpoint else "", "unreadable", 0, str(error), f"ls -l {shlex.quote(str(path))}"
         )
-    owner = next((r for r in load_registry().checkpoints.values() if r.sha256 == sha256), None)
+    owner = next((r for r in load_registry().checkpoints.values() if sha256 in r.hashes), None)
     if owner is None and checkpoint is None:
         return None
     if owner is None:
@@ -169,7 +119,8 @@ def _not_weights(path: Path, start: bytes, size: int, checkpoint: Checkpoint) ->
         return "pointer", size, "a Git LFS pointer: the file itself was never fetched"
     if size > cache.largest(checkpoint):
         return "wrong", size, f"{size:,} bytes, where {cache.largest(checkpoint):,} are the most"
-    if checkpoint.size and size < checkpoint.size and path.suffix == Path(checkpoint.file).suffix:
+    own = path.suffix == Path(checkpoint.file).suffix and not is_robustbenchs(path, checkpoint)
+    if checkpoint.size and size < checkpoint.size and own:
         return "truncated", size, f"{size:,} of {checkpoint.size:,} bytes"
     if not start.startswith((b"PK\x03\x04", b"\x80")) and start[8:9] != b"{":  # \x80: torch before its zip format
         return "damaged", size, f"neither a checkpoint nor safetensors: starts with {start[:8]!r}"
@@ -188,13 +139,16 @@ def _unproven(path: Path, checkpoint: Checkpoint, size: int, sha256: str) -> Fin
     if path.suffix == ".safetensors" and not checkpoint.bundled:
         detail = f"sha256 {sha256}: a converted file without its receipt; nothing proves where it is from"
         return Finding(path, checkpoint.name, "unknown hash", size, detail, f"robust-zoo download {checkpoint.name}")
-    if checkpoint.sha256:
-        return Finding(
-            path, checkpoint.name, "wrong", size, f"sha256 {sha256}, not {checkpoint.sha256}", _again(path, checkpoint)
-        )
+    if checkpoint.hashes:
+        detail, fix = f"sha256 {sha256}, not {' or '.join(sorted(checkpoint.hashes))}", _again(path, checkpoint)
+        if not is_robustbenchs(path, checkpoint):
+            return Finding(path, checkpoint.name, "wrong", size, detail, fix)
+        detail += ": RobustBench's copy may be another file than that of the authors"
+        return Finding(path, checkpoint.name, "unknown hash", size, detail, f"robust-zoo download {checkpoint.name}")
     if zipfile.is_zipfile(path) and (broken := _damaged(path)):
         return Finding(path, checkpoint.name, "damaged", size, broken, _again(path, checkpoint))
-    detail = f"sha256 {sha256}; the registry has none to compare, the hub may{_twice(path)}"
+    known = "the registry has none to compare, the hub may" if checkpoint.hub else "nobody has published one to compare"
+    detail = f"sha256 {sha256}; {known}{_twice(path)}"
     return Finding(path, checkpoint.name, "unknown hash", size, detail, _use(path, checkpoint))
 
 
@@ -225,13 +179,12 @@ def _use(path: Path, checkpoint: Checkpoint) -> str:
     """The command that takes a file where it lies, instead of downloading it."""
     if checkpoint.bundled:  # the package has its own
         return ""
+    unproven = "" if checkpoint.has_public_hash else " --allow-unverified"
+    if found := directory_of(path, checkpoint):
+        return f"ROBUST_ZOO_PATH={shlex.quote(str(found))} robust-zoo download {checkpoint.name}{unproven}"
     directory = shlex.quote(str(path.parent))
-    rename = (
-        ""
-        if path.name == checkpoint.file
-        else f"ln -s {shlex.quote(path.name)} {directory}/{shlex.quote(checkpoint.file)} && "
-    )
-    return f"{rename}ROBUST_ZOO_PATH={directory} robust-zoo download {checkpoint.name}"
+    link = f"ln -s {shlex.quote(path.name)} {directory}/{shlex.quote(checkpoint.file)}"
+    return f"{link} && ROBUST_ZOO_PATH={directory} robust-zoo download {checkpoint.name}{unproven}"
 
 
 def _again(path: Path, checkpoint: Checkpoint) -> str:

@@ -15,10 +15,12 @@ from robust_zoo.registry.rows import DATA, Checkpoint
 from robust_zoo.weights.addresses import join, origin
 from robust_zoo.weights.cache import largest, local_directories
 from robust_zoo.weights.causes import SourceFailed
-from robust_zoo.weights.credentials import MIRROR, token
+from robust_zoo.weights.credentials import MIRROR, Credentials, token
 from robust_zoo.weights.declared import declared
+from robust_zoo.weights.on_disk import local_paths
 from robust_zoo.weights.transport import CUTS, Expected, Stalled, WrongBytes, download
-from robust_zoo.weights.unserved import Source, hub_source, remote, unserved
+from robust_zoo.weights.unserved import NO_HASH, unserved
+from robust_zoo.weights.whereabouts import Source, remote, source_at
 
 _log = logging.getLogger(__name__)
 _MIRRORS = "ROBUST_ZOO_MIRRORS"
@@ -71,10 +73,10 @@ def sources_for(
     """
     if checkpoint.bundled:
         return (Source("bundled", str(DATA / checkpoint.file)),)
-    local = [Source("local", str(directory / checkpoint.file)) for directory in directories]
+    local = [Source("local", str(path)) for directory in directories for path in local_paths(checkpoint, directory)]
     if offline:
         return tuple(local)
-    places = [hub_source(p) if p.kind == "hub" else remote(p.kind, p.url) for p in checkpoint.sources]
+    places = [source_at(place) for place in checkpoint.sources]
     further = [remote("mirror", join(base, quote(checkpoint.file)), _MIRRORS) for base in extra_mirrors]
     return (*local, *places, *further)
 
@@ -119,29 +121,30 @@ def fetch(
                 promise = declared(checkpoint)
                 sha256, size, state = promise.sha256, promise.size, "hub-declared"
             except SourceFailed as error:
-                hub = hub_source(place)
+                hub = source_at(place)
                 _remember(hub, error)
                 remedies.append(_remedy(hub, error))
                 failures.append((hub, f"asked for the file's sha256: {error}"))
                 sources = [source for source in sources if source.kind != "hub"]
     for source in sources:  # which grows, where one stalls
         try:
-            if sha256 is None and not allow_unverified and _may_exist(source):
-                raise SourceFailed("no sha256 is known for this file, so it was not used")
-            limit = size or largest(checkpoint)
-            if source.kind in ("bundled", "local"):
-                return Fetched(*_take_local(source, sha256, limit), state, source.location, temporary=False)
-            part = directory / f"{checkpoint.file}.{(sha256 or 'unverified')[:12]}{unique}.part"
-            with storage(part):
-                directory.mkdir(parents=True, exist_ok=True)
-            credentials = token() if source.kind == "hub" else MIRROR
-            label = f"{checkpoint.file} from {source.kind}" if progress else ""
-            promised = Expected(sha256, size, limit)
-            found, _ = download(source.address, part, promised, credentials=credentials, label=label)
-            if others := len({failed for failed, _ in failures + wrong} - {source}):
-                text = "%s was served by %s, after %d other source%s failed"
-                _log.warning(text, checkpoint.file, source.location, others, "s" * (others > 1))
-            return Fetched(part, found, state, source.location, temporary=True)
+            accepted = _accepted(checkpoint, source, sha256)
+            if not accepted:
+                _require_consent(source, allow_unverified)
+            if is_remote := bool(source.address):
+                wanted = promised(checkpoint, source, sha256, size)
+                path = directory / f"{checkpoint.file}.{(wanted.sha256 or 'unverified')[:12]}{unique}.part"
+                with storage(path):
+                    directory.mkdir(parents=True, exist_ok=True)
+                label = f"{checkpoint.file} from {source.kind}" if progress else ""
+                found, _ = download(source.address, path, wanted, credentials=credentials_for(source), label=label)
+                if others := len({failed for failed, _ in failures + wrong} - {source}):
+                    text = "%s was served by %s, after %d other source%s failed"
+                    _log.warning(text, checkpoint.file, source.location, others, "s" * (others > 1))
+            else:
+                path, found = _take_local(source, accepted, largest(checkpoint))
+            proven = "pinned" if found in checkpoint.hashes else state
+            return Fetched(path, found, proven, source.location, temporary=is_remote)
         except SourceFailed as error:
             _remember(source, error)
             remedies.append(_remedy(source, error))
@@ -178,17 +181,55 @@ def _remedy(source: Source, error: SourceFailed) -> str:
     )
 
 
-def _may_exist(source: Source) -> bool:
-    return source.kind not in ("bundled", "local") or Path(source.location).is_file()
+def credentials_for(source: Source) -> Credentials | None:
+    """What a source is told: the hub a token, a mirror what its address holds, and the hosts of rows nothing."""
+    return {"hub": token, "mirror": lambda: MIRROR}.get(source.kind, lambda: None)()
 
 
-def _take_local(source: Source, sha256: str | None, limit: int) -> tuple[Path, str]:
+def _accepted(checkpoint: Checkpoint, source: Source, sha256: str | None) -> frozenset[str]:
+    """The hashes that a file of this source may have, none where nobody knows one.
+
+    On a disk it may be any file of the row; elsewhere the row says which.
+    """
+    known = (source.sha256 or sha256,) if source.address else (sha256, *checkpoint.hashes)
+    return frozenset(filter(None, known))
+
+
+def promised(checkpoint: Checkpoint, source: Source, sha256: str | None, size: int | None) -> Expected:
+    """What is known of the file of a source.
+
+    Args:
+        checkpoint: Whose file.
+        source: Where; what it has of its own counts there.
+        sha256: Of the checkpoint's file, by the row or the hub.
+        size: In bytes, of the same.
+
+    Returns:
+        What a download from there must be.
+    """
+    if source.sha256 in (None, sha256):
+        return Expected(sha256, size, size or largest(checkpoint))
+    return Expected(source.sha256, None, largest(checkpoint))
+
+
+def _require_consent(source: Source, allow_unverified: bool) -> None:
+    """Raises SourceFailed for a file whose hash nobody knows, unless it was asked for and no one else can change it."""
+    if source.is_overheard:
+        raise SourceFailed(
+            "plain http, and no sha256 of the file is known: anyone on the way could change it, so it was not asked",
+            "give the file over https (a mirror in ROBUST_ZOO_MIRRORS) or from a disk (a directory in ROBUST_ZOO_PATH)",
+        )
+    if not allow_unverified and (source.address or Path(source.location).is_file()):
+        raise SourceFailed(NO_HASH)
+
+
+def _take_local(source: Source, accepted: frozenset[str], limit: int) -> tuple[Path, str]:
     path = Path(source.location)
     if not path.is_file():
         raise SourceFailed("no such file")
     if (size := path.stat().st_size) > limit:  # sparse, perhaps: reading it could take for ever
         raise WrongBytes(f"not looked at, for it is larger than {limit:,} bytes", size)
     found = sha256_of(path)
-    if sha256 not in (None, found):
+    if accepted and found not in accepted:
         raise WrongBytes(found, path.stat().st_size)
     return path, found

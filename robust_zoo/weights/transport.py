@@ -20,6 +20,7 @@ from robust_zoo.weights.asked import opened
 from robust_zoo.weights.causes import SourceFailed, explained
 from robust_zoo.weights.credentials import Credentials
 from robust_zoo.weights.http import request
+from robust_zoo.weights.pages import WebPage
 
 if TYPE_CHECKING:
     import requests
@@ -155,7 +156,7 @@ def _transfer(url: str, part: Path, expected: Expected, credentials: Credentials
 def _body(response: requests.Response, *, first: bool) -> Iterator[bytes]:
     for chunk in response.iter_content(_CHUNK):
         if first and chunk.lstrip()[:1] == b"<":
-            raise SourceFailed("looks like an HTML page, not a file")
+            raise WebPage(chunk)
         first = False
         yield chunk
 

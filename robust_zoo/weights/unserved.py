@@ -1,50 +1,14 @@
-"""Where a source file may be; and the error when no source served it: who was asked, what each said, what to do."""
+"""The error when no source served a file: who was asked, what each said, and what to do, true for that row."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from urllib.parse import quote
 
 from robust_zoo.errors import Unavailable, VerificationFailed, ZooError
-from robust_zoo.registry.places import Place
 from robust_zoo.registry.rows import Checkpoint
-from robust_zoo.weights.addresses import join, without_secrets
+from robust_zoo.weights.whereabouts import Source
 
-_HUB, _ENDPOINT = "https://huggingface.co", "HF_ENDPOINT"
-
-
-@dataclass(frozen=True)
-class Source:
-    """One place that may have a file.
-
-    Attributes:
-        kind: "bundled", "local", "hub" or "mirror".
-        location: A path, or an address as it may be shown.
-        address: What is asked, name and password and query included.
-        variable: Which one gave the address, "" for none.
-    """
-
-    kind: str
-    location: str
-    address: str = field(default="", repr=False, compare=False)
-    variable: str = field(default="", compare=False)
-
-    def __str__(self) -> str:
-        return f"{self.location} ({self.variable})" if self.variable else self.location
-
-
-def remote(kind: str, address: str, variable: str = "") -> Source:
-    """A source that is asked over a network; which variable gave its address is told with it."""
-    return Source(kind, without_secrets(address), address, variable)
-
-
-def hub_source(place: Place) -> Source:
-    """A file on the hub, at the pinned revision."""
-    given = os.environ.get(_ENDPOINT, "").strip()
-    path = f"{place.repo}/resolve/{quote(place.revision, safe='')}/{quote(place.path)}"
-    return remote("hub", join(given or _HUB, path), _ENDPOINT if given else "")
+NO_HASH = "no sha256 is known for this file, so it was not used"
 
 
 def unserved(
@@ -74,24 +38,16 @@ def unserved(
     model = f"{checkpoint.name} ({checkpoint.file})"
     tried = "; ".join(dict.fromkeys(f"{source}: {cause}" for source, cause in wrong + failures))
     if wrong:
+        promises = {source.sha256 or sha256 for source, _ in wrong if source.address} or {sha256, *checkpoint.hashes}
+        expected = [f"sha256 {one} ({'pinned' if one in checkpoint.hashes else state})" for one in promises if one]
         return VerificationFailed(
             f"{checkpoint.name}: other bytes than promised, and no source has the right ones",
             model=model,
             source=tried,
-            expected=f"sha256 {sha256} ({state})",
+            expected=" or ".join(sorted(expected)),
             actual="; ".join(dict.fromkeys(cause for _, cause in wrong)),
             next=f"robust-zoo info {checkpoint.name}   shows where this hash comes from",
         )
-    if any("no sha256 is known" in cause for _, cause in failures):
-        following = (
-            f"go online, so that the hub can declare it; or robust-zoo download {checkpoint.name} --allow-unverified"
-        )
-    elif offline:
-        following = f"online: robust-zoo download {checkpoint.name} (about {checkpoint.approximate_size / 1e6:,.0f} MB)"
-    elif helps := list(dict.fromkeys(remedies)):
-        following = f"{'; '.join(helps)}; then robust-zoo download {checkpoint.name}"
-    else:
-        following = f"robust-zoo download {checkpoint.name}   tries again and resumes; ROBUST_ZOO_MIRRORS adds sources"
     return Unavailable(
         f"{checkpoint.name} is not cached, and offline mode is on"
         if offline
@@ -102,5 +58,32 @@ def unserved(
         actual="offline: no socket was opened"
         if offline
         else f"failed sources: {len({source for source, _ in failures})}",
-        next=following,
+        next=_next(
+            checkpoint,
+            provable=bool(sha256 or checkpoint.hashes),
+            refused=any(cause == NO_HASH for _, cause in failures),
+            offline=offline,
+            help="; ".join(dict.fromkeys(remedies)),
+        ),
     )
+
+
+def _next(checkpoint: Checkpoint, *, provable: bool, refused: bool, offline: bool, help: str) -> str:
+    """What to do when nothing served: with a hash, wait or ask elsewhere; without one, decide whom to trust."""
+    command = f"robust-zoo download {checkpoint.name}"
+    unverified = f"{command} --allow-unverified"
+    if refused and checkpoint.hub:
+        first = "go online" if offline else help or "try again later"
+        return f"{first}, so that the hub can declare its sha256; or {unverified}   takes the file unproven"
+    if refused:
+        return (
+            f"no sha256 of this file is published: look, or ask, for one at {checkpoint.collection.origin}; or, if you "
+            f"trust who serves it, {unverified}   takes the bytes as they come"
+        )
+    if not provable and not (checkpoint.hub and offline):  # asked for as it is, it has to be again
+        command = unverified
+    if offline:
+        return f"online: {command} (about {checkpoint.approximate_size / 1e6:,.0f} MB)"
+    if help:
+        return f"{help}; then {command}"
+    return f"{command}   tries again{' and resumes' if provable else ''}; ROBUST_ZOO_MIRRORS adds sources"

@@ -51,7 +51,7 @@ NOT_RUN = {
     "robust-zoo verify --signature": "nothing is signed yet; tests/weights/test_manifest.py signs and verifies",
 }
 # Verbs for which an upstream name stands for weights to fetch; for the others it is a model to compute with.
-_FETCHING = ("download", "verify", "bundle", "convert", "pin")
+_FETCHING = ("download", "verify", "bundle", "convert", "pin", "sources")
 SMALL = {
     "resnet50_l2_eps3": ROBUST,
     "resnet50_l2_eps0": BUNDLED,

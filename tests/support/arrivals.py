@@ -12,7 +12,7 @@ CONTENT = random.Random(0).randbytes(1_500_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 UNPINNED = get("resnet50_l2_eps0_25")  # its sha256 is what the hub declares
 FILE = UNPINNED.file
-PINNED = replace(get("resnet50_l2_eps3"), file=FILE, sha256=SHA256, size=len(CONTENT))
+PINNED = replace(get("resnet50_l2_eps3"), file=FILE, sources=UNPINNED.sources, sha256=SHA256, size=len(CONTENT))
 PART = f"{FILE}.{SHA256[:12]}.part"
 REAL = get("shufflenet_l2_eps0")  # the smallest: for what goes on to be converted
 

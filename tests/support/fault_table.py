@@ -59,6 +59,7 @@ ROWS = {
                  "one try without it; which token it was, or how to give one, is said, and never the token", "3"),
     "secret": Row("tokens and passwords: over plain http, after redirects, through proxies, in addresses",
                   "said to their origin only, over https or on this machine; never printed or stored", "3"),
+    "overheard": Row("plain http", "only with a hash: without one it is not asked, nor with --allow-unverified", "3"),
     "other model": Row("another model's weights, whole and with a hash that fits",
                        "a hash belongs to a name, and the file must say itself what it is", "1"),
     "race": Row("four processes at once; locks that lie", "one transfer; without working locks more, and right", "0"),

@@ -2,8 +2,8 @@
 
 Origin A answers `/{repo}/resolve/{revision}/{file}` as the hub does (commit, ETag, size, a redirect to origin B for
 the bytes), and `/api/models/{repo}`, `.../revision/{revision}` and `.../tree/{revision}`, so that huggingface_hub's own
-clients work; origin B serves the bytes. `/mirror/{file}` on B is a plain mirror. A fault belongs to a file's name and
-is spent after `times` answers.
+clients work; origin B serves the bytes. `/mirror/{file}` on B is a plain mirror. Both speak as hosts that are no hub do
+(shares.py). A fault belongs to a file's name and is spent after `times` answers.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import shares
+
 
 @dataclass
 class Fault:
-    """kind: see _Handler. where: "head", "resolve", "bytes" or "mirror"."""
+    """kind: see _Handler. where: "head", "resolve", "bytes", "mirror", or a name of shares.py."""
 
     kind: str
     where: str = "bytes"
@@ -40,11 +42,12 @@ class Request:
 
 @dataclass
 class Hub:
-    """files: name -> content. `declared` overrides the sha256 that origin A declares for a file."""
+    """files: name -> content, drive: id -> name. `declared` overrides the sha256 that origin A declares for a file."""
 
     files: dict[str, bytes] = field(default_factory=dict)
     revision: str = "3f04ac96136001cfe402022100728124cbe3fac5"
     declared: dict[str, str] = field(default_factory=dict)
+    drive: dict[str, str] = field(default_factory=dict)
     faults: dict[str, list[Fault]] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     delay: float = 0.0  # seconds between chunks of 64 kB
@@ -106,12 +109,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def answer(self, head: bool) -> None:
         hub, parts = self.server.hub, self.path.split("?")[0].strip("/").split("/")
-        file = parts[-1]
-        where = self.where(parts[0], head)
+        share = shares.of(self.path, hub.drive)
+        file = share.file if share else parts[-1]
+        where = share.where if share else self.where(parts[0], head)
         self.request_seen = Request(self.command, where, file, dict(self.headers))
         hub.requests.append(self.request_seen)
         fault = hub.take(file, where) or Fault("")
         content = hub.files.get(file)
+        if fault.kind == "nohead" and head:
+            return self.reply(405, b"", {})
         if fault.kind.isdigit():
             extra = {"Retry-After": fault.value} if fault.value else {}
             return self.reply(int(fault.kind), b"fault", extra)
@@ -127,9 +133,11 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         if where == "api":
             return self.api(parts[2:])
+        if share and (answer := shares.answer(share, fault.kind, hub.bytes_origin)):
+            return self.reply(*answer)
         if content is None:
             return self.reply(404, b"", {"X-Error-Code": "EntryNotFound"})
-        if self.server.origin == "a":
+        if self.server.origin == "a" and not share:
             return self.resolve(file, content, head, fault)
         return self.serve(content, fault)
 
@@ -170,19 +178,20 @@ class _Handler(BaseHTTPRequestHandler):
             content += b"more" * 1000
         elif fault.kind == "disguised":  # an HTML page that does not say so; a login page knows no ranges either
             content = b"<html>" + content[6:]
-        start = 0
+        start, end = 0, ""
         asked = self.headers.get("Range", "")
         if asked.startswith("bytes=") and fault.kind not in ("norange", "disguised"):
-            start = int(asked[6:].partition("-")[0])
+            first, _, end = asked[6:].partition("-")
+            start = int(first)
             if start >= len(content):
                 return self.reply(416, b"", {"Content-Range": f"bytes */{len(content)}"})
-        body = content[start:]
+        body = content[start : int(end) + 1 if end else None]
         headers = {"Content-Type": "application/octet-stream", "ETag": '"x"'}
         if fault.kind == "endless":
             return self.pour(headers)
-        if start:
-            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-        self.reply(206 if start else 200, body, headers, fault)
+        if start or end:
+            headers["Content-Range"] = f"bytes {start}-{start + len(body) - 1}/{len(content)}"
+        self.reply(206 if start or end else 200, body, headers, fault)
 
     def pour(self, headers: dict[str, str]) -> None:
         """A body without a length and without an end, for as long as the client listens."""
