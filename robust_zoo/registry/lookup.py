@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from functools import cache
-from typing import Any
 
 from robust_zoo.errors import UnknownCheckpoint, unknown
 from robust_zoo.registry.families import SourceDataset

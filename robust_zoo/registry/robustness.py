@@ -1,4 +1,4 @@
-"""What is known of a checkpoint's accuracy: measured here or reported by others, in one shape; the best of it. No torch."""
+"""What is known of accuracies, measured here or reported, in one shape, and the best of it. No torch."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def by_robustness(checkpoint: Checkpoint, under: Under | None = None) -> tuple[o
     if figure is None:
         return (1,)
     order = [*load_registry().datasets].index(checkpoint.dataset)
-    return (0, order, figure.norm, figure.eps, figure.bound, -figure.value)
+    return (0, order, figure.bound, figure.norm, figure.eps, -figure.value)
 
 
 def parse_under(norm: str, eps: float | str) -> Under:

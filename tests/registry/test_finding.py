@@ -14,6 +14,7 @@ from robust_zoo.registry.robustness import best_robust, by_robustness, figures, 
 
 LINF4 = ("linf", 4 / 255)
 ROW = replace(get("resnet50_linf_eps4"), reported=())
+EPS8, L2 = get("resnet50_linf_eps8"), get("resnet50_l2_eps3")
 
 
 def said(value, attack="autoattack", n=5000, norm="linf", eps=4 / 255, by="them", size=None):
@@ -72,7 +73,8 @@ def test_a_figure_says_all_it_is_of():
 def test_sorted_by_robustness():
     cifar = with_figures(said(90.0, eps=8 / 255), row=get("resnet18_x0_25_cifar10_linf_eps8"))
     rows = [
-        with_figures(said(50.0)), with_figures(said(40.0)), with_figures(said(60.0, "pgd-100")),
+        with_figures(said(50.0)), with_figures(said(40.0)), with_figures(said(60.0, eps=8 / 255), row=EPS8),
+        with_figures(said(70.0, "pgd-100", norm="l2", eps=3.0), row=L2), with_figures(said(60.0, "pgd-100")),
         with_figures(said(55.0, "pgd-100")), cifar, ROW,
     ]  # fmt: skip
     assert sorted(reversed(rows), key=by_robustness) == rows
