@@ -1,17 +1,15 @@
-"""`list` by robustness, with rows of other reporters: columns, marks, order, filters; figures of others and of this project."""
+"""`list` by robustness, with rows that others reported of: columns, marks, order, filters."""
 
 import json
 
 import pytest
-from second_rows import CONVNEXT, ENGSTROM, GIANT, SWIN, planted
+from second_rows import CIFAR, CONVNEXT, ENGSTROM, GIANT, SWIN, planted
 from verbs import run_to
-
-CIFAR = "resnet18_x0_25_cifar10_linf_eps8"
 
 
 @pytest.fixture(scope="module")
-def strong(tmp_path_factory):
-    with planted(tmp_path_factory.mktemp("registry")):
+def strong():
+    with planted():
         yield
 
 

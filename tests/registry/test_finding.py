@@ -109,14 +109,20 @@ R18, R50, WIDE = "resnet18_linf_eps4", "resnet50_linf_eps4", "wide_resnet50_2_li
         ({"max_params": 25_557_031, "min_robust": ("linf", "4/255")}, [R18]),
         ({"max_params": 25_557_032, "min_robust": ("linf", "4/255")}, [R18, R50]),  # resnet50's, torchvision says
         ({"max_params": "25557.032k", "min_robust": ("linf", "4/255")}, [R18, R50]),
-        ({"max_params": 0.7e6, "collection": "salman2020"}, []),
+        ({"max_params": 0.7e6}, []),
         ({"licence": "unknown"}, [WIDE]),
         ({"licence": ["unknown", "mit"], "norm": "linf", "eps": "4/255"}, [R18, R50, WIDE]),
-        ({"collection": ["robust_zoo_cifar10"], "norm": "linf"}, ["resnet18_x0_25_cifar10_linf_eps8"]),
     ],
 )
 def test_filters(planted, arguments, expected):
-    assert list_models(dataset=None if "collection" in arguments else "imagenet", **arguments) == expected
+    assert list_models(**{"collection": "salman2020"} | arguments) == expected
+
+
+def test_a_collection():
+    wanted = ["salman2020", "robust_zoo_cifar10"]
+    names = [row.name for row in load_registry().checkpoints.values() if row.collection.name in wanted]
+    assert set(list_models(collection=wanted)) == set(names)
+    assert {get(name).collection.name for name in list_models(collection=wanted[0])} == {wanted[0]}
 
 
 @pytest.mark.parametrize(
