@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-peers check cards manifest results faults bench clean
+.PHONY: demo test test-peers check cards strongest manifest results faults bench clean
 
 demo: .venv/demo.stamp
 	$(BIN)/robust-zoo demo
@@ -20,8 +20,12 @@ check: .venv/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-cards: manifest
+cards: manifest strongest
 	$(BIN)/robust-zoo card --all -o model_cards
+
+# The README's table of the strongest checkpoints, from the rows.
+strongest: .venv/dev.stamp
+	$(BIN)/python -m robust_zoo.strongest README.md
 
 # The hashes of all that the package vouches for; `robust-zoo verify --signature` checks who signed them.
 manifest: .venv/dev.stamp

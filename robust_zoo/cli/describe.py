@@ -12,6 +12,7 @@ import click
 
 from robust_zoo.errors import StorageError, UnknownCheckpoint, UsageError, closest
 from robust_zoo.registry.lookup import get, list_models
+from robust_zoo.registry.robustness import Under, best_robust
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.text import several
 from robust_zoo.threat import ThreatModel
@@ -98,8 +99,9 @@ def promise(checkpoint: Checkpoint) -> str:
     return "hub-declared" if checkpoint.hub else "unverified"
 
 
-def as_json(checkpoint: Checkpoint, status: str | None = None) -> dict[str, Any]:
+def as_json(checkpoint: Checkpoint, status: str | None = None, under: Under | None = None) -> dict[str, Any]:
     """eps is a number in [0, 1] image units, accuracy in percent and size in bytes (null when unknown)."""
+    robust = best_robust(checkpoint, under)
     return {
         "name": checkpoint.name,
         "architecture": checkpoint.architecture,
@@ -108,6 +110,9 @@ def as_json(checkpoint: Checkpoint, status: str | None = None) -> dict[str, Any]
         "eps": checkpoint.eps,
         "clean_accuracy": checkpoint.clean_accuracy,
         "evidence": checkpoint.evidence,
+        "robust": asdict(robust) if robust else None,
+        "parameters": checkpoint.network.parameters,
+        "input_size": checkpoint.preprocessing.input_size,
         "file": checkpoint.file,
         "sha256": checkpoint.sha256,
         "size": checkpoint.size,
@@ -129,7 +134,6 @@ def all_of(checkpoint: Checkpoint) -> dict[str, Any]:
         "revision": checkpoint.hub.revision if checkpoint.hub else None,
         "addresses": [place.at for place in checkpoint.sources],
         "format": checkpoint.format.name,
-        "parameters": checkpoint.network.parameters,
         "arguments": dict(checkpoint.network.arguments),
         "licence_from": checkpoint.licence_from,
         "sha256_from": checkpoint.sha256_from,

@@ -6,14 +6,14 @@ import re
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from functools import cache
-from typing import Any
 
-from robust_zoo.errors import UnknownCheckpoint, UsageError, unknown
+from robust_zoo.errors import UnknownCheckpoint, unknown
 from robust_zoo.registry.families import SourceDataset
+from robust_zoo.registry.finding import FILTERS, with_eps
 from robust_zoo.registry.formats import Architecture
 from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.rows import Checkpoint
-from robust_zoo.threat import NORMS, eps_from_tag, is_fraction, norm_of, parse_eps, written_eps
+from robust_zoo.threat import NORMS, eps_from_tag, norm_of, written_eps
 
 # What a name may look like before it is looked up: never a path, a drive, a NUL or a URL.
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*(/255)?")
@@ -142,6 +142,11 @@ def list_models(
     norm: str | None = None,
     eps: float | str | tuple[float | str, float | str] | None = None,
     bundled: bool | None = None,
+    collection: str | Iterable[str] | None = None,
+    min_clean: float | None = None,
+    min_robust: tuple[str, float | str] | tuple[str, float | str, float] | None = None,
+    max_params: float | str | None = None,
+    licence: str | Iterable[str] | None = None,
 ) -> list[str]:
     """Names of checkpoints, naturally sorted. Each filter that is given narrows the list.
 
@@ -154,18 +159,28 @@ def list_models(
         eps: One radius, or (low, high) with both ends included, in [0, 1] image units; fractions are strings
             ("4/255"). A bare number that could also mean a count of 1/255 is refused.
         bundled: In the package (True), or not (False).
+        collection: Of this collection, or of one of several.
+        min_clean: With at least this clean accuracy, in percent.
+        min_robust: (norm, eps, percent): with at least this robust accuracy at that threat model, by the figure that
+            `registry.robustness.best_robust` calls the best known, whatever its attack; (norm, eps): with any figure.
+        max_params: With at most this many parameters: a count (90e6), or a text with its unit ("90M").
+        licence: Under this licence, or one of several, as rows write them ("mit", "unknown").
 
     Returns:
-        The names; none when nothing matches.
+        The names; none when nothing matches. What a filter asks for and a row does not know does not match.
 
     Raises:
-        UsageError: An unknown norm, or an eps that is no radius or can be read two ways.
+        UsageError: An unknown norm, collection or licence, an eps that is no radius or can be read two ways, no
+            percentage, or no number of parameters.
         UnknownCheckpoint: An unknown architecture.
 
     Example:
         >>> list_models("resnet50_*", norm="l2", eps=(0.5, 1))
         ['resnet50_l2_eps0_5', 'resnet50_l2_eps1']
     """
+    asked = {"collection": collection, "licence": licence, "min_clean": min_clean, "min_robust": min_robust,
+             "max_params": max_params}  # fmt: skip
+    filters = [FILTERS[name](value) for name, value in asked.items() if value is not None]
     checkpoints = sorted(load_registry().checkpoints.values(), key=lambda checkpoint: natural_key(checkpoint.name))
     if norm is not None:
         norm_of(norm)
@@ -180,30 +195,12 @@ def list_models(
         checkpoint for checkpoint in kept if dataset in (None, checkpoint.dataset) and norm in (None, checkpoint.norm)
     ]
     kept = [checkpoint for checkpoint in kept if bundled in (None, checkpoint.bundled)]
+    kept = [checkpoint for checkpoint in kept if all(keeps(checkpoint) for keeps in filters)]
     if eps is not None:
-        kept = _with_eps(kept, eps, norm)
+        kept = with_eps(kept, eps, norm)
     return [checkpoint.name for checkpoint in kept]
 
 
 def _patterns(pattern: str | Iterable[str]) -> list[str]:
     patterns = [pattern] if isinstance(pattern, str) else list(pattern)
     return [p.lower().replace(".", "_") if set(p) & set("*?[") else canonical_name(p) for p in patterns]
-
-
-def _with_eps(checkpoints: list[Checkpoint], eps: Any, norm: str | None) -> list[Checkpoint]:
-    bounds = tuple(eps) if isinstance(eps, (tuple, list)) else (eps, eps)
-    low, high = (parse_eps(bound, norm) for bound in bounds)
-
-    def within(value: float) -> bool:
-        return low - 1e-9 <= value <= high + 1e-9  # 4/255 typed as 0.01568627451 is still 4/255
-
-    if norm is None and not any(is_fraction(bound) for bound in bounds):
-        also = [c for c in checkpoints if c.eps and within(c.eps * NORMS[c.norm].unit) > within(c.eps)]
-        if also:
-            raise UsageError(
-                f"eps {eps} can be read two ways: as a radius, or as a count of 1/255 for {also[0].name}",
-                expected="a norm beside it, and a fraction for Linf: norm='l2', eps=3, or norm='linf', eps='4/255'",
-                actual=f"eps={eps} without a norm",
-                next="robust-zoo list --norm l2 --eps 3   or   robust-zoo list --norm linf --eps 4/255",
-            )
-    return [checkpoint for checkpoint in checkpoints if within(checkpoint.eps)]

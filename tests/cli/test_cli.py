@@ -49,6 +49,10 @@ def toml_eps(row):
     return float(numerator) / float(denominator or 1)
 
 
+def reported_clean(row):
+    return next((figure["value"] for figure in row.get("reported", []) if "attack" not in figure), 0)
+
+
 def converted(name, source_sha256):
     """A safetensors file without tensors that says of itself what a conversion says."""
     row = get(name)
@@ -98,6 +102,16 @@ WRONG = [
     (["list", "--eps", "5:0.5"], 2, "the lower first"),
     (["list", "--eps", ":3"], 2, "LOW:HIGH"),
     (["list", "--norm", "l3"], 2, "l2 or linf"),
+    (["list", "--collection", "salman2021"], 2, "closest: salman2020"),
+    (["list", "--licence", "MIT"], 2, "mit"),
+    (["list", "--min-robust", "40"], 2, "--under NORM:EPS"),
+    (["list", "--under", "linf"], 2, "--under NORM:EPS"),
+    (["list", "--under", "linf:4"], 2, '"4/255"'),
+    (["list", "--under", "l3:4"], 2, "linf"),
+    (["list", "--under", "l2:0"], 2, "above 0"),
+    (["list", "--min-clean", "0.7"], 2, "40, not 0.4"),
+    (["list", "--max-params", "90"], 2, '"90M"'),
+    (["list", "--sort", "accuracy"], 2, "robust"),
     (["list", "--architecture", "resnet5"], 4, "closest: resnet50"),
     (["download"], 2, "robust-zoo download resnet50_l2_eps3"),
     (["download", "resnet50_l2_eps3", "--all"], 2, "both"),
@@ -185,6 +199,8 @@ def test_list_json_equals_the_toml():
         assert (found["sha256"], found["size"]) == (row.get("sha256"), row.get("size"))
         assert (found["dataset"], found["licence"]) == (collection["dataset"], collection["licence"])
         assert found["status"] == ("bundled" if row.get("bundled") else "pinned" if "sha256" in row else "hub-declared")
+        assert found["parameters"] == TOML["architecture"][row["architecture"]]["parameters"]
+        assert found["input_size"] == (collection["preprocessing"] | row.get("preprocessing", {}))["input_size"]
         assert found["evidence"].startswith("reported by" if "reported" in row else "measured")
 
 
@@ -199,6 +215,9 @@ FILTERS = [
     (["--norm", "linf", "--eps", "1/255:4/255"], lambda r: r["eps"] in ("1/255", "2/255", "4/255")),
     (["--norm", "l2", "-e", "0.01", "-e", "3:5"], lambda r: r["norm"] == "l2" and r["eps"] in (0.01, 3, 5)),
     (["--bundled"], lambda r: r.get("bundled", False)),
+    (["--collection", "salman2020", "-n", "linf"], lambda r: r["collection"] == "salman2020" and r["norm"] == "linf"),
+    (["--max-params", "4M"], lambda r: TOML["architecture"][r["architecture"]]["parameters"] <= 4_000_000),
+    (["--min-clean", "77", "-d", "imagenet"], lambda r: reported_clean(r) >= 77),
     (["nothing_*"], lambda r: False),
     (["-d", "mnist"], lambda r: False),
 ]  # fmt: skip
@@ -221,7 +240,6 @@ def test_list_table_marks_measured_accuracies_and_exact_sizes():
         measured, clean = "reported" not in row, get(row["name"]).clean_accuracy
         assert (f"{clean:.2f}*" in cells[name]) == measured
         assert ("~" in cells[name]) == ("size" not in row)
-        assert ("/255" in cells[name]) == (row["norm"] == "linf" and row["eps"] != 0)
     assert "measured" in result.stderr
     names = list(cells)
     assert names.index("resnet50_l2_eps0_5") < names.index("resnet50_l2_eps1") < names.index("resnet50_l2_eps3")
