@@ -134,7 +134,9 @@ def _name(m: Measurement) -> str:
 
 def _training(checkpoint: Checkpoint, recipe: Trained | None) -> str:
     if recipe is None:
-        return "How it was trained is not known in enough detail to do it again."
+        return " ".join(
+            filter(None, [checkpoint.note, "How it was trained is not known in enough detail to do it again."])
+        )
     note = load_registry().recipes.get(checkpoint.recipe, {}).get("note") if checkpoint.reported_by else ""
     more = [
         note,

@@ -178,7 +178,9 @@ def test_a_row_that_names_what_has_no_row_fails_when_it_is_loaded(line, said):
 def test_names_are_a_function_of_the_row():
     for name, checkpoint in load_registry().checkpoints.items():
         threat_model, dataset = checkpoint.threat, checkpoint.collection.dataset
-        assert name == checkpoint_name(checkpoint.architecture, dataset, threat_model)
+        whose = {"collection": checkpoint.collection.in_names, "variant": checkpoint.variant}
+        assert name == checkpoint_name(checkpoint.network.label, dataset, threat_model, **whose)
+        assert name.endswith(threat_model.tag) and get(f"{name}.pth") is checkpoint
 
 
 def test_a_dataset_is_the_checkpoints_own():

@@ -15,13 +15,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from robust_zoo.errors import UsageError, cannot_read, closest, unknown
+from robust_zoo.errors import UsageError, cannot_read, closest
 from robust_zoo.readers import read_json, read_toml
 from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.objectives import OBJECTIVES, PLAIN, Objective
-from robust_zoo.training.recipe_words import in_words
+from robust_zoo.training.recipe_words import in_words, no_recipe
 from robust_zoo.training.schedules import SCHEDULES
 from robust_zoo.weights.safetensors_file import read_header
 
@@ -125,8 +125,7 @@ class Recipe:
         Returns:
             The rate of the next update.
         """
-        factor = SCHEDULES[self.schedule].factor(progress / self.epochs, int(progress // self.step_epochs))
-        return self.lr * factor
+        return self.lr * SCHEDULES[self.schedule].factor(progress / self.epochs, int(progress // self.step_epochs))
 
     @property
     def in_words(self) -> str:
@@ -150,20 +149,15 @@ def recipe_for(checkpoint: Checkpoint) -> Recipe:
         checkpoint: From the registry (robust_zoo.get).
 
     Returns:
-        The complete recipe.
-
-    Raises:
-        UsageError: None is known.
+        The complete recipe; a UsageError where none is known.
 
     Example:
         >>> recipe_for(robust_zoo.get("resnet50_l2_eps3")).attack_steps
         3
     """
     recipes = load_registry().recipes
-    if not checkpoint.recipe:
-        raise UsageError(f"no recipe of {checkpoint.name} is known", next=f"robust-zoo info {checkpoint.name}")
     if checkpoint.recipe not in recipes:
-        raise unknown("recipe", checkpoint.recipe, recipes, model=checkpoint.name)
+        raise no_recipe(checkpoint, recipes)
     values = {name: value for name, value in recipes[checkpoint.recipe].items() if name != "note"}
     threat = {"norm": checkpoint.norm, "eps": f"{checkpoint.eps!r}/1"}  # a fraction: the value, whatever the norm
     whose = {"architecture": checkpoint.architecture, "dataset": checkpoint.dataset, "threat": threat}

@@ -120,7 +120,8 @@ def weights_path(root: Path, name: str) -> Path:
 
 def largest(checkpoint: Checkpoint) -> int:
     """Bytes that neither a checkpoint's file, where its size is not known, nor its weights in a cache can exceed."""
-    return max(checkpoint.size or 0, int(1.5 * checkpoint.approximate_size)) + (10 << 20)
+    whole_state = 16 * checkpoint.network.parameters  # the weights, their average and the two moments of Adam
+    return max(checkpoint.size or 0, whole_state, int(1.5 * checkpoint.approximate_size)) + (10 << 20)
 
 
 def read_receipt(root: Path, name: str) -> Receipt | None:

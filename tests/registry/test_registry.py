@@ -27,8 +27,10 @@ def test_upstreams_collection(row):
 
 def test_counts():
     assert len(CSV) == 67
-    assert sorted(list_models(dataset="imagenet")) == sorted(row["name"] for row in CSV)
-    assert sum(get(n).sha256 is not None for n in list_models(dataset="imagenet")) == 37
+    first = list_models(collection="salman2020")
+    assert sorted(first) == sorted(row["name"] for row in CSV)
+    assert sum(get(n).sha256 is not None for n in first) == 37
+    assert len(list_models(dataset="imagenet")) == 67 + 61
 
 
 def test_names_are_unique_identifiers_on_every_file_system():
@@ -70,6 +72,13 @@ def test_every_bundled_row_is_pinned_and_measured():
         ("mobilenet_v2_l2_eps0", "mobilenet_l2_eps0"),
         ("mnasnet1_0_l2_eps0", "mnasnet_l2_eps0"),
         ("resnet50_l2_eps1.pth", "resnet50_l2_eps1"),
+        ("resnet50_linf_eps4", "resnet50_linf_eps4"),
+        ("Salman2020Do_R50", "resnet50_linf_eps4"),
+        ("Engstrom2019Robustness.pt", "resnet50_engstrom2019_linf_eps4"),
+        ("Liu2023Comprehensive_Swin-B", "swin_base_patch4_window7_224_liu2023_linf_eps4"),
+        ("swin_base_patch4_window7_224.liu2023_linf_eps4", "swin_base_patch4_window7_224_liu2023_linf_eps4"),
+        ("swin_base_patch4_window7_224.liu2023_linf_eps4/255", "swin_base_patch4_window7_224_liu2023_linf_eps4"),
+        ("resnet50.engstrom2019_l2_eps3.0", "resnet50_engstrom2019_l2_eps3"),
     ],
 )
 def test_every_spelling_resolves(spelling, name):
@@ -102,15 +111,19 @@ def test_closest_is_close():
     ("arguments", "expected"),
     [
         (
-            {"pattern": "resnet50_*", "norm": "l2", "eps": (0.5, 5)},
+            {"pattern": "resnet50_*", "norm": "l2", "eps": (0.5, 5), "collection": "salman2020"},
             ["resnet50_l2_eps0_5", "resnet50_l2_eps1", "resnet50_l2_eps3", "resnet50_l2_eps5"],
         ),
-        ({"norm": "linf", "eps": "4/255"}, ["resnet18_linf_eps4", "resnet50_linf_eps4", "wide_resnet50_2_linf_eps4"]),
+        (
+            {"norm": "linf", "eps": "4/255", "collection": "salman2020"},
+            ["resnet18_linf_eps4", "resnet50_linf_eps4", "wide_resnet50_2_linf_eps4"],
+        ),
         ({"norm": "linf", "eps": 0.01568627451, "architecture": "resnet18"}, ["resnet18_linf_eps4"]),
         ({"pattern": "shuffle*"}, ["shufflenet_l2_eps0", "shufflenet_l2_eps3"]),
         ({"pattern": ["vgg*eps3", "densenet_l2_eps3.0"]}, ["densenet_l2_eps3", "vgg16_bn_l2_eps3"]),
         ({"pattern": "resnet50_l2_eps0.?"}, ["resnet50_l2_eps0_1", "resnet50_l2_eps0_5"]),
         ({"architecture": ["densenet161", "mnasnet"], "eps": 0}, ["densenet_l2_eps0", "mnasnet_l2_eps0"]),
+        ({"pattern": "Liu2023Comprehensive_Swin-B"}, ["swin_base_patch4_window7_224_liu2023_linf_eps4"]),
         ({"pattern": "nothing*"}, []),
         ({"bundled": True, "dataset": "imagenet"}, []),
     ],
