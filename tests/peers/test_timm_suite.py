@@ -22,6 +22,9 @@ NAMES = (
     "shufflenet_l2_eps0", "vgg16_bn_l2_eps3", "resnext50_32x4d_l2_eps0", "resnet18_x0_25_cifar10_l2_eps0_5",
 )  # fmt: skip
 
+# It prunes a network after each layer, which timm leaves out of its own CI too; these classes are timm's.
+SLOW = "test_prune_intermediate_layers_contract and (vit or xcit or swin)"
+
 EVERY_NAME_RAN = {
     "test_model_forward", "test_model_backward", "test_model_default_cfgs", "test_model_forward_features",
     "test_model_forward_intermediates", "test_model_forward_intermediates_features",
@@ -73,9 +76,10 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_timms_own_tests_pass(suite: Path, tmp_path: Path) -> None:
     (tmp_path / "ours.py").write_text(_PLUGIN.format(names=NAMES))
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])}
+    wanted = f"({' or '.join(NAMES)}) and not ({SLOW})"
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "ours", "-p", "no:cacheprovider", "-q", "-rA", "-c", os.devnull,
-         "--rootdir", str(suite.parent), "-W", "ignore", "-k", " or ".join(NAMES), str(suite / "test_models.py")],
+         "--rootdir", str(suite.parent), "-W", "ignore", "-k", wanted, str(suite / "test_models.py")],
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
