@@ -52,7 +52,7 @@ def unwrap(raw: Any, format: Format) -> Found:
             f"{len(differing)} differ: {', '.join(sorted(differing)[:3])}",
         )
     mean, std = _statistic(state, format.mean), _statistic(state, format.std)
-    if mean is None or std is None or not all(value > 0 for value in std):
+    if (mean is None) != (std is None) or not all(value > 0 for value in std or ()):
         raise _fail(_NONSENSE, "a mean and positive std", f"mean {mean}, std {std}")
     return Found(_stripped(network, format.strip), mean, std)
 
