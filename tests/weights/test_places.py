@@ -74,7 +74,7 @@ def test_from_an_empty_cache_to_logits_and_then_offline(kind, hub, genuine, own_
     content, network = genuine
     hub.files[SHARED] = content
     monkeypatch.setenv("HF_TOKEN", "hf_secret_of_mine")
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG)
     at = address(kind, hub, SHARED)
     with added(tmp_path, row(kind, f'["{at}"]', sha256=hashlib.sha256(content).hexdigest(), size=len(content))):
         images = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
