@@ -83,6 +83,7 @@ def test_light_modules_do_not_import_torch():
         ["list", "--json"],
         ["info", "resnet50_l2_eps3"],
         ["download", "--help"],
+        ["sources", "resnet50_l2_eps3"],
         ["verify"],
         ["cache", "ls"],
     ],

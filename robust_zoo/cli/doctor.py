@@ -25,7 +25,7 @@ def command(paths: tuple[Path, ...], cache_dir: str | None, as_json_: bool) -> N
     robust-zoo doctor
     robust-zoo doctor ~/Downloads old_weights/resnet50.ckpt
 
-    RobustBench's files are looked for in ./models. PATHS are further files and folders. Each file found is hashed,
+    RobustBench's files are looked for below ./models. PATHS are further files and folders. Each file found is hashed,
     and is good, of unknown hash, or broken: html, pointer (of Git LFS), truncated, wrong (another checkpoint's, or
     other bytes), damaged, unreadable. With it comes the command that puts it right; nothing is changed, and no socket
     opened. Exit code 1 if any is broken.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import io
+import logging
+import re
 import socket
 import time
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,13 @@ if TYPE_CHECKING:
 _LINES = 1 << 17  # bytes of header lines, chunk sizes and trailers that a body may exceed: a hundred times the usual
 
 
+def _without_query(record: logging.LogRecord) -> bool:
+    """urllib3 logs whole addresses at level DEBUG; a query may be a signature that lets anyone in for a while."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(re.sub(r"\?[^\s'\")]+", "?...", a) if isinstance(a, str) else a for a in record.args)
+    return True
+
+
 class TooSlow(TimeoutError):
     """Bytes come, but too few."""
 
@@ -22,7 +31,8 @@ def session(rate: float) -> requests.Session:
     """A session for one transfer, which follows no redirect by itself.
 
     Its timeouts mean more than those of requests: the whole head of an answer must arrive within one, and in each of
-    them so many bytes that they make up `rate`. Only waiting counts, not what is done with the bytes.
+    them so many bytes that they make up `rate`. Only waiting counts, not what is done with the bytes. From the first
+    session on, urllib3 logs addresses without their queries.
 
     Args:
         rate: The least bytes per second.
@@ -58,6 +68,7 @@ def session(rate: float) -> requests.Session:
         def get_redirect_target(self, resp: requests.Response) -> None:
             """None: requests would read the whole body of a redirect, however long, to see where it leads."""
 
+    logging.getLogger("urllib3.connectionpool").addFilter(_without_query)
     opened = Session()
     for scheme in pools:
         opened.mount(f"{scheme}://", Adapter())

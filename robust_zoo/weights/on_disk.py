@@ -55,7 +55,7 @@ def is_robustbenchs(path: Path, checkpoint: Checkpoint) -> bool:
 
 
 def places() -> tuple[Path, ...]:
-    """Where torch.hub, huggingface_hub (timm too), RobustBench (in ./models) and ROBUST_ZOO_PATH keep their files."""
+    """Where torch.hub, huggingface_hub (timm too), RobustBench (./models) and ROBUST_ZOO_PATH keep their files."""
 
     def variable(name: str, otherwise: Path) -> Path:
         return Path(os.environ.get(name) or otherwise).expanduser()
@@ -67,7 +67,8 @@ def places() -> tuple[Path, ...]:
     user = variable("XDG_CACHE_HOME", home / ".cache")
     torch = variable("TORCH_HOME", user / "torch") / "hub" / "checkpoints"
     hugging_face = variable("HF_HUB_CACHE", variable("HF_HOME", user / "huggingface") / "hub")
-    return (torch, hugging_face, Path("models"), *cache.local_directories())
+    robustbench = [Path("models", dataset) for dataset in load_registry().datasets]
+    return (torch, hugging_face, *robustbench, *cache.local_directories())
 
 
 def candidates(roots: Sequence[Path], given: Sequence[Path] = ()) -> list[Path]:
@@ -98,7 +99,7 @@ def named(path: Path) -> Checkpoint | None:
     if len(owners) == 1:
         return owners[0]
     stem = _ADDED.sub("", path.stem if path.suffix in _SUFFIXES else path.name)
-    for spelling in (stem, stem.replace("-", "_")):
+    for spelling in dict.fromkeys((stem, stem.replace("-", "_"))):
         try:
             return get(spelling)
         except UnknownCheckpoint:

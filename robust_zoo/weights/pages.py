@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from robust_zoo.weights.causes import SourceFailed
 
 _TITLE = re.compile(rb"<title[^>]*>([^<]{1,200})", re.IGNORECASE)
-_BY_HAND = "fetch the file with a browser into a directory of ROBUST_ZOO_PATH"
 
 
 @dataclass(frozen=True)
@@ -26,13 +25,13 @@ _PAGES = (
         re.compile(rb"google drive - quota exceeded|too many users have viewed or downloaded", re.IGNORECASE),
         "quota",
         "Drive's quota for this file is used up: too many people have fetched it today",
-        f"try again in a day or from another source ({_BY_HAND}, or name a mirror in ROBUST_ZOO_MIRRORS)",
+        "try again in a day or from another source: a mirror in ROBUST_ZOO_MIRRORS, a copy in ROBUST_ZOO_PATH",
     ),
     _Page(
         re.compile(rb"virus scan warning|scan this file for viruses", re.IGNORECASE),
         "page",
         "Drive asks for one more click, as it can't scan so large a file for viruses",
-        _BY_HAND,
+        "fetch the file with a browser into a directory of ROBUST_ZOO_PATH, under its name above",
     ),
 )
 

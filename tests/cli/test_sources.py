@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import socket
 import time
 from collections import Counter
 from dataclasses import replace
@@ -101,6 +102,16 @@ def test_a_host_that_is_gone_is_dead_where_others_answer(hub, tmp_path):
         for variant, verdict, code in (("gone", "no answer", 3), ("both", "dead", 1)):
             said = refused(code, "sources", name_of(variant), "--check", run=command_here)
             assert f"error: {verdict}: a source of {name_of(variant)}" in said
+
+
+@pytest.mark.parametrize(("code", "verdict"), [(socket.EAI_NONAME, "dead"), (socket.EAI_AGAIN, "no answer")])
+def test_a_name_server_that_is_away_says_nothing_of_a_host(code, verdict, monkeypatch):
+    def getaddrinfo(*_, **__):
+        raise socket.gaierror(code, "in words")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    seen = watch.look(PINNED, source_at(place("https://weights.example/x")))
+    assert (seen.verdict, seen.answered) == (verdict, False)
 
 
 def test_offline_nothing_is_asked(two, monkeypatch):

@@ -46,7 +46,7 @@ ROWS = {
     "malformed": Row("answers that are none, contradict each other, were not asked for, or hold escape sequences",
                      "next source; the cause is shown in printable text", "1 or 3"),
     "html": Row("a login page or HTML instead of the file",
-                "refused by type, content or hash; what was fetched before is kept", "3"),
+                "refused by type, content or hash; what was fetched before is kept; Drive's quota is named", "3"),
     "cut": Row("a body that is cut or reset", "goes on from the byte; hashed as a whole", "3"),
     "length": Row("ignored or refused range, longer body, no length, a length that lies or is no number",
                   "starts over, or next source; never more is read than the file has", "3"),

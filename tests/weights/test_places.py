@@ -18,8 +18,10 @@ from shares import SIGNATURE
 import robust_zoo
 from robust_zoo.errors import Unavailable, VerificationFailed
 from robust_zoo.registry.places import place
-from robust_zoo.weights.cache import read_receipt
+from robust_zoo.weights.cache import Receipt, read_receipt, store
+from robust_zoo.weights.safetensors_file import write_safetensors
 from robust_zoo.weights.sources import fetch
+from robust_zoo.weights.verify import provenance, verified
 from robust_zoo.weights.whereabouts import source_at
 
 pytestmark = pytest.mark.usefixtures("impatient")
@@ -72,7 +74,7 @@ def test_from_an_empty_cache_to_logits_and_then_offline(kind, hub, genuine, own_
     content, network = genuine
     hub.files[SHARED] = content
     monkeypatch.setenv("HF_TOKEN", "hf_secret_of_mine")
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG)
     at = address(kind, hub, SHARED)
     with added(tmp_path, row(kind, f'["{at}"]', sha256=hashlib.sha256(content).hexdigest(), size=len(content))):
         images = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -224,6 +226,21 @@ def test_a_source_with_a_hash_of_its_own_is_judged_by_it(row_knows, hub, tmp_pat
     assert error.value.expected == f"sha256 {OTHER_SHA256} (pinned)" and SHA256 in error.value.actual
 
 
+def test_what_is_cached_may_be_made_of_either_file(own_machine):
+    """Of the row's, or of that of a source with its own; no other hash passes."""
+    own = shared(place(DRIVE, OTHER_SHA256))
+    for sha256 in (SHA256, OTHER_SHA256, "0" * 64):
+        file = own_machine / "finished"
+        own_machine.mkdir(exist_ok=True)
+        written = write_safetensors(file, {"w": torch.ones(3)}, provenance(own, sha256))
+        receipt = Receipt(own.name, written, file.stat().st_size, "pinned", DRIVE, FILE, sha256, "")
+        store(file, receipt, own_machine)
+        if sha256 in own.hashes:
+            assert verified(own, own_machine).state == "pinned"
+    with pytest.raises(VerificationFailed, match="damaged"):
+        verified(own, own_machine)
+
+
 # --- What to do, true for the row ----------------------------------------------------------------------------
 
 
@@ -300,10 +317,11 @@ def test_doctor_says_what_to_set_for_a_file_of_robustbench(robustbenchs, genuine
 
 
 def test_doctor_knows_files_by_upstreams_names_and_what_nobody_has_hashed(tmp_path, genuine, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "debenedetti-xcit.pth.tar").write_bytes(genuine[0])
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    folder = tmp_path / "hub" / "checkpoints"  # where RobustBench has timm put what lies on GitHub
+    folder.mkdir(parents=True)
+    (folder / "debenedetti-xcit.pth.tar").write_bytes(genuine[0])
     with added(tmp_path, row("tar", f'["{DRIVE}"]', file="debenedetti-xcit.pth.tar")):
         [finding] = json.loads(command_here("doctor", "--json").stdout)
         assert finding["status"] == "unknown hash" and "nobody has published one" in finding["detail"]
-        assert finding["fix"] == f"ROBUST_ZOO_PATH=models robust-zoo download {name_of('tar')} --allow-unverified"
+        assert finding["fix"] == f"ROBUST_ZOO_PATH={folder} robust-zoo download {name_of('tar')} --allow-unverified"
