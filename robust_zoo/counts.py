@@ -36,3 +36,24 @@ class Count:
     def __str__(self) -> str:
         low, high = self.interval
         return f"{self.accuracy:.2f} % ({self.correct} of {self.n}, 95 % interval {low:.1f}-{high:.1f})"
+
+
+def sign_test(wins: int, losses: int) -> float:
+    """How likely so uneven a split is where both outcomes are equally likely: McNemar's test, exact, two-sided.
+
+    Args:
+        wins: Images that one model gets right and the other wrong.
+        losses: The reverse.
+
+    Returns:
+        p, in (0, 1]; 1 where no image tells the two apart.
+
+    Example:
+        >>> sign_test(0, 5)
+        0.0625
+    """
+    n, term, total = wins + losses, 1, 0
+    for k in range(min(wins, losses) + 1):
+        total += term  # n over k
+        term = term * (n - k) // (k + 1)
+    return min(1.0, 2 * total / 2**n)

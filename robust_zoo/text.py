@@ -29,7 +29,10 @@ def printable(text: object, *, keep: str = "", limit: int | None = LONGEST) -> s
     if limit is not None and len(shown) > limit:
         half = limit // 2
         shown = f"{shown[:half]} [... {len(shown):,} characters ...] {shown[-half:]}"
-    if shown.isprintable():
+    rest = shown
+    for character in keep:
+        rest = rest.replace(character, "")
+    if rest.isprintable():
         return shown
     return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in shown)
 

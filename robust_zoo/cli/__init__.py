@@ -18,6 +18,7 @@ from robust_zoo.cli.net import DEBUG, debugging, net, shown
 _VERBS = {
     "list": "List checkpoints, with filters.",
     "info": "Show everything known of one checkpoint.",
+    "compare": "Set checkpoints side by side.",
     "download": "Fetch, verify and convert weights.",
     "verify": "Hash the weights you have, offline.",
     "pin": "Print the hashes that tie weights to their rows.",

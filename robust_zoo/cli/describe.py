@@ -16,7 +16,6 @@ from robust_zoo.registry.robustness import Under, best_robust
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.text import several
 from robust_zoo.threat import ThreatModel
-from robust_zoo.weights.exported import checkpoint_of
 
 # A string, not a path: an empty one ("$UNSET") means the default, where Path("") would mean the working directory.
 CACHE_DIR = click.option("--cache-dir", metavar="DIR", help="Instead of ROBUST_ZOO_CACHE or the user cache.")
@@ -201,6 +200,8 @@ def select(names: Sequence[str]) -> list[Checkpoint]:
 
     Raises UnknownCheckpoint for a name that is none, and for a pattern that matches nothing.
     """
+    from robust_zoo.weights.exported import checkpoint_of  # which `list` has no use for
+
     found: dict[str, Checkpoint] = {}
     for name in names:
         is_pattern = set(name) & set("*?[") and not Path(name).is_file()

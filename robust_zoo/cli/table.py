@@ -35,8 +35,8 @@ def echo_table(rows: Sequence[Sequence[str]], align: str) -> None:
         align: "<" or ">" for each column.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        click.echo("  ".join(f"{c:{a}{w}}" for c, a, w in zip(row, align, widths, strict=True)).rstrip())
+    lines = ("  ".join(f"{c:{a}{w}}" for c, a, w in zip(row, align, widths, strict=True)).rstrip() for row in rows)
+    click.echo("\n".join(lines))
 
 
 def images_of(figure: Figure) -> str:

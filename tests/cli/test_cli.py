@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import inspect
 import json
+import os
 import re
 import shlex
 import signal
@@ -520,12 +521,15 @@ def test_ctrl_c(hub):
     assert process.returncode == 130 and "interrupted" in errors and "Traceback" not in errors
 
 
-def test_list_is_fast():
+def test_list_is_fast(tmp_path):
+    # with the bytecode that an installation has of both, whatever this checkout's tests are told of it
+    env = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
+
     def seconds(command):
         start = time.perf_counter()
-        subprocess.run(command, check=True, capture_output=True)
+        subprocess.run(command, check=True, capture_output=True, env=env)
         return time.perf_counter() - start
 
-    pairs = [(seconds([*COMMAND, "list"]), seconds([sys.executable, "-c", "import click"])) for _ in range(7)]
-    ours, click_alone = (min(times) for times in zip(*pairs, strict=True))
+    pairs = [(seconds([*COMMAND, "list"]), seconds([sys.executable, "-c", "import click"])) for _ in range(8)]
+    ours, click_alone = (min(times) for times in zip(*pairs[1:], strict=True))  # the first wrote the bytecode
     assert ours < 3 * click_alone

@@ -1,0 +1,109 @@
+"""Several checkpoints side by side: which of their figures may be compared, and whether they can be told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from robust_zoo.registry.robustness import Figure, Under, figures
+from robust_zoo.registry.rows import Checkpoint
+
+ALONE, UNKNOWN = "alone", "number of images not said"
+Paired = Callable[[int, int, Figure], float | None]
+_Kind = tuple[object, ...]
+
+
+@dataclass(frozen=True)
+class Line:
+    """Accuracies of one kind: under one attack at one threat model, on as many images of one size.
+
+    Attributes:
+        figures: Of each checkpoint, None where it has none of the kind.
+        word: ALONE where only one has, so that there is nothing to compare it with; UNKNOWN where chance cannot be
+            judged; else "", and `pairs` says which can be told apart.
+        pairs: For each two that have one, by their places: (first, second, p), p None where only intervals are known.
+        apart: For each of `pairs`, whether the two can be told apart.
+    """
+
+    figures: tuple[Figure | None, ...]
+    word: str = ""
+    pairs: tuple[tuple[int, int, float | None], ...] = ()
+    apart: tuple[bool, ...] = ()
+
+    @property
+    def kind(self) -> Figure:
+        """Any of its figures: attack, norm, radius, number and size of images are the same in all."""
+        return next(figure for figure in self.figures if figure)
+
+
+def compare(checkpoints: Sequence[Checkpoint], paired: Paired = lambda *_: None) -> list[Line]:
+    """What is known of several checkpoints, a line for each kind of figure.
+
+    Clean accuracies, then robust ones at the threat models at which two checkpoints or more have some. Figures of
+    different datasets, attacks, radii, numbers or sizes of images are never in one line, nor is one measured here with
+    one that was reported.
+
+    Args:
+        checkpoints: Two or more.
+        paired: Of two places and a figure of theirs: p that both withstand equally, from the fates of the same images;
+            None where these are not known.
+
+    Returns:
+        The lines: clean first, then by threat model, AutoAttack first, those on most images first.
+    """
+    known = [figures(checkpoint) for checkpoint in checkpoints]
+    threats = [{_under(figure) for figure in of} for of in known]
+    shared = {None}.union(*(a & b for a, b in combinations(threats, 2)))  # None: clean accuracy
+    tables = [
+        _by_kind(checkpoint.dataset, (figure for figure in of if _under(figure) in shared))
+        for checkpoint, of in zip(checkpoints, known, strict=True)
+    ]
+    kinds = {kind: figure for table in reversed(tables) for kind, figure in table.items()}
+    ordered = sorted(kinds, key=lambda kind: (_order(kinds[kind]), kind[-1]))
+    return [_line([table.get(kind) for table in tables], paired) for kind in ordered]
+
+
+def _under(figure: Figure) -> Under | None:
+    return None if figure.eps is None else (figure.norm, round(figure.eps, 9))
+
+
+def _by_kind(dataset: str, found: Iterable[Figure]) -> dict[_Kind, Figure]:
+    """Figures by what must be the same in a line; a second one of a kind, of another reporter, has its own."""
+    table: dict[_Kind, Figure] = {}
+    for figure in found:
+        kind = (dataset, figure.attack, _under(figure), figure.n, figure.size, figure.images)
+        table[(*kind, sum(other[:-1] == kind for other in table))] = figure
+    return table
+
+
+def _order(figure: Figure) -> tuple[object, ...]:
+    return (
+        figure.norm,
+        figure.eps or 0,
+        figure.bound,
+        figure.attack,
+        figure.size or 0,
+        -(figure.n or 0),
+        figure.images,
+    )
+
+
+def _line(found: list[Figure | None], paired: Paired) -> Line:
+    have = [(place, figure) for place, figure in enumerate(found) if figure]
+    if len(have) < 2:
+        return Line(tuple(found), ALONE)
+    if not have[0][1].n:
+        return Line(tuple(found), UNKNOWN)
+    pairs, apart = [], []
+    for (i, a), (j, b) in combinations(have, 2):
+        p = paired(i, j, a)
+        pairs.append((i, j, p))
+        apart.append(p < 0.05 if p is not None else not _overlap(a, b))
+    return Line(tuple(found), pairs=tuple(pairs), apart=tuple(apart))
+
+
+def _overlap(a: Figure, b: Figure) -> bool:
+    if a.overall is None or b.overall is None:
+        return True
+    return a.overall[0] <= b.overall[1] and b.overall[0] <= a.overall[1]

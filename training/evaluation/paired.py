@@ -1,0 +1,62 @@
+"""Two checkpoints on the same images, image by image: what a ledger can tell apart and intervals cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robust_zoo.counts import sign_test
+from robust_zoo.errors import missing_file
+from robust_zoo.registry.comparison import Paired
+from robust_zoo.registry.robustness import Figure
+from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.training.data.npz import read_npz
+from robust_zoo.training.evaluation import engine
+from robust_zoo.training.evaluation.entries import read_entry
+
+Fates = dict[tuple[Any, ...], tuple[tuple[str, str], np.ndarray]]
+
+
+def paired(ledger_dir: Path, checkpoints: Sequence[Checkpoint]) -> Paired:
+    """Compares two checkpoints by the fates of the same images under the same attack.
+
+    Args:
+        ledger_dir: Of `robust-zoo evaluate`, with a folder for each checkpoint; every entry that is read is checked.
+        checkpoints: In the order of their places.
+
+    Returns:
+        For `registry.comparison.compare`: (place, place, figure) -> p of McNemar's exact test, None where the ledger
+        has not both, or not of the same images and settings.
+
+    Raises:
+        UsageError: There is no such folder.
+        VerificationFailed: An entry is not sound.
+    """
+    if not ledger_dir.is_dir():
+        raise missing_file(ledger_dir, "a ledger of robust-zoo evaluate", "robust-zoo evaluate NAME --out LEDGER")
+    known = [_fates(ledger_dir, checkpoint) for checkpoint in checkpoints]
+
+    def test(i: int, j: int, figure: Figure) -> float | None:
+        key = (figure.attack, figure.norm, figure.eps, figure.n, figure.images)
+        if key not in known[i] or key not in known[j]:
+            return None
+        (one, a), (other, b) = known[i][key], known[j][key]
+        return sign_test(int((a & ~b).sum()), int((b & ~a).sum())) if one == other else None
+
+    return test
+
+
+def _fates(ledger_dir: Path, checkpoint: Checkpoint) -> Fates:
+    """Which images a checkpoint gets right, by what a figure is of; with the hashes of images and settings."""
+    weights, found = {m.weights_sha256 for m in checkpoint.measured}, {}
+    for file in sorted((ledger_dir / checkpoint.name).glob("*.json")):
+        entry = read_entry(file)
+        if entry["weights_sha256"] in weights:
+            (broken_by,) = read_npz(file.with_suffix(".npz"), [("broken_by", "fell")])
+            right = broken_by != engine.WRONG if entry["norm"] is None else broken_by == engine.ROBUST
+            key = (entry["attack"], entry["norm"] or "", entry["eps"], entry["n"], entry["dataset"])
+            found[key] = ((entry["data_sha256"], entry["settings_sha256"]), right)
+    return found
