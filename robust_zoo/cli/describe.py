@@ -93,7 +93,7 @@ def gravest(exit_codes: Iterable[int]) -> int:
 
 
 def promise(checkpoint: Checkpoint) -> str:
-    """How far the weights can be proven: "bundled" and "pinned" by the row's sha256, "hub-declared" by the hub's."""
+    """How far the weights can be proven: "bundled" and "pinned" by the row, "hub-declared", "unverified" by nobody."""
     if checkpoint.sha256:
         return "bundled" if checkpoint.bundled else "pinned"
     return "hub-declared" if checkpoint.hub else "unverified"
