@@ -139,6 +139,7 @@ def all_of(checkpoint: Checkpoint) -> dict[str, Any]:
         "sha256_from": checkpoint.sha256_from,
         "robustbench": checkpoint.robustbench,
         "note": checkpoint.note,
+        "fingerprint": checkpoint.fingerprint.lines if checkpoint.fingerprint else None,
         "recipe": checkpoint.recipe,
         "training": checkpoint.training,
         "preprocessing": asdict(checkpoint.preprocessing),

@@ -72,6 +72,12 @@ def command(name: str, as_json: bool) -> None:
         *(("source", source) for source in facts["sources"]),
         ("cached", f"{cached['path']} ({cached['state']})" if cached else "no"),
         ("first seen", f"{seen.date} from {seen.source}, sha256 {seen.sha256}" if seen else ""),
+        (
+            "behaviour",
+            f"as recorded (robust-zoo verify {checkpoint.handle} --deep compares)"
+            if checkpoint.fingerprint
+            else "not verified: no logits of the authors' own code were compared",
+        ),
         ("recipe", checkpoint.recipe and f"{checkpoint.recipe}, {checkpoint.threat}"),
         ("training", checkpoint.training),
         (

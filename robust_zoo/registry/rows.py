@@ -131,6 +131,11 @@ class Checkpoint:
         return bool(self.sha256 or self.converted_sha256 or self.hub)
 
     @property
+    def may_be_passed_on(self) -> bool:
+        """Whether a licence is known: without one its weights are loaded, and never bundled or published."""
+        return self.licence.lower() not in ("", "unknown")
+
+    @property
     def is_own_file(self) -> bool:
         """Whether it is a file of a user's own, whose path is `file`, and no row of the registry."""
         return Path(self.file).is_absolute()

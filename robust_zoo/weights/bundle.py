@@ -31,6 +31,7 @@ from robust_zoo.weights.ensure import convert_into
 from robust_zoo.weights.first_seen import noted
 from robust_zoo.weights.lock import lock
 from robust_zoo.weights.manifest import Entry
+from robust_zoo.weights.passing_on import require_licences
 from robust_zoo.weights.receipts import Receipt
 from robust_zoo.weights.sources import Fetched
 from robust_zoo.weights.verify import VerifiedFile, Weights, verified
@@ -55,9 +56,11 @@ def pack(
         progress: Told the bytes as they are read back.
 
     Raises:
+        UsageError: The licence of one is not known.
         StorageError: The disk refused.
         VerificationFailed: A file changed since it was verified.
     """
+    require_licences(checkpoint for checkpoint, _ in found)
     texts: dict[str, bytes] = {TOML.name: TOML.read_bytes()}
     files: dict[str, tuple[Path, Entry]] = {}
     for checkpoint, weights in found:
