@@ -42,6 +42,7 @@ def card(checkpoint: Checkpoint, recipe: Trained | None) -> str:
     said = f", from {markdown(checkpoint.sha256_from)}" if checkpoint.sha256_from else ""
     sha256 = f"`{checkpoint.sha256}`{said}" if checkpoint.sha256 else unknown
     licence_from = f" (from {markdown(checkpoint.licence_from)})" if checkpoint.licence_from else ""
+    kept = "" if checkpoint.may_be_passed_on else "; loaded from its authors' host, never bundled or published"
     hub = f'\nmodel = torch.hub.load("OWNER/robust_zoo", "{checkpoint.name}")  # the same model\n'
     return f"""{_front_matter(checkpoint)}
 
@@ -91,7 +92,8 @@ logits = robust_zoo.pixel_model(model)(images)  # images: (B, 3, H, W) in [0, 1]
 | --- | --- |
 | source | {source} |
 | sha256 | {sha256} |
-| licence | {markdown(checkpoint.licence)}{licence_from} |
+| behaviour | {_behaviour(checkpoint)} |
+| licence | {markdown(checkpoint.licence)}{licence_from}{kept} |
 | origin | {markdown(home.origin)} |
 {_citation(home.citation)}"""
 
@@ -144,6 +146,15 @@ def _training(checkpoint: Checkpoint, recipe: Trained | None) -> str:
         f"`robust-zoo recipe {checkpoint.name}` shows every field.",
     ]
     return " ".join(filter(None, [f"Recipe `{checkpoint.recipe}`: {recipe.in_words}", *more]))
+
+
+def _behaviour(checkpoint: Checkpoint) -> str:
+    if checkpoint.fingerprint:
+        return f"as recorded: `robust-zoo verify {checkpoint.name} --deep` compares its logits on bundled images"
+    return (
+        "not verified: a hash says nothing of what no file holds, such as the activation or an epsilon; "
+        "no logits of the authors' own code were compared"
+    )
 
 
 def _citation(bibtex: str) -> str:

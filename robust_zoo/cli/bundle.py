@@ -9,6 +9,7 @@ from robust_zoo.cli.describe import CACHE_DIR, count, megabytes, require_directo
 from robust_zoo.errors import UsageError
 from robust_zoo.weights import bundle
 from robust_zoo.weights.ensure import ensure
+from robust_zoo.weights.passing_on import require_licences
 
 
 @click.command("bundle")
@@ -27,7 +28,8 @@ def command(
     robust-zoo bundle 'resnet50_l2_*' -o robust.tar
 
     Fetches and verifies what is not cached yet. The file holds the converted weights, their receipts, cards and rows,
-    and a manifest of all hashes. There: robust-zoo download --from-bundle robust.tar
+    and a manifest of all hashes. Weights whose licence is not known are not passed on. There: robust-zoo download
+    --from-bundle robust.tar
     """
     from tqdm import tqdm
 
@@ -43,6 +45,7 @@ def command(
             actual="bundled ones only",
             next="robust-zoo list",
         )
+    require_licences(checkpoints)
     click.echo(count(len(checkpoints)), err=True)
     fetch = partial(
         ensure, cache_dir=cache_dir, offline=offline or None, allow_unverified=allow_unverified, progress=not quiet

@@ -92,7 +92,7 @@ def gravest(exit_codes: Iterable[int]) -> int:
 
 
 def promise(checkpoint: Checkpoint) -> str:
-    """How far the weights can be proven: "bundled" and "pinned" by the row's sha256, "hub-declared" by the hub's."""
+    """How far the weights can be proven: "bundled" and "pinned" by the row, "hub-declared", "unverified" by nobody."""
     if checkpoint.sha256:
         return "bundled" if checkpoint.bundled else "pinned"
     return "hub-declared" if checkpoint.hub else "unverified"
@@ -138,6 +138,7 @@ def all_of(checkpoint: Checkpoint) -> dict[str, Any]:
         "sha256_from": checkpoint.sha256_from,
         "robustbench": checkpoint.robustbench,
         "note": checkpoint.note,
+        "fingerprint": checkpoint.fingerprint.lines if checkpoint.fingerprint else None,
         "recipe": checkpoint.recipe,
         "training": checkpoint.training,
         "preprocessing": asdict(checkpoint.preprocessing),

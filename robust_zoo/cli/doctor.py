@@ -42,7 +42,7 @@ def command(paths: tuple[Path, ...], cache_dir: str | None, as_json_: bool) -> N
         )
     root = cache.cache_root(cache_dir)
     roots = (root, *(path for path in cache.local_directories() if (path / "weights").is_dir()))
-    found = [finding for one in roots for finding in doctor.in_cache(one)]
+    found = [finding for one in roots for finding in doctor.in_cache(one, root)]
     known = {finding.path for finding in found}
     files = [path for path in on_disk.candidates(on_disk.places(), paths) if path not in known]
     with tqdm(total=sum(path.stat().st_size for path in files), unit="B", unit_scale=True, disable=None) as bar:

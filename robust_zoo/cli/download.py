@@ -23,7 +23,9 @@ from robust_zoo.errors import UsageError, ZooError
 from robust_zoo.registry.lookup import get, list_models
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.weights import bundle, manifest
+from robust_zoo.weights.cache import cache_root
 from robust_zoo.weights.ensure import Weights, ensure
+from robust_zoo.weights.first_seen import noted
 
 _Outcome = tuple[dict[str, Any], Weights | ZooError]  # what is known of the checkpoint, and what came of it
 
@@ -36,7 +38,7 @@ _Outcome = tuple[dict[str, Any], Weights | ZooError]  # what is known of the che
 @by_a_signer
 @CACHE_DIR
 @click.option("--offline", is_flag=True, help="Open no socket: caches and ROBUST_ZOO_PATH only.")
-@click.option("--allow-unverified", is_flag=True, help="Also take files for which no hash is known anywhere.")
+@click.option("--allow-unverified", is_flag=True, help="Also take files for which no hash is known.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress bar.")
 @click.option("--json", "as_json_", is_flag=True, help="A JSON array on stdout.")
 def command(
@@ -64,9 +66,12 @@ def command(
     A download that was cut goes on where it stopped. Every file is hashed before it is used; the original .ckpt is
     read in a contained process and kept as safetensors only.
 
-    Prints name, state (pinned, hub-declared, vouched or unverified) and path. A failure does not stop the others; all
-    are named at the end, and the exit code is that of the gravest: 1, else 6, 5, 3. In JSON, status is the state or
-    "failed", and a failed one has its error.
+    Where there is no public hash, --allow-unverified notes the file as first-seen: no later use needs the option, other
+    bytes are refused from then on, and the lines that pin it in the registry are printed on stderr.
+
+    Prints name, state (pinned, hub-declared, vouched, first-seen or unverified) and path. A failure does not stop the
+    others; all are named at the end, and the exit code is that of the gravest: 1, else 6, 5, 3. In JSON, status is the
+    state or "failed", and a failed one has its error.
     """
     if bool(names) + all_ + bool(from_bundle) != 1:
         raise UsageError(
@@ -93,6 +98,7 @@ def command(
         outcomes = (
             (as_json(checkpoint), _ensured(checkpoint, progress=not quiet, **options)) for checkpoint in checkpoints
         )
+    root = cache_root(cache_dir)
     results: list[dict[str, Any]] = []
     failed: dict[str, ZooError] = {}
     for known, outcome in outcomes:
@@ -106,6 +112,12 @@ def command(
         results.append(known | {"status": outcome.state, "path": str(outcome.path), "weights_sha256": outcome.sha256})
         if not as_json_:
             click.echo(f"{name}  {outcome.state}  {outcome.path}")
+        if outcome.state == "first-seen" and (seen := noted(get(name), root)) and seen.lines:
+            click.echo(f"# {name}, first seen here: what its row in the registry may say", err=True)
+            click.echo("\n".join(seen.lines), err=True)
+        if outcome.state == "unverified" and not get(name).has_public_hash:
+            next = f"robust-zoo download {name} --allow-unverified"
+            click.echo(f"{name} is used only when it is asked for; {next}   notes it as first-seen", err=True)
     if as_json_:
         click.echo(json.dumps(results, indent=1))
     if failed:

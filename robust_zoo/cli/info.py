@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -10,13 +11,14 @@ from robust_zoo.registry.rows import DATA, Checkpoint
 from robust_zoo.text import printable
 from robust_zoo.weights.cache import cache_root, local_directories, read_receipt, weights_path
 from robust_zoo.weights.exported import checkpoint_of
+from robust_zoo.weights.first_seen import Seen, noted
 from robust_zoo.weights.verify import state_of
 
 _MEANING = {
     "bundled": "comes with the package",
     "pinned": "must have the sha256 below, whatever source serves them",
     "hub-declared": "must have the sha256 that the hub records at the pinned revision",
-    "unverified": "no hash of them is known: refused unless robust-zoo download gets --allow-unverified",
+    "unverified": "no public hash: refused until robust-zoo download --allow-unverified notes it (first-seen)",
 }
 _NO_HASH = {"hub-declared": "declared by the hub"}
 
@@ -31,12 +33,15 @@ def command(name: str, as_json: bool) -> None:
     robust-zoo info resnet50_l2_eps3
     robust-zoo info resnet50_linf_eps4.0.ckpt --json
 
-    In JSON, status is what the checkpoint promises (bundled, pinned or hub-declared), sources are in the order in which
-    they are tried, and cached is null, or where the weights lie and how far their origin was proven. Nothing is
-    hashed here; robust-zoo verify does that, and so does every use.
+    In JSON, status is what the checkpoint promises (bundled, pinned, hub-declared or unverified), sources are in the
+    order in which they are tried, cached is null, or where the weights lie and how far their origin was proven, and
+    first_seen is null, or what was noted when no public hash was known. Nothing is hashed here; robust-zoo verify does
+    that, and so does every use.
     """
     checkpoint = checkpoint_of(name)
-    facts = all_of(checkpoint) | {"sources": _sources(checkpoint), "cached": _cached(checkpoint)}
+    seen = noted(checkpoint, cache_root())
+    facts = all_of(checkpoint) | {"sources": _sources(checkpoint), "cached": _cached(checkpoint, seen)}
+    facts["first_seen"] = asdict(seen) | {"path": str(seen.path)} if seen else None
     if as_json:
         click.echo(json.dumps(facts, indent=1))
         return
@@ -66,6 +71,13 @@ def command(name: str, as_json: bool) -> None:
         ("revision", facts["revision"]),
         *(("source", source) for source in facts["sources"]),
         ("cached", f"{cached['path']} ({cached['state']})" if cached else "no"),
+        ("first seen", f"{seen.date} from {seen.source}, sha256 {seen.sha256}" if seen else ""),
+        (
+            "behaviour",
+            f"as recorded (robust-zoo verify {checkpoint.handle} --deep compares)"
+            if checkpoint.fingerprint
+            else "not verified: no logits of the authors' own code were compared",
+        ),
         ("recipe", checkpoint.recipe and f"{checkpoint.recipe}, {checkpoint.threat}"),
         ("training", checkpoint.training),
         (
@@ -100,7 +112,7 @@ def _sources(checkpoint: Checkpoint) -> list[str]:
     return [source.location for source in planned]
 
 
-def _cached(checkpoint: Checkpoint) -> dict[str, str] | None:
+def _cached(checkpoint: Checkpoint, seen: Seen | None) -> dict[str, str] | None:
     """Where the weights lie and what their receipt says; nothing is hashed, so that `info` is quick on 1.8 GB."""
     if checkpoint.bundled:
         return {"path": str(DATA / checkpoint.file), "state": "pinned"}
@@ -108,5 +120,6 @@ def _cached(checkpoint: Checkpoint) -> dict[str, str] | None:
         path = weights_path(root, checkpoint.name)
         if path.is_file():
             receipt = read_receipt(root, checkpoint.name)
-            return {"path": str(path), "state": state_of(checkpoint, receipt, root) if receipt else "no receipt"}
+            state = state_of(checkpoint, receipt, root, seen) if receipt else "no receipt"
+            return {"path": str(path), "state": state}
     return None

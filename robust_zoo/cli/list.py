@@ -93,8 +93,8 @@ def command(
     below AutoAttack's.
 
     WEIGHTS (in JSON: status) says how far a file can be proven: bundled and pinned by a sha256 in the registry,
-    hub-declared by the one that the hub records at the pinned revision. Accuracies marked * were measured by this
-    project, the others were reported. Sizes marked ~ are typical of the architecture.
+    hub-declared by the one that the hub records at the pinned revision, unverified by none that is public. Accuracies
+    marked * were measured by this project, the others were reported. Sizes marked ~ are typical of the architecture.
     """
     at = _under(under) if under is not None or min_robust is not None else None
     threat = parse_under(*at) if at else None

@@ -14,6 +14,7 @@ from robust_zoo.errors import Refused, UsageError, ZooError, closest
 from robust_zoo.files import is_sha256
 from robust_zoo.readers import SMALL, read_toml
 from robust_zoo.registry.families import Collection, Preprocessing, SourceDataset
+from robust_zoo.registry.fingerprint import Fingerprint
 from robust_zoo.registry.formats import NORMALIZER, Architecture, Format, KeyTable
 from robust_zoo.registry.measurement import Measurement
 from robust_zoo.registry.places import Place, place
@@ -184,6 +185,7 @@ def _checkpoint(
     if name != (usual := checkpoint_name(network.label, home.dataset, threat, **labels)):
         raise ValueError(f"{name}: a row of this kind is called {usual}")
     own = values.pop("preprocessing", {})
+    behaviour = values.pop("fingerprint", None)
     licence = {key: values.pop(key, getattr(home, key)) for key in ("licence", "licence_from")}
     return Checkpoint(
         collection=home,
@@ -194,6 +196,7 @@ def _checkpoint(
         preprocessing=replace(home.preprocessing, **_lists(own)),
         reported=tuple(_reported(name, figure, reporters) for figure in values.pop("reported", ())),
         measured=tuple(_measurement(name, m) for m in values.pop("measured", ())),
+        fingerprint=None if behaviour is None else Fingerprint.parse(behaviour),
         **licence,
         **values,
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robust_zoo.registry.families import Collection, Preprocessing, SourceDataset
+from robust_zoo.registry.fingerprint import Fingerprint
 from robust_zoo.registry.formats import Architecture, Format
 from robust_zoo.registry.measurement import Measurement
 from robust_zoo.registry.places import Place
@@ -41,6 +42,7 @@ class Checkpoint:
         training: How it was trained, in words, where it was trained here.
         reported: The accuracies reported by others.
         measured: The accuracies measured by this project.
+        fingerprint: What its network says of the bundled images; None where its behaviour was not verified yet.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Checkpoint:
     training: str = ""
     reported: tuple[Reported, ...] = ()
     measured: tuple[Measurement, ...] = ()
+    fingerprint: Fingerprint | None = None
 
     @property
     def architecture(self) -> str:
@@ -124,9 +127,13 @@ class Checkpoint:
 
     @property
     def has_public_hash(self) -> bool:
-        """Whether anyone who is not this user says what its bytes are: the registry, or the hub where it is."""
-        known = (self.sha256, self.converted_sha256, self.hub, *(place.sha256 for place in self.sources))
-        return any(known)
+        """Whether a hash of its file is published: in the registry, or by the hub where it is."""
+        return bool(self.sha256 or self.converted_sha256 or self.hub)
+
+    @property
+    def may_be_passed_on(self) -> bool:
+        """Whether a licence is known: without one its weights are loaded, and never bundled or published."""
+        return self.licence.lower() not in ("", "unknown")
 
     @property
     def is_own_file(self) -> bool:

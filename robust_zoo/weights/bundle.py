@@ -12,6 +12,7 @@ and passes the same checks as any download.
 from __future__ import annotations
 
 import json
+import logging
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -25,12 +26,17 @@ from robust_zoo.registry.lookup import get
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.weights import archive, manifest
 from robust_zoo.weights.archive import Archive, Progress
-from robust_zoo.weights.cache import Receipt, cache_root, largest, read_receipt
+from robust_zoo.weights.cache import cache_root, largest, read_receipt
 from robust_zoo.weights.ensure import convert_into
+from robust_zoo.weights.first_seen import noted
 from robust_zoo.weights.lock import lock
 from robust_zoo.weights.manifest import Entry
+from robust_zoo.weights.passing_on import require_licences
+from robust_zoo.weights.receipts import Receipt
 from robust_zoo.weights.sources import Fetched
-from robust_zoo.weights.verify import VerifiedFile, Weights, cached
+from robust_zoo.weights.verify import VerifiedFile, Weights, verified
+
+_log = logging.getLogger(__name__)
 
 
 def pack(
@@ -50,16 +56,19 @@ def pack(
         progress: Told the bytes as they are read back.
 
     Raises:
+        UsageError: The licence of one is not known.
         StorageError: The disk refused.
         VerificationFailed: A file changed since it was verified.
     """
+    require_licences(checkpoint for checkpoint, _ in found)
     texts: dict[str, bytes] = {TOML.name: TOML.read_bytes()}
     files: dict[str, tuple[Path, Entry]] = {}
     for checkpoint, weights in found:
         receipt = read_receipt(weights.path.parents[1], checkpoint.name)
         if receipt is None or receipt.sha256 != weights.sha256:
             raise archive.changed(weights.path, weights.sha256, receipt.sha256 if receipt else "without a receipt")
-        receipt = replace(receipt, state=weights.state)
+        state = "unverified" if weights.state == "first-seen" else weights.state  # seen first by whom?
+        receipt = replace(receipt, state=state, seen="")
         texts[f"weights/{checkpoint.name}.json"] = json.dumps(asdict(receipt), indent=1, sort_keys=True).encode()
         texts[f"cards/{checkpoint.name}.md"] = card(checkpoint).encode()
         files[_weights(checkpoint.name)] = (weights.path, Entry(weights.sha256, weights.path.stat().st_size))
@@ -77,8 +86,8 @@ def unpack(
 
     A file with another hash than the manifest's, or another name than this registry's, is an error of that checkpoint.
     Weights that the cache has, verified, stay. The state is "vouched": the hash is the bundle's word, since the file
-    that the checkpoint pins was converted elsewhere; "unverified" stays so. Where the row has the converted file's own
-    hash, that decides, and the state is "pinned".
+    that the checkpoint pins was converted elsewhere; what was first seen elsewhere is "unverified" here, as unverified
+    weights stay. Where the row has the converted file's own hash, that decides, and the state is "pinned".
 
     Args:
         path: Of the bundle.
@@ -139,8 +148,11 @@ def _take(name: str, bundle: Archive, root: Path, progress: Progress) -> Weights
     receipt = _receipt(bundle.texts[f"weights/{name}.json"], path, checkpoint)
     if checkpoint.converted_sha256 not in (None, promised):
         raise _differs(path, checkpoint, f"sha256 {checkpoint.converted_sha256}", f"sha256 {promised} in its manifest")
+    doubtful = receipt.state in ("first-seen", "unverified")
     with lock(root, name, checkpoint.file):
-        if found := cached(checkpoint, (root,), allow_unverified=receipt.state == "unverified"):
+        if (seen := noted(checkpoint, root)) and promised != seen.weights_sha256:
+            raise seen.other(checkpoint, str(path), receipt.source_sha256, promised)
+        if found := _kept(checkpoint, root, doubtful):
             return found
         copy = root / "downloads" / f"{checkpoint.file}.bundle.{uuid.uuid4()}.part"
         try:
@@ -148,12 +160,22 @@ def _take(name: str, bundle: Archive, root: Path, progress: Progress) -> Weights
                 digest = archive.copy(bundle.content(_weights(name)), out, progress)
             if digest != promised:
                 raise _differs(path, checkpoint, f"sha256 {promised}", f"sha256 {digest}")
-            state = "unverified" if receipt.state == "unverified" else "vouched"
+            state = "unverified" if doubtful else "vouched"
             # Converted files convert to themselves: the contained reader checks names, shapes, values and provenance.
             fetched = Fetched(copy, receipt.source_sha256, state, f"{receipt.source} (in {path.name})", temporary=True)
             return convert_into(checkpoint, fetched, root, promised=promised)
         finally:
             copy.unlink(missing_ok=True)
+
+
+def _kept(checkpoint: Checkpoint, root: Path, doubtful: bool) -> Weights | None:
+    """Sound weights that the cache has already, unverified ones where the bundle's are no better."""
+    try:
+        found = verified(checkpoint, root)
+    except (VerificationFailed, OSError) as error:
+        _log.warning("%s", error)
+        return None
+    return found if found and (doubtful or found.state != "unverified") else None
 
 
 def _receipt(text: bytes, path: Path, checkpoint: Checkpoint) -> Receipt:

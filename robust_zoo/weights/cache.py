@@ -11,56 +11,14 @@ import os
 import stat
 import tempfile
 import warnings
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from robust_zoo.errors import StorageError, VerificationFailed
 from robust_zoo.files import Buffer, read_hashed, storage, sync_directory, write_chunks
 from robust_zoo.owners import own_directory
-from robust_zoo.readers import read_json
 from robust_zoo.registry.rows import Checkpoint
-from robust_zoo.weights.addresses import shown
-
-# How far the origin of weights is proven, the best first; robust_zoo.weights.verify.VerifiedFile says what each means.
-STATES = ("pinned", "hub-declared", "vouched", "unverified")
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """What a cached file is.
-
-    Attributes:
-        name: The checkpoint's.
-        sha256: Of the safetensors file.
-        size: Its bytes.
-        state: How far its origin was proven where it was written, a word of STATES; what that is worth elsewhere,
-            robust_zoo.weights.verify.state_of says.
-        source: Where the bytes came from.
-        source_file: The name of the file they were made of.
-        source_sha256: That file's sha256.
-        revision: That file's commit on the hub.
-    """
-
-    name: str
-    sha256: str
-    size: int
-    state: str
-    source: str
-    source_file: str
-    source_sha256: str
-    revision: str
-
-    @classmethod
-    def parse(cls, source: Path | bytes) -> Receipt:
-        """Reads one, whatever else the JSON says. Raises OSError, ValueError or KeyError."""
-        values = read_json(source)
-        found = cls(**{field.name: values[field.name] for field in fields(cls)})
-        for name, value in asdict(found).items():
-            if type(value) is not (int if name == "size" else str):
-                raise ValueError(f"a receipt whose {name} is of type {type(value).__name__}")
-        if found.state not in STATES:
-            raise ValueError(f"a receipt of state {found.state[:40]!r}")
-        return replace(found, source=shown(found.source))  # earlier versions kept the address as it was given
+from robust_zoo.weights.receipts import Receipt
 
 
 def cache_root(cache_dir: str | Path | None = None) -> Path:
@@ -153,7 +111,9 @@ def hashed(checkpoint: Checkpoint, root: Path) -> tuple[Receipt, Buffer] | None:
     if receipt is None or receipt.name != checkpoint.name:
         raise corrupt(checkpoint, path, f"a receipt for {checkpoint.name}", "none that can be read")
     if checkpoint.sha256 and receipt.source_sha256 not in checkpoint.hashes:
-        raise corrupt(checkpoint, path, f"made of sha256 {checkpoint.sha256}", f"made of {receipt.source_sha256}")
+        since = f", first seen on {receipt.seen} from {receipt.source}" if receipt.seen else ""
+        expected, actual = f"made of sha256 {checkpoint.sha256}", f"made of {receipt.source_sha256}{since}"
+        raise corrupt(checkpoint, path, expected, actual)
     if checkpoint.converted_sha256 not in (None, receipt.sha256):
         raise corrupt(checkpoint, path, f"sha256 {checkpoint.converted_sha256}", f"a receipt of {receipt.sha256}")
     most = min(receipt.size, largest(checkpoint))
@@ -178,7 +138,7 @@ def corrupt(checkpoint: Checkpoint, path: Path, expected: str, actual: str) -> V
 
 
 def set_aside(root: Path, name: str) -> None:
-    """Moves a damaged file out of the way, to `.corrupt` (one copy is kept); its receipt goes.
+    """Moves a damaged file to `.corrupt` (one copy is kept); its receipt goes, unless it says what was seen first.
 
     Args:
         root: The cache.
@@ -190,7 +150,8 @@ def set_aside(root: Path, name: str) -> None:
     path = weights_path(root, name)
     with storage(path):
         path.replace(path.with_suffix(".corrupt"))
-        path.with_suffix(".json").unlink(missing_ok=True)
+        if _is_lone(path.with_suffix(".json")):
+            path.with_suffix(".json").unlink(missing_ok=True)
 
 
 def store(file: Path, receipt: Receipt, root: Path) -> Path:
@@ -212,11 +173,17 @@ def store(file: Path, receipt: Receipt, root: Path) -> Path:
     """
     target = weights_path(root, receipt.name)
     with storage(target):
-        own_directory(target.parent)
-        write_chunks(target.with_suffix(".json"), [json.dumps(asdict(receipt), indent=1, sort_keys=True).encode()])
+        write_receipt(receipt, root)
         file.replace(target)
         sync_directory(target.parent)
     return target
+
+
+def write_receipt(receipt: Receipt, root: Path) -> None:
+    """Writes a receipt alone: before its file comes, or of one that lies in another cache. Raises OSError."""
+    target = weights_path(root, receipt.name)
+    own_directory(target.parent)
+    write_chunks(target.with_suffix(".json"), [json.dumps(asdict(receipt), indent=1, sort_keys=True).encode()])
 
 
 def cached_names(root: Path) -> list[str]:
@@ -226,6 +193,8 @@ def cached_names(root: Path) -> list[str]:
 
 def leftovers(root: Path, known: set[str]) -> list[Path]:
     """What `prune` may delete: cut downloads, temporaries, damaged copies, weights whose row is gone, lone receipts.
+
+    A receipt that says what was first seen stays: without it other bytes would be taken for the first.
 
     Args:
         root: The cache.
@@ -238,5 +207,13 @@ def leftovers(root: Path, known: set[str]) -> list[Path]:
     found = [p for p in (root / "downloads").glob("*") if p.is_file()]
     found += [p for p in weights.glob(".*.tmp")] + list(weights.glob("*.corrupt"))
     found += [p for p in weights.glob("[!.]*.safetensors") if p.stem not in known]
-    found += [p for p in weights.glob("*.json") if p.stem not in known or not p.with_suffix(".safetensors").exists()]
+    found += [p for p in weights.glob("*.json") if p.stem not in known or _is_lone(p)]
     return sorted(found)
+
+
+def _is_lone(path: Path) -> bool:
+    """Whether a receipt has no file, and does not say what was first seen."""
+    if path.with_suffix(".safetensors").exists():
+        return False
+    receipt = read_receipt(path.parents[1], path.stem)
+    return not receipt or not receipt.seen

@@ -17,6 +17,7 @@ from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.lookup import get
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.weights import cache
+from robust_zoo.weights.first_seen import OtherFile, noted
 from robust_zoo.weights.on_disk import directory_of, is_robustbenchs, named
 from robust_zoo.weights.safetensors_file import read_header
 from robust_zoo.weights.verify import verified
@@ -45,13 +46,13 @@ class Finding:
     fix: str = ""
 
 
-def in_cache(root: Path) -> Iterator[Finding]:
-    """The weights in a cache of this package, each hashed."""
+def in_cache(root: Path, own: Path) -> Iterator[Finding]:
+    """The weights in a cache of this package, each hashed, and what the user's own notes of them compared."""
     for name in cache.cached_names(root):
         path = cache.weights_path(root, name)
         try:
             checkpoint = get(name)
-            if found := verified(checkpoint, root):
+            if found := verified(checkpoint, root, noted(checkpoint, own)):
                 yield Finding(path, name, "good", len(found.content), f"{found.state}, from {found.source}")
         except UnknownCheckpoint:
             yield Finding(
@@ -62,6 +63,9 @@ def in_cache(root: Path) -> Iterator[Finding]:
                 "no checkpoint here has this name",
                 "robust-zoo cache prune",
             )
+        except OtherFile as error:
+            detail = f"expected {error.expected}, found {error.actual}"
+            yield Finding(path, name, "wrong", path.stat().st_size, detail, f"robust-zoo verify {name}")
         except VerificationFailed as error:
             detail = f"expected {error.expected}, found {error.actual}"
             yield Finding(path, name, "damaged", path.stat().st_size, detail, f"robust-zoo download {name}")

@@ -10,9 +10,11 @@ from robust_zoo.files import buffer, read_hashed, sha256_of, storage
 from robust_zoo.owners import own_directory
 from robust_zoo.registry.rows import DATA, Checkpoint
 from robust_zoo.weights import cache
-from robust_zoo.weights.cache import Receipt, cache_root, local_directories, weights_path
+from robust_zoo.weights.cache import cache_root, local_directories, weights_path
 from robust_zoo.weights.convert import convert
+from robust_zoo.weights.first_seen import noted, today
 from robust_zoo.weights.lock import lock, sweep
+from robust_zoo.weights.receipts import Receipt
 from robust_zoo.weights.sources import Fetched, fetch, is_offline
 from robust_zoo.weights.verify import Weights, cached, provenance, verified
 
@@ -31,14 +33,15 @@ def ensure(
         checkpoint: Whose weights.
         cache_dir: Instead of ROBUST_ZOO_CACHE or the platform's user cache.
         offline: Open no socket; None follows ROBUST_ZOO_OFFLINE and HF_HUB_OFFLINE.
-        allow_unverified: Accept bytes for which no hash is known anywhere.
+        allow_unverified: Accept bytes for which no hash is known anywhere. Where there can be none, they are noted as
+            seen first, and no later use needs this.
         progress: Show a bar on stderr while downloading.
 
     Returns:
         The weights, with the bytes that were hashed.
 
     Raises:
-        VerificationFailed: The weights are not the ones promised.
+        VerificationFailed: The weights are not the ones promised, or not those that were seen first.
         Unavailable: No source could serve the file.
         StorageError: The disk refused.
         Refused: The file is unsafe or malformed.
@@ -62,6 +65,7 @@ def ensure(
             allow_unverified=allow_unverified,
             progress=progress,
             unique="" if alone else f".{uuid.uuid4()}",
+            seen=noted(checkpoint, root),
         )
         return convert_into(checkpoint, fetched, root)
 
@@ -114,7 +118,7 @@ def convert_into(checkpoint: Checkpoint, fetched: Fetched, root: Path, *, promis
         The weights in the cache.
 
     Raises:
-        VerificationFailed: They are not this checkpoint's.
+        VerificationFailed: They are not this checkpoint's, or not those that were seen first.
         Refused: The source file is unsafe or malformed.
         StorageError: The disk refused.
     """
@@ -122,8 +126,13 @@ def convert_into(checkpoint: Checkpoint, fetched: Fetched, root: Path, *, promis
     temporary = target.with_name(f".{checkpoint.name}.{uuid.uuid4()}.tmp")
     with storage(target):
         own_directory(target.parent)
-    preprocessing = checkpoint.preprocessing
+    preprocessing, handed = checkpoint.preprocessing, promised is not None
+    before = None if fetched.state == "pinned" else noted(checkpoint, root)
+    known = before if before and (before.size or handed) else None
     try:
+        size = 0 if handed else fetched.path.stat().st_size
+        if before and fetched.sha256 != before.sha256:  # another process was first
+            raise before.other(checkpoint, fetched.source, fetched.sha256)
         answer = convert(
             fetched.path,
             temporary,
@@ -146,15 +155,19 @@ def convert_into(checkpoint: Checkpoint, fetched: Fetched, root: Path, *, promis
                 actual=f"sha256 {answer['sha256']}",
                 next=f"robust-zoo download {checkpoint.name}   where there is internet, by the newest robust-zoo",
             )
+        if before and answer["sha256"] != before.weights_sha256 and (handed or not before.size):
+            raise before.other(checkpoint, fetched.source, fetched.sha256, answer["sha256"])
         receipt = Receipt(
             name=checkpoint.name,
             sha256=answer["sha256"],
             size=temporary.stat().st_size,
-            state=fetched.state,
-            source=fetched.source,
+            state="first-seen" if before else fetched.state,
+            source=known.source if known else fetched.source,
             source_file=checkpoint.file,
             source_sha256=fetched.sha256,
             revision=checkpoint.hub.revision if checkpoint.hub else "",
+            source_size=known.size if known else size,
+            seen=known.date if known else today() if before or fetched.state == "first-seen" else "",
         )
         if target.exists() and not _holds(target, receipt):  # else another process was first, and may be reading it
             cache.set_aside(root, checkpoint.name)

@@ -30,10 +30,12 @@ class Entry:
     Attributes:
         sha256: Of its bytes.
         size: In bytes, None when unknown.
+        licence: "unknown" of weights that are not passed on, "" of all others.
     """
 
     sha256: str
     size: int | None
+    licence: str = ""
 
 
 def installed() -> dict[str, Entry]:
@@ -41,16 +43,20 @@ def installed() -> dict[str, Entry]:
     found = {TOML.name: TOML} | {f"bundled/{path.name}": path for path in DATA.iterdir() if path.is_file()}
     entries = {name: Entry(sha256_of(path), path.stat().st_size) for name, path in found.items()}
     for checkpoint in load_registry().checkpoints.values():
+        licence = "" if checkpoint.may_be_passed_on else "unknown"
         if checkpoint.converted_sha256:
-            entries[f"weights/{checkpoint.name}.safetensors"] = Entry(checkpoint.converted_sha256, None)
+            entries[f"weights/{checkpoint.name}.safetensors"] = Entry(checkpoint.converted_sha256, None, licence)
         if checkpoint.sha256 and not checkpoint.bundled:
-            entries[f"source/{checkpoint.file}"] = Entry(checkpoint.sha256, checkpoint.size)
+            entries[f"source/{checkpoint.file}"] = Entry(checkpoint.sha256, checkpoint.size, licence)
     return entries
 
 
 def render(entries: Mapping[str, Entry]) -> bytes:
     """The manifest's bytes: the same entries give the same."""
-    files = {name: asdict(entry) for name, entry in sorted(entries.items())}
+    files = {
+        name: {key: value for key, value in asdict(entry).items() if value != ""}
+        for name, entry in sorted(entries.items())
+    }
     return (json.dumps({"format": FORMAT, "files": files}, indent=1) + "\n").encode()
 
 
@@ -77,6 +83,8 @@ def parse(text: bytes, source: str) -> dict[str, Entry]:
                 raise ValueError(f"a file named {name[:60]!r}")
             if not is_sha256(entry.sha256) or type(entry.size) not in (int, type(None)) or (entry.size or 0) < 0:
                 raise ValueError(f"{name}: {str(entry)[:120]}")
+            if entry.licence not in ("", "unknown"):
+                raise ValueError(f"{name}: the licence {str(entry.licence)[:40]!r}")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Refused(
             "not a sound manifest",

@@ -17,6 +17,7 @@ from robust_zoo.weights.cache import largest, local_directories
 from robust_zoo.weights.causes import SourceFailed
 from robust_zoo.weights.credentials import MIRROR, Credentials, token
 from robust_zoo.weights.declared import declared
+from robust_zoo.weights.first_seen import Seen
 from robust_zoo.weights.on_disk import local_paths
 from robust_zoo.weights.transport import CUTS, Expected, Stalled, WrongBytes, download
 from robust_zoo.weights.unserved import NO_HASH, unserved
@@ -89,6 +90,7 @@ def fetch(
     allow_unverified: bool = False,
     progress: bool = True,
     unique: str = "",
+    seen: Seen | None = None,
 ) -> Fetched:
     """The source file of a checkpoint, its bytes verified; sources are tried in turn.
 
@@ -99,12 +101,14 @@ def fetch(
         allow_unverified: Also take a file for which no hash is known anywhere.
         progress: Show a bar on stderr.
         unique: A suffix for the partial file, when another process may be writing the usual one.
+        seen: What was seen first of a file without a public hash: only that is taken.
 
     Returns:
         The file.
 
     Raises:
-        VerificationFailed: A source served other bytes, and none the right ones (exit code 1).
+        VerificationFailed: A source served other bytes, and none the right ones (exit code 1); OtherFile, when what is
+            right is what was seen first.
         Unavailable: No source served the file (exit code 3); the sources and causes are in the error.
         StorageError: The disk refused (exit code 5).
     """
@@ -115,8 +119,10 @@ def fetch(
     wrong: list[tuple[Source, str]] = []
     sha256, size, state = checkpoint.sha256, checkpoint.size, "pinned"
     if sha256 is None:
-        state = "unverified"
-        if not offline and (place := checkpoint.hub):
+        state = "unverified" if checkpoint.has_public_hash else "first-seen"
+        if seen:
+            sha256 = seen.sha256  # and no size: of another file the hash shall be known
+        elif not offline and (place := checkpoint.hub):
             try:
                 promise = declared(checkpoint)
                 sha256, size, state = promise.sha256, promise.size, "hub-declared"
@@ -157,6 +163,9 @@ def fetch(
             wrong.append((source, f"sha256 {error.sha256} ({error.size:,} bytes)"))
             if sum(bool(failed.address) for failed, _ in wrong) == 1 and source.address:
                 sources.append(source)  # a bit may have flipped on the way: once more, after the others
+    if seen and wrong:
+        source, cause = wrong[0]
+        raise seen.other(checkpoint, source.location, cause.removeprefix("sha256 "))
     raise unserved(checkpoint, sha256, state, wrong, failures, offline=offline, remedies=filter(None, remedies))
 
 

@@ -78,7 +78,7 @@ def _next(checkpoint: Checkpoint, *, provable: bool, refused: bool, offline: boo
     if refused:
         return (
             f"no sha256 of this file is published: look, or ask, for one at {checkpoint.collection.origin}; or, if you "
-            f"trust who serves it, {unverified}   takes the bytes as they come"
+            f"trust who serves it, {unverified}   takes the bytes as they come, and no others later"
         )
     if not provable and not (checkpoint.hub and offline):  # asked for as it is, it has to be again
         command = unverified

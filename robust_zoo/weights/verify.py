@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from robust_zoo.errors import Refused, VerificationFailed
 from robust_zoo.files import Buffer
 from robust_zoo.owners import who_else
 from robust_zoo.registry.rows import Checkpoint
-from robust_zoo.weights import cache
-from robust_zoo.weights.cache import Receipt, weights_path
+from robust_zoo.weights import cache, first_seen
+from robust_zoo.weights.cache import weights_path
+from robust_zoo.weights.first_seen import OtherFile, Seen, noted
+from robust_zoo.weights.receipts import Receipt
 from robust_zoo.weights.safetensors_file import header_of
 
 _log = logging.getLogger(__name__)
@@ -29,8 +31,9 @@ class VerifiedFile:
         sha256: Of this file.
         state: How far its origin is proven. "pinned": by the checkpoint's converted_sha256, or by the sha256 of the
             file that was converted here. "hub-declared": by the sha256 that the hub declares at the pinned revision.
-            "vouched": by whoever made a bundle or keeps a cache that is not this user's alone. "unverified": by none,
-            and the caller asked for it.
+            "vouched": by whoever made a bundle or keeps a cache that is not this user's alone. "first-seen": no public
+            hash is known; it is what this user took when asking for it, and noted (see weights/first_seen.py).
+            "unverified": not even that; only a caller who asks for it gets it.
         source: Where its bytes came from.
     """
 
@@ -67,18 +70,19 @@ class Weights(VerifiedFile):
         return VerifiedFile(self.path, self.sha256, self.state, self.source)
 
 
-def verified(checkpoint: Checkpoint, root: Path) -> Weights | None:
+def verified(checkpoint: Checkpoint, root: Path, seen: Seen | None = None) -> Weights | None:
     """The weights in one cache; the file must be what its receipt says, and say itself that it is this checkpoint.
 
     Args:
         checkpoint: Whose weights.
         root: The cache.
+        seen: What this user's own cache notes of them (first_seen.noted).
 
     Returns:
         The weights, None when the cache has none.
 
     Raises:
-        VerificationFailed: The file is not what was promised.
+        VerificationFailed: The file is not what was promised, or (OtherFile) not the one that was seen first.
         OSError: The file cannot be read.
     """
     found = cache.hashed(checkpoint, root)
@@ -86,7 +90,7 @@ def verified(checkpoint: Checkpoint, root: Path) -> Weights | None:
         return None
     receipt, content = found
     path = weights_path(root, checkpoint.name)
-    state, promised = state_of(checkpoint, receipt, root), {}
+    state, promised = state_of(checkpoint, receipt, root, seen), {}
     weights = Weights(path, receipt.sha256, state, receipt.source, content)
     try:
         header, promised = weights.header, provenance(checkpoint, receipt.source_sha256)
@@ -95,10 +99,12 @@ def verified(checkpoint: Checkpoint, root: Path) -> Weights | None:
     for key in ("name", "architecture", "dataset", "norm", "eps", "source_sha256"):
         if header.get(key) != promised[key]:
             raise cache.corrupt(checkpoint, path, f"weights of {key} {promised[key]}", f"of {key} {header.get(key)}")
+    if seen and receipt.sha256 != seen.weights_sha256:
+        raise seen.other(checkpoint, str(path), receipt.source_sha256, receipt.sha256)
     return weights
 
 
-def state_of(checkpoint: Checkpoint, receipt: Receipt, root: Path) -> str:
+def state_of(checkpoint: Checkpoint, receipt: Receipt, root: Path, seen: Seen | None = None) -> str:
     """How far the origin of a cached file is proven, that is what its receipt says and made of what the row pins.
 
     A receipt is this user's own note of what was converted here, as long as no one else may write to the cache. Of a
@@ -108,9 +114,10 @@ def state_of(checkpoint: Checkpoint, receipt: Receipt, root: Path) -> str:
         checkpoint: Whose weights.
         receipt: What lies beside them.
         root: The cache.
+        seen: What this user's own cache notes of them, where `root` is another.
 
     Returns:
-        A word of cache.STATES.
+        A word of receipts.STATES.
 
     Raises:
         OSError: The cache cannot be looked at.
@@ -123,11 +130,16 @@ def state_of(checkpoint: Checkpoint, receipt: Receipt, root: Path) -> str:
     if others and root not in _warned:
         _warned.add(root)
         _log.warning("%s: weights in it count as vouched. Next: chmod go-w, or a --cache-dir of your own", others)
-    if receipt.state == "unverified" and (site or others or not checkpoint.sha256):
-        return "unverified"
-    if receipt.state == "vouched" or site or others:
+    own = not site and not others
+    if seen and receipt.sha256 == seen.weights_sha256:
+        return "first-seen"
+    if receipt.state in ("first-seen", "unverified"):
+        if own and receipt.source_sha256 in checkpoint.hashes:  # known since; what was hashed here counts
+            return "pinned" if receipt.source_size else "vouched"
+        return receipt.state if own and not checkpoint.has_public_hash else "unverified"
+    if receipt.state == "vouched" or not own:
         return "vouched"
-    if checkpoint.sha256:
+    if receipt.source_sha256 in checkpoint.hashes:
         return "pinned"
     return "hub-declared" if receipt.state == "hub-declared" else "vouched"
 
@@ -139,8 +151,8 @@ def cached(
 
     Args:
         checkpoint: Whose weights.
-        roots: The caches, in the order in which they are searched.
-        allow_unverified: Take a copy for which no hash is known anywhere too.
+        roots: The caches, in the order in which they are searched: the user's own first.
+        allow_unverified: Take a copy for which no hash is known anywhere too; it is noted as seen first.
         heal: Skip a damaged copy, for a better one can be had.
 
     Returns:
@@ -148,10 +160,14 @@ def cached(
 
     Raises:
         VerificationFailed: A copy is damaged, and `heal` is False.
+        OtherFile: A copy is another file than the one that was seen first.
     """
+    seen = noted(checkpoint, roots[0])
     for root in roots:
         try:
-            found = verified(checkpoint, root)
+            found = verified(checkpoint, root, seen)
+        except OtherFile:
+            raise
         except VerificationFailed as error:
             if not heal:
                 raise
@@ -160,9 +176,20 @@ def cached(
         except OSError as error:  # a site copy that this user may not read is as good as none
             _log.warning("%s cannot be read: %s", weights_path(root, checkpoint.name), error)
             continue
-        if found and (allow_unverified or found.state != "unverified"):
+        if found and found.state == "unverified" and allow_unverified:
+            return _accepted(checkpoint, found, root, roots[0])
+        if found and found.state != "unverified":
             return found
     return None
+
+
+def _accepted(checkpoint: Checkpoint, found: Weights, root: Path, own: Path) -> Weights:
+    """Unverified weights that were asked for: seen first, where no public hash is known and it can be noted."""
+    receipt = cache.read_receipt(root, checkpoint.name)
+    if checkpoint.has_public_hash or receipt is None:
+        return found
+    first_seen.accept(checkpoint, receipt, found.path, own)
+    return replace(found, state=state_of(checkpoint, receipt, root, noted(checkpoint, own)))
 
 
 def provenance(checkpoint: Checkpoint, source_sha256: str) -> dict[str, str]:

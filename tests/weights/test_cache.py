@@ -18,7 +18,7 @@ from robust_zoo.errors import StorageError, VerificationFailed
 from robust_zoo.files import sha256_of
 from robust_zoo.registry.lookup import get
 from robust_zoo.weights import cache, lock
-from robust_zoo.weights.cache import Receipt
+from robust_zoo.weights.receipts import Receipt
 
 ROW = replace(get("resnet50_l2_eps3"), sha256="a" * 64)
 OLD, NEW = b"old weights" * 1000, b"new weights" * 1000

@@ -22,7 +22,8 @@ from verbs import run_to
 
 from robust_zoo import __version__
 from robust_zoo.errors import Unavailable, VerificationFailed
-from robust_zoo.weights.cache import Receipt, store
+from robust_zoo.weights.cache import store
+from robust_zoo.weights.receipts import Receipt
 from robust_zoo.weights.sources import fetch
 from robust_zoo.weights.verify import provenance
 

@@ -27,7 +27,8 @@ from robust_zoo.registry.lookup import canonical_name, get, list_models
 from robust_zoo.threat import parse_eps
 from robust_zoo.training.recipes import load_overrides, recipe_for
 from robust_zoo.weights import bundle, cache, manifest
-from robust_zoo.weights.cache import Receipt, weights_path
+from robust_zoo.weights.cache import weights_path
+from robust_zoo.weights.receipts import Receipt
 from robust_zoo.weights.safetensors_file import _table, read_table, write_safetensors
 
 ROW = get("shufflenet_l2_eps0")

@@ -16,14 +16,18 @@ from robust_zoo.owners import own_directory
 from robust_zoo.registry.load import TOML, load_registry, parse
 from robust_zoo.registry.lookup import get
 from robust_zoo.weights import bundle, verify
-from robust_zoo.weights.cache import STATES, Receipt, weights_path
+from robust_zoo.weights.cache import weights_path
 from robust_zoo.weights.ensure import ensure
+from robust_zoo.weights.first_seen import noted
+from robust_zoo.weights.receipts import STATES, Receipt
 from robust_zoo.weights.safetensors_file import write_safetensors
 from robust_zoo.weights.verify import provenance, verified
 
 ROW = get("shufflenet_l2_eps0")  # without a sha256 of its own
 SOURCE = "5a" * 32
+DAY = "2026-11-20"
 PINNED = replace(ROW, sha256=SOURCE)
+HASHLESS = replace(ROW, sources=())
 
 
 def plant(root, state="hub-declared", tensors=None, **changes):
@@ -31,7 +35,7 @@ def plant(root, state="hub-declared", tensors=None, **changes):
     path = weights_path(root, ROW.name)
     path.parent.mkdir(parents=True)
     sha256 = write_safetensors(path, tensors or {"w": torch.ones(3)}, provenance(ROW, SOURCE))
-    receipt = Receipt(ROW.name, sha256, path.stat().st_size, state, "somewhere", ROW.file, SOURCE, "abc")
+    receipt = Receipt(ROW.name, sha256, path.stat().st_size, state, "somewhere", ROW.file, SOURCE, "abc", 1000, DAY)
     path.with_suffix(".json").write_text(json.dumps(asdict(receipt) | changes))
     return sha256
 
@@ -51,14 +55,20 @@ def not_warned(monkeypatch):
         (PINNED, "pinned", "pinned", "vouched"),
         (PINNED, "hub-declared", "pinned", "vouched"),  # it was pinned since
         (PINNED, "unverified", "pinned", "unverified"),
+        (PINNED, "first-seen", "pinned", "unverified"),  # the file that was seen first is the one that was pinned since
         (PINNED, "vouched", "vouched", "vouched"),
+        (ROW, "first-seen", "unverified", "unverified"),  # the hub can be asked
+        (HASHLESS, "first-seen", "first-seen", "first-seen"),  # the site's copy is the same file
+        (HASHLESS, "unverified", "unverified", "unverified"),
+        (HASHLESS, "hub-declared", "vouched", "vouched"),
     ],
 )
 def test_a_state_is_derived(row, said, own, site, own_machine, tmp_path, monkeypatch):
     for root in (own_machine, tmp_path / "site"):
         plant(root, said)
     monkeypatch.setenv("ROBUST_ZOO_PATH", str(tmp_path / "site"))
-    assert (verified(row, own_machine).state, verified(row, tmp_path / "site").state) == (own, site)
+    seen = noted(row, own_machine)
+    assert (verified(row, own_machine).state, verified(row, tmp_path / "site", seen).state) == (own, site)
     assert {own, site} <= {*STATES}
 
 
@@ -116,6 +126,9 @@ def test_what_we_make_no_one_else_may_write(tmp_path):
     [
         {"state": "perfect"},
         {"state": "first seen"},
+        {"state": "first-seen", "seen": ""},
+        {"seen": "yesterday"},
+        {"source_size": "1"},
         {"state": ""},
         {"state": None},
         {"state": ["pinned"]},
