@@ -43,30 +43,36 @@ def test_cards_on_disk_are_the_generated_ones():
 
 @pytest.mark.parametrize("row", TOML["checkpoint"], ids=lambda row: row["name"])
 def test_card_says_what_its_row_says(row):
-    text, collection = card(get(row["name"])), TOML["collection"][row["collection"]]
+    found = get(row["name"])
+    text, collection, p = card(found), TOML["collection"][row["collection"]], found.preprocessing
     head = front_matter(text)
     cifar = collection["dataset"] == "cifar10"
-    assert (head["license"], head["library_name"]) == (collection["licence"], "timm")
+    assert (head["license"], head["library_name"]) == (row.get("licence", collection["licence"]), "timm")
     assert (head["pipeline_tag"], head["datasets"]) == ("image-classification", ["cifar10" if cifar else "imagenet-1k"])
     assert set(head["tags"]) >= {"adversarial-robustness", "robust_zoo", "timm", row["norm"]}
-    assert ("arxiv:2007.08489" in head["tags"]) == ("bibtex" in text) == (not cifar)
+    assert [tag for tag in head["tags"] if "arxiv" in tag] == list(filter(None, [collection["paper"].lower()]))
+    assert ("bibtex" in text) == (not cifar)
 
     name, results = model_index_to_eval_results(head["model-index"])
     figures = [figure["value"] for figure in row.get("reported", [])]
     figures += [round(100 * m["correct"] / m["n"], 2) for m in row.get("measured", [])]
     assert (name, [r.metric_value for r in results]) == (row["name"], figures)
-    assert results[0].metric_value == get(row["name"]).clean_accuracy
-    assert results[0].dataset_args == {"norm": row["norm"], "eps": get(row["name"]).eps, "attack": "none"}
+    assert results[0].metric_value == found.clean_accuracy
+    assert results[0].dataset_args == {"norm": row["norm"], "eps": found.eps, "attack": "none"}
     assert all(r.verified is False and r.metric_type == "accuracy" for r in results)
     for result in results:
         reported, measured = "(reported by" in result.metric_name, "(measured by robust_zoo" in result.metric_name
         assert (reported, measured) == ("reported" in row, "reported" not in row)
 
-    assert all(fact in text for fact in (row["file"], row.get("sha256", "declared by the hub")))
-    assert f"mean | {', '.join(map(str, collection['preprocessing']['mean']))}" in text
-    size, crop = re.search(r"\| (\d+), bilinear \|\n\| center crop \| (\d+) \|", text).groups()
-    assert (size, crop) == (("32", "32") if cifar else ("256", "224"))
-    assert ("PGD with" in text) == (row["eps"] != 0)
+    unknown = "declared by the hub" if found.hub else "not known"
+    assert all(fact in text for fact in (row["file"], row.get("sha256", unknown), row.get("note", "")))
+    assert (
+        f"mean | {', '.join(map(str, row.get('preprocessing', {}).get('mean', collection['preprocessing']['mean'])))}"
+        in text
+    )
+    size, how, crop = re.search(r"\| (\d+), (\w+) \|\n\| center crop \| (\d+) \|", text).groups()
+    assert (int(size), how, int(crop)) == (int(p.input_size[1] / p.crop_pct), p.interpolation, p.input_size[1])
+    assert ("PGD with" in text) == (row["eps"] != 0 and bool(collection["recipe"]))
     snippet = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
     compile(snippet, row["name"], "exec")
     assert snippet.count(row["name"]) == 2 and "pixel_model" in snippet and "torch.hub.load" in snippet
@@ -89,18 +95,15 @@ def test_a_reported_and_a_measured_figure_stand_side_by_side_and_never_look_alik
     row = get("resnet50_linf_eps4")
     clean = replace(MEASURED, attack="none", norm=None, eps=None, settings="", correct=41)
     text = card(replace(row, measured=(clean, MEASURED)))
-    table = [line for line in text.splitlines() if line.startswith("| clean") or line.startswith("| accuracy")]
-    assert [re.search(r"\*(reported by|measured here)\*", line)[1] for line in table] == [
-        "reported by",
-        "measured here",
-        "measured here",
-    ]
-    assert table[2].startswith("| accuracy under APGD-CE, linf eps 4/255 | 48.44 % |")
+    table = re.findall(r"^\| .* \*(reported by|measured here)\*.*", text, re.MULTILINE)
+    assert table == 3 * ["reported by"] + 2 * ["measured here"]
+    table = [line for line in text.splitlines() if "*measured here*" in line]
+    assert table[1].startswith("| accuracy under APGD-CE, linf eps 4/255 | 48.44 % |")
     for evidence in ("31 of 64", "imagenet validation", "100 iterations", "ab" * 32, "robust_zoo 9.9"):
-        assert evidence in table[2]
+        assert evidence in table[1]
     results = model_index_to_eval_results(front_matter(text)["model-index"])[1]
-    assert [r.metric_value for r in results] == [63.86, 64.06, 48.44]
-    assert results[2].dataset_args == {"norm": "linf", "eps": 4 / 255, "attack": "apgd-ce"}
+    assert [r.metric_value for r in results] == [63.86, 64.02, 34.96, 64.06, 48.44]
+    assert results[4].dataset_args == {"norm": "linf", "eps": 4 / 255, "attack": "apgd-ce"}
 
 
 def test_intervals_are_wilsons():
@@ -119,7 +122,9 @@ def test_the_hubs_library_keeps_every_figures_arguments():
     assert (data.license, data.library_name, data.model_name) == ("mit", "timm", "resnet50_linf_eps4")
     saved = eval_results_to_model_index(data.model_name, data.eval_results)
     metrics = [metric for result in saved[0]["results"] for metric in result["metrics"]]
-    assert [(m["value"], m["args"]["attack"]) for m in metrics] == [(63.86, "none"), (48.44, "apgd-ce")]
+    assert [(m["value"], m["args"]["attack"]) for m in metrics] == [
+        (63.86, "none"), (64.02, "none"), (34.96, "autoattack"), (48.44, "apgd-ce"),
+    ]  # fmt: skip
 
 
 MARKUP = "x | y\n\n# a\n---\n```\n<img src=x> [l](http://h) ![i](j) `c` **b** \\ \x1b[2J \u202e \U0001f600 {0} \"'"
