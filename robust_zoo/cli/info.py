@@ -13,6 +13,7 @@ from robust_zoo.weights.cache import cache_root, local_directories, read_receipt
 from robust_zoo.weights.exported import checkpoint_of
 from robust_zoo.weights.first_seen import Seen, noted
 from robust_zoo.weights.verify import state_of
+from robust_zoo.weights.whereabouts import is_overheard
 
 _MEANING = {
     "bundled": "comes with the package",
@@ -66,7 +67,7 @@ def command(name: str, as_json: bool) -> None:
             else f"{checkpoint.clean_accuracy:.2f} %, {checkpoint.evidence}",
         ),
         ("file", f"{checkpoint.file} ({size_text(checkpoint)})"),
-        ("weights", f"{status}: {'a file of your own' if checkpoint.is_own_file else _MEANING[status]}"),
+        ("weights", f"{status}: {_meaning(checkpoint, status)}"),
         ("sha256", " from ".join(filter(None, [checkpoint.sha256, checkpoint.sha256_from])) or _NO_HASH.get(status)),
         ("revision", facts["revision"]),
         *(("source", source) for source in facts["sources"]),
@@ -101,6 +102,14 @@ def command(name: str, as_json: bool) -> None:
             click.echo(f"{key + ':':<16}{printable(text, limit=None)}")
     click.echo(f"\nmodel = robust_zoo.create_model({checkpoint.handle!r})")
     click.echo("logits = robust_zoo.pixel_model(model.eval())(images)  # images: (B, 3, H, W) in [0, 1]")
+
+
+def _meaning(checkpoint: Checkpoint, status: str) -> str:
+    if checkpoint.is_own_file:
+        return "a file of your own"
+    if not checkpoint.has_public_hash and is_overheard(checkpoint):
+        return "plain http, and no hash of them is known: nothing is taken from there"
+    return _MEANING[status]
 
 
 def _sources(checkpoint: Checkpoint) -> list[str]:

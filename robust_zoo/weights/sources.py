@@ -20,7 +20,7 @@ from robust_zoo.weights.declared import declared
 from robust_zoo.weights.first_seen import Seen
 from robust_zoo.weights.on_disk import local_paths
 from robust_zoo.weights.transport import CUTS, Expected, Stalled, WrongBytes, download
-from robust_zoo.weights.unserved import NO_HASH, unserved
+from robust_zoo.weights.unserved import NO_HASH, OTHER_WAY, unserved
 from robust_zoo.weights.whereabouts import Source, remote, source_at
 
 _log = logging.getLogger(__name__)
@@ -226,7 +226,7 @@ def _require_consent(source: Source, allow_unverified: bool) -> None:
     if source.is_overheard:
         raise SourceFailed(
             "plain http, and no sha256 of the file is known: anyone on the way could change it, so it was not asked",
-            "give the file over https (a mirror in ROBUST_ZOO_MIRRORS) or from a disk (a directory in ROBUST_ZOO_PATH)",
+            OTHER_WAY,
         )
     if not allow_unverified and (source.address or Path(source.location).is_file()):
         raise SourceFailed(NO_HASH)

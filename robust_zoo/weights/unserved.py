@@ -6,9 +6,10 @@ from collections.abc import Iterable
 
 from robust_zoo.errors import Unavailable, VerificationFailed, ZooError
 from robust_zoo.registry.rows import Checkpoint
-from robust_zoo.weights.whereabouts import Source
+from robust_zoo.weights.whereabouts import Source, is_overheard
 
 NO_HASH = "no sha256 is known for this file, so it was not used"
+OTHER_WAY = "give the file over https (a mirror in ROBUST_ZOO_MIRRORS) or from a disk (a directory in ROBUST_ZOO_PATH)"
 
 
 def unserved(
@@ -82,6 +83,8 @@ def _next(checkpoint: Checkpoint, *, provable: bool, refused: bool, offline: boo
         )
     if not provable and not (checkpoint.hub and offline):  # asked for as it is, it has to be again
         command = unverified
+    if offline and not provable and is_overheard(checkpoint):
+        return f"{OTHER_WAY}; then {command}"
     if offline:
         return f"online: {command} (about {checkpoint.approximate_size / 1e6:,.0f} MB)"
     if help:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from robust_zoo.registry.places import Place
+from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.weights.addresses import is_private, join, without_secrets
 
 _HUB, _ENDPOINT = "https://huggingface.co", "HF_ENDPOINT"
@@ -68,3 +69,8 @@ def source_at(place: Place) -> Source:
         address = f"{base}{'&' if '?' in base else '?'}id={quote(place.path)}&export=download&confirm=t"
         return Source("gdrive", place.at, address, _DRIVE_ENDPOINT if given else "", place.sha256)
     return Source(place.kind, place.at, place.url, "", place.sha256)
+
+
+def is_overheard(checkpoint: Checkpoint) -> bool:
+    """Whether its hosts are asked over plain http only: without a hash, nothing of theirs is taken."""
+    return bool(checkpoint.sources) and all(source_at(place).is_overheard for place in checkpoint.sources)

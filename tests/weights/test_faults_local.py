@@ -99,7 +99,7 @@ def _fetching(directory, size, sha256):
     return (
         "from dataclasses import replace; from robust_zoo.weights.sources import fetch;"
         "from robust_zoo.registry.lookup import get;"
-        f"from pathlib import Path; row = replace(get({PINNED.name!r}), file={FILE!r}, sha256={sha256!r}, size={size});"
+        f"from pathlib import Path; row = replace(get({UNPINNED.name!r}), sha256={sha256!r}, size={size});"
         f"fetch(row, Path({str(directory)!r}), progress=False)"
     )
 

@@ -268,6 +268,14 @@ def test_the_command_that_is_advised_is_one_that_can_work(hub, tmp_path):
         assert f"{advised}   tries again; ROBUST_ZOO_MIRRORS" in said and "404" in said
 
 
+def test_where_plain_http_is_all_there_is_no_command_is_advised_that_is_refused_again(tmp_path):
+    with added(tmp_path, row("plain", f'["{NOWHERE}"]')):
+        for arguments in ([], ["--offline"], ["--allow-unverified"]):
+            said = refused(3, "download", name_of("plain"), "-q", *arguments, run=command_here)
+            assert f"a directory in ROBUST_ZOO_PATH); then robust-zoo download {name_of('plain')} --allow-unv" in said
+        assert "plain http, and no hash" in command_here("info", name_of("plain")).stdout
+
+
 def test_a_hub_that_was_asked_is_not_advised_to_be_asked(hub, tmp_path, monkeypatch):
     hub.fail(FILE, "404", where="head", times=9)
     monkeypatch.setenv("ROBUST_ZOO_MIRRORS", hub.mirror)
