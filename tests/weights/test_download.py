@@ -26,13 +26,14 @@ def test_plan_is_ordered_and_pure(tmp_path, monkeypatch):
     url = f"http://hub.invalid/{row.hub.repo}/resolve/{row.hub.revision}/resnet50_linf_eps4.0.ckpt"
     assert sources == (
         Source("local", str(tmp_path / row.file)),
+        Source("local", str(tmp_path / "Salman2020Do_R50.pt")),
+        Source("local", str(tmp_path / "imagenet" / "Linf" / "Salman2020Do_R50.pt")),
         Source("hub", url),
         Source("mirror", "https://a/b/resnet50_linf_eps4.0.ckpt"),
         Source("mirror", "https://c/resnet50_linf_eps4.0.ckpt"),
     )
-    assert [s.kind for s in sources_for(row, directories=[tmp_path], extra_mirrors=["https://c"], offline=True)] == [
-        "local"
-    ]
+    offline = sources_for(row, directories=[tmp_path], extra_mirrors=["https://c"], offline=True)
+    assert offline == sources[:3]
 
 
 @pytest.mark.parametrize("value", [None, "", "https://huggingface.co/"])

@@ -237,6 +237,7 @@ def test_what_is_cached_may_be_made_of_either_file(own_machine):
         store(file, receipt, own_machine)
         if sha256 in own.hashes:
             assert verified(own, own_machine).state == "pinned"
+    assert verified(replace(own, sha256=None), own_machine).state == "vouched"  # of the row's file nothing is known
     with pytest.raises(VerificationFailed, match="damaged"):
         verified(own, own_machine)
 
