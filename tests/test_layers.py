@@ -81,6 +81,8 @@ def test_light_modules_do_not_import_torch():
         ["--help"],
         ["list"],
         ["list", "--json"],
+        ["list", "--sort", "robust", "--under", "linf:4/255"],
+        ["compare", "resnet50_linf_eps4", "resnet18_linf_eps4"],
         ["info", "resnet50_l2_eps3"],
         ["download", "--help"],
         ["sources", "resnet50_l2_eps3"],

@@ -198,8 +198,10 @@ def test_list_json_equals_the_toml():
             assert found[key] == row[key], (name, key)
         assert isinstance(found["eps"], float) and found["eps"] == pytest.approx(toml_eps(row), abs=1e-12)
         assert (found["sha256"], found["size"]) == (row.get("sha256"), row.get("size"))
-        assert (found["dataset"], found["licence"]) == (collection["dataset"], collection["licence"])
-        assert found["status"] == ("bundled" if row.get("bundled") else "pinned" if "sha256" in row else "hub-declared")
+        own = {key: row.get(key, collection[key]) for key in ("licence", "sources")}
+        assert (found["dataset"], found["licence"]) == (collection["dataset"], own["licence"])
+        declared = "hub-declared" if any(str(at).startswith("hf:") for at in own["sources"]) else "unverified"
+        assert found["status"] == ("bundled" if row.get("bundled") else "pinned" if "sha256" in row else declared)
         assert found["parameters"] == TOML["architecture"][row["architecture"]]["parameters"]
         assert found["input_size"] == (collection["preprocessing"] | row.get("preprocessing", {}))["input_size"]
         assert found["evidence"].startswith("reported by" if "reported" in row else "measured")
