@@ -102,6 +102,7 @@ def test_it_is_refused_until_it_is_asked_for_and_then_needs_no_flag(row, files, 
     assert pinned == lines | {"converted_sha256": read_receipt(own_machine, NAME).sha256}
 
 
+@fault("first seen")
 def test_an_address_is_noted_without_its_secrets_and_the_alarm_names_both(row, files, hub, own_machine, monkeypatch):
     monkeypatch.setenv("ROBUST_ZOO_MIRRORS", hub.mirror.replace("http://", "http://me:secret@") + "?token=abc")
     hub.files[row.file] = (files[0][0] / row.file).read_bytes()
@@ -122,7 +123,7 @@ def test_an_address_is_noted_without_its_secrets_and_the_alarm_names_both(row, f
     assert not weights_path(own_machine, NAME).exists()
 
 
-@fault("receipt")
+@fault("first seen")
 def test_another_file_on_a_disk_is_an_alarm(row, files, own, monkeypatch):
     monkeypatch.setenv("ROBUST_ZOO_PATH", str(files[1][0]))
     weights_path(own, NAME).unlink()
@@ -132,7 +133,7 @@ def test_another_file_on_a_disk_is_an_alarm(row, files, own, monkeypatch):
         is_an_alarm(raised.value, files)
 
 
-@fault("receipt")
+@fault("first seen")
 def test_another_file_in_a_sites_cache_is_an_alarm(row, files, own, converted, monkeypatch):
     monkeypatch.setenv("ROBUST_ZOO_PATH", str(converted[1]))
     text = refused(1, "verify", NAME, run=command_here)
@@ -147,7 +148,7 @@ def test_another_file_in_a_sites_cache_is_an_alarm(row, files, own, converted, m
     assert ensure(row, offline=True).state == "first-seen"
 
 
-@fault("receipt")
+@fault("first seen")
 def test_a_site_that_says_the_same_of_other_bytes_is_an_alarm(row, files, own, converted, tmp_path, monkeypatch):
     """Its receipt claims our source; its file was converted of another, and says so of itself in part only."""
     site = shutil.copytree(converted[1], tmp_path / "site")
@@ -182,7 +183,7 @@ def test_a_cache_that_others_may_write_notes_nothing(row, own):
     assert cached(row, (own,), allow_unverified=False) is None
 
 
-@fault("receipt")
+@fault("first seen")
 def test_a_bundle_hands_it_over_and_another_is_an_alarm(row, files, converted, own_machine, tmp_path):
     for user, root in enumerate(converted):
         bundle.pack(tmp_path / f"{user}.tar", [(row, verified(row, root))], lambda _: "")
@@ -212,6 +213,14 @@ def test_a_row_that_is_pinned_later_decides(row, files, own):
     assert files[0][1] in raised.value.actual and "first seen on" in raised.value.actual
 
 
+@fault("first seen")
+def test_another_file_is_not_converted_under_the_name(row, files, own, tmp_path):
+    out = tmp_path / "x.safetensors"
+    text = refused(1, "convert", files[1][0] / row.file, "--name", NAME, "-o", out, run=command_here)
+    assert files[0][1] in text and files[1][1] in text and not out.exists()
+
+
+@fault("first seen")
 def test_two_files_at_once_are_not_both_first(row, files, own, tmp_path):
     """A process that fetched another file while this one was stored does not overwrite it."""
     from robust_zoo.weights.ensure import convert_into
