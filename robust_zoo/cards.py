@@ -150,7 +150,7 @@ def _training(checkpoint: Checkpoint, recipe: Trained | None) -> str:
 
 def _behaviour(checkpoint: Checkpoint) -> str:
     if checkpoint.fingerprint:
-        return f"as recorded: `robust-zoo verify {checkpoint.name} --deep` compares its logits on bundled images"
+        return f"recorded; `robust-zoo verify {checkpoint.name} --deep` compares its logits on bundled images"
     return (
         "not verified: a hash says nothing of what no file holds, such as the activation or an epsilon; "
         "no logits of the authors' own code were compared"

@@ -59,8 +59,10 @@ def command(
     _check_paths(file, output, force)
     from robust_zoo.files import sha256_of
     from robust_zoo.weights import own
+    from robust_zoo.weights.cache import cache_root
     from robust_zoo.weights.convert import convert
     from robust_zoo.weights.ensure import provenance
+    from robust_zoo.weights.first_seen import noted
     from robust_zoo.weights.safetensors_file import read_header
 
     source_sha256 = sha256_of(file)
@@ -74,6 +76,8 @@ def command(
                 actual=f"sha256 {source_sha256}",
                 next=f"robust-zoo download {checkpoint.name}, or --architecture {network.name} for weights of your own",
             )
+        if (seen := noted(checkpoint, cache_root())) and seen.sha256 != source_sha256:
+            raise seen.other(checkpoint, str(file), source_sha256)
         if checkpoint.sha256 is None:
             click.echo(
                 f"the registry has no sha256 for {checkpoint.name}: that this is its file is your word", err=True

@@ -75,7 +75,7 @@ def command(name: str, as_json: bool) -> None:
         ("first seen", f"{seen.date} from {seen.source}, sha256 {seen.sha256}" if seen else ""),
         (
             "behaviour",
-            f"as recorded (robust-zoo verify {checkpoint.handle} --deep compares)"
+            f"recorded; robust-zoo verify {checkpoint.handle} --deep compares"
             if checkpoint.fingerprint
             else "not verified: no logits of the authors' own code were compared",
         ),

@@ -141,7 +141,7 @@ def state_of(checkpoint: Checkpoint, receipt: Receipt, root: Path, seen: Seen | 
         return "vouched"
     if receipt.source_sha256 in checkpoint.hashes:
         return "pinned"
-    return "hub-declared" if receipt.state == "hub-declared" else "vouched"
+    return "hub-declared" if receipt.state == "hub-declared" and checkpoint.hub else "vouched"
 
 
 def cached(

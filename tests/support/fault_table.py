@@ -74,6 +74,8 @@ ROWS = {
                                                          "refused", "1"),
     "receipt": Row("a receipt that says more than is known, a cache that others may write",
                    "states are derived, not read; what others may write is vouched for, with a warning", "1"),
+    "first seen": Row("another file than the one that was seen first, where there is no public hash",
+                      "an alarm with both hashes, days and addresses; nothing is taken, asked for or not", "1"),
     "links": Row("symbolic links in place of files", "replaced, never written through; what they show is hashed", "1"),
     "names": Row("paths, drives, addresses as names", "not a name: the three closest are told", "4"),
     "archive": Row("an archive that would unpack elsewhere (zip slip)", "no archive is ever unpacked", "6"),

@@ -232,7 +232,7 @@ def test_any_arguments_end_with_a_known_code(path, tmp_path, monkeypatch):
         for parameter in COMMANDS[path].params:
             if isinstance(parameter, click.Argument):
                 words += [dice.choice(values) for _ in range(dice.choice([0, 1, 1, 1, 2]) if path not in LONG else 1)]
-            elif dice.random() < 0.3 and parameter.name not in ("help", "debug"):
+            elif dice.random() < 0.3 and parameter.name not in ("help", "debug", "deep"):  # deep: a second each time
                 option = dice.choice(parameter.opts)
                 allowed = getattr(parameter.type, "choices", [])
                 words += [option] if parameter.is_flag else [option, dice.choice([*values, *allowed])]

@@ -25,7 +25,7 @@ def test_the_shipped_manifest_is_of_what_is_installed():
 def test_it_covers_every_file_of_the_package_and_every_pinned_source():
     entries = installed()
     pinned = [get(name) for name in list_models(bundled=False) if get(name).sha256]
-    assert len(pinned) == 37
+    assert len(pinned) == 45
     assert entries.keys() == {
         "checkpoints.toml",
         *(f"bundled/{path.name}" for path in DATA.iterdir()),
