@@ -147,9 +147,9 @@ def test_a_stale_feature_is_never_served(tmp_path, monkeypatch):
     assert file.stat().st_size == before.st_size
     changed, stored = look()
     assert stored == 2 and not np.allclose(first[0], changed[0]) and np.allclose(first[1:], changed[1:])
-    collection = replace(ROW.collection, preprocessing=replace(ROW.preprocessing, mean=(0.0, 0.0, 0.0)))
+    otherwise = replace(ROW, preprocessing=replace(ROW.preprocessing, mean=(0.0, 0.0, 0.0)))
     others = [
-        {"backbone": Backbone(replace(ROW, collection=collection))},
+        {"backbone": Backbone(otherwise)},
         {"backbone": Backbone(ROW, adapt=cifar10_sample(2))},
         {"view": 1},
         {"view": 2},
