@@ -7,7 +7,6 @@ import hashlib
 import mmap
 import os
 import re
-import shutil
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -148,6 +147,8 @@ def reserve(file: BinaryIO, folder: Path, size: int) -> None:
     Raises:
         OSError: There is not so much space.
     """
+    import shutil  # only where something is written: `list` is to be quick
+
     if (free := shutil.disk_usage(folder).free) < size:
         raise OSError(errno.ENOSPC, f"{size:,} bytes are needed, {free:,} are free", str(folder))
     if hasattr(os, "posix_fallocate"):
