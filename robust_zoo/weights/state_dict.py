@@ -110,10 +110,15 @@ def check(state: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> None:
     if wrong:
         described = [", ".join(f"{k} {tuple(s[k].shape)} {s[k].dtype}" for k in wrong[:3]) for s in (reference, state)]
         raise _fail(f"{len(wrong)} tensors have another shape or type", *described)
-    broken = [k for k, v in state.items() if v.is_floating_point() and not v.isfinite().all()]
+    broken = [k for k, v in state.items() if v.is_floating_point() and not _is_finite(v)]
     if broken:
         first = f"{len(broken)} tensors: {', '.join(broken[:3])}"
         raise _fail("the weights hold NaN or infinity", "finite numbers", first)
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """In pieces: of a VGG's first hidden layer, 411 MB, isfinite would make copies as large."""
+    return all(piece.isfinite().all() for piece in tensor.reshape(-1).split(1 << 22))
 
 
 def _fail(message: str, expected: str, actual: str) -> VerificationFailed:
