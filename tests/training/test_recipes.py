@@ -56,8 +56,8 @@ def test_upstreams_recipe_is_the_one_handed_down():
 def test_every_row_of_an_architecture_trains_for_two_steps_and_its_card_says_the_same(architecture):
     """On two small images; one network goes through all its rows' recipes, for building it is the slow part.
 
-    Of recipes that differ in a radius above 0 alone one makes its steps; all of them, and those of the largest networks,
-    where a step is mostly memory, in `make test-peers`.
+    Of recipes that differ in a radius above 0 alone one makes its steps; all of them, and those of the largest
+    networks, where a step is mostly memory, in `make test-peers`.
     """
     names = [name for name in KNOWN if get(name).architecture == architecture]
     if architecture not in LARGE:
