@@ -17,7 +17,7 @@ from robust_zoo.weights.contained import ask
 
 TIME_LIMIT = 900  # seconds, with all waiting for disks; the largest file, 1.8 GB, takes about 20 on two cores
 _COMPUTING = 60  # seconds of one core, and one more for each 10 MB
-_HEADROOM = 500 << 20  # bytes above twice the file
+_HEADROOM = 500 << 20  # bytes above the file and what is converted
 _MOST = 10  # times what files of an architecture usually weigh
 
 
@@ -82,6 +82,7 @@ def convert(
     mine = target.with_name(f".{target.name[:150]}.{uuid.uuid4().hex[:12]}.tmp")
     request = {
         "source": str(source.absolute()),
+        "size": size,
         "sha256": sha256,
         "target": str(mine.absolute()),
         "timm": network.timm,
@@ -94,11 +95,12 @@ def convert(
         "format": format and asdict(format),
         "ema": ema,
     }
+    converted = 0 if format else 4 * network.parameters or 2 * size  # of fp16 or fp64, to fp32
     try:
         answer, _ = ask(
             "convert_worker",
             request,
-            memory=2 * size + _HEADROOM,
+            memory=size + converted + _HEADROOM,
             seconds=_COMPUTING + size // 10_000_000,
             time_limit=time_limit,
             source=source,

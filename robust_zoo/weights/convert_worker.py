@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import json
 import pickletools
 import re
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load
 
 from robust_zoo.errors import Refused, VerificationFailed
+from robust_zoo.files import LARGEST
 from robust_zoo.registry.formats import Format, KeyTable
-from robust_zoo.weights.child import open_once, out_of_memory
-from robust_zoo.weights.safetensors_file import header_of, write_safetensors
+from robust_zoo.weights.child import out_of_memory
+from robust_zoo.weights.content import Content, read_once
+from robust_zoo.weights.safetensors_file import header_of, tensors_of, write_safetensors
 from robust_zoo.weights.stand_ins import stand_in_beside_weights
 
 torch.set_num_threads(1)  # each thread would take address space, more of it than the limit leaves on 64 cores
@@ -46,8 +45,7 @@ def work(request: dict[str, Any]) -> dict[str, Any]:
         VerificationFailed: The file or the weights are not the ones asked for.
     """
     source, target = Path(request["source"]), Path(request["target"])
-    content = _read(source, request["sha256"])
-    raw = _content_of(content, source)
+    raw, words, size = _read(source, request["sha256"], request.get("size", LARGEST))
     from robust_zoo.architectures.build import build
     from robust_zoo.weights import formats, layouts, state_dict
 
@@ -56,7 +54,6 @@ def work(request: dict[str, Any]) -> dict[str, Any]:
             classes = {} if num_classes is None else {"num_classes": num_classes}
             return build(request["timm"], **request["arguments"] | classes).state_dict()
 
-    words = header_of(content, source) if content[8:9] == b"{" else {}
     keys = request["keys"] if isinstance(request["keys"], str) else _row(KeyTable, request["keys"])
     format = _row(Format, request["format"]) if request["format"] else None
     if format and "source_sha256" in words:  # what was converted is laid out in one way, and has no normaliser
@@ -65,7 +62,7 @@ def work(request: dict[str, Any]) -> dict[str, Any]:
         layout = layouts.promised(raw, format, reference_of, keys, request["num_classes"])
     else:
         layout = layouts.find(raw, reference_of, keys, request["ema"])
-    if layout.size > len(content):
+    if layout.size > size:
         raise Refused(
             "its tensors claim more bytes than the file has", expected="tensors stored in the file", actual="a bomb"
         )
@@ -109,49 +106,46 @@ def load_content(source: Path, sha256: str | None = None) -> Any:
         VerificationFailed: It has another sha256.
         Refused: The file is unsafe, malformed, or no checkpoint.
     """
-    return _content_of(_read(source, sha256), source)
+    return _read(source, sha256, LARGEST)[0]
 
 
-def _read(source: Path, sha256: str | None) -> bytes:
-    with open_once(source) as file:
-        content = file.read()
-    found = hashlib.sha256(content).hexdigest()
-    if sha256 not in (None, found):
-        raise VerificationFailed(
-            "it was changed after it was hashed",
-            expected=f"sha256 {sha256}",
-            actual=f"sha256 {found}",
-            next="nothing was written; give the same command again, when nothing else writes to the file",
-        )
-    return content
+def _read(source: Path, sha256: str | None, limit: int) -> tuple[Any, dict[str, str], int]:
+    """(the object, what a safetensors file says of itself, the file's size)."""
+    content = read_once(source, limit)
+    with content.file:
+        if sha256 not in (None, content.sha256):
+            raise VerificationFailed(
+                "it was changed after it was hashed",
+                expected=f"sha256 {sha256}",
+                actual=f"sha256 {content.sha256}",
+                next="nothing was written; give the same command again, when nothing else writes to the file",
+            )
+        return *_content_of(content, source), content.size
 
 
-def _content_of(content: bytes, source: Path) -> Any:
-    start = content[:512]
+def _content_of(content: Content, source: Path) -> tuple[Any, dict[str, str]]:
+    start = content.start(512)
     if start.startswith(_ZIP_MAGIC):
         _check_zip(content)
-        return _load(content)
+        return _load(content), {}
     if start.startswith(_LEGACY_MAGIC):
-        return _load(content)
+        return _load(content), {}
     if (text := start.lstrip(b"\xef\xbb\xbf \t\r\n")).startswith(b"<"):
         raise Refused(
             "it is an HTML page, not a checkpoint", expected="a checkpoint", actual=text[:40].decode("latin-1")
         )
     if start[8:9] == b"{":
-        header_of(content, source)
-        try:
-            return load(content)
-        except SafetensorError as error:
-            raise Refused("malformed safetensors", expected="a sound file", actual=str(error)) from None
+        mapped = content.mapped()
+        return tensors_of(mapped, source), header_of(mapped, source)
     if start[:1] == b"\x80":
-        raise Refused("a bare pickle", expected="a torch checkpoint", actual=_describe(_globals(content)))
+        raise Refused("a bare pickle", expected="a torch checkpoint", actual=_describe(_globals_of(content)))
     raise Refused("not a checkpoint", expected="a torch zip, legacy torch or safetensors file", actual=repr(start[:16]))
 
 
-def _check_zip(content: bytes) -> None:
+def _check_zip(content: Content) -> None:
     """Sizes before contents: torch stores entries uncompressed, so they cannot be larger than the file."""
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        with zipfile.ZipFile(content.file) as archive:
             entries = archive.infolist()
             total = sum(entry.file_size for entry in entries)
             names = {name.partition("/")[2] for name in archive.namelist()}
@@ -162,7 +156,7 @@ def _check_zip(content: bytes) -> None:
                     actual="torch.jit.save wrote it",
                     next="if you trust it: torch.save(torch.jit.load('{file}').state_dict(), 'mine.pth')",
                 )
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or total > len(content):
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or total > content.size:
                 raise Refused(
                     "a compressed archive",
                     expected="stored entries, as torch writes",
@@ -180,12 +174,14 @@ def _check_zip(content: bytes) -> None:
         raise Refused("truncated or damaged", expected="a whole zip archive", actual=cause) from None
 
 
-def _load(content: bytes) -> Any:
-    names = _globals(_pickle_of(content))
+def _load(content: Content) -> Any:
+    names = _globals_of(content)
     inert = [(kind, name) for name in names if (kind := stand_in_beside_weights(name))]
     try:
         with torch.serialization.safe_globals(inert):  # type: ignore[arg-type]  # pairs, since torch 2.6
-            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            # torch copies each storage, and sees to it that it has the size that the pickle says; with mmap=True, which
+            # would copy none, it does not look.
+            return torch.load(content.drained(), map_location="cpu", weights_only=True)
     except Exception as error:  # weights_only raises many kinds for hostile files; each means the file is refused
         if out_of_memory(error):
             raise
@@ -198,20 +194,21 @@ def _load(content: bytes) -> Any:
         ) from None
 
 
-def _pickle_of(content: bytes) -> bytes:
-    if not content.startswith(_ZIP_MAGIC):  # zipfile.is_zipfile would also find an archive further on
-        return content
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        return b"".join(archive.read(n) for n in archive.namelist() if n.endswith(".pkl"))
+def _globals_of(content: Content) -> list[str]:
+    if not content.start(4).startswith(_ZIP_MAGIC):  # zipfile.is_zipfile would also find an archive further on
+        content.file.seek(0)
+        return _globals(content.file, content.size)
+    with zipfile.ZipFile(content.file) as archive:
+        pickles = b"".join(archive.read(n) for n in archive.namelist() if n.endswith(".pkl"))
+    return _globals(io.BytesIO(pickles), len(pickles))
 
 
-def _globals(data: bytes) -> list[str]:
-    """The names a pickle would import, read from its opcodes without running them."""
+def _globals(stream: IO[bytes], size: int) -> list[str]:
+    """The names that pickles would import, read from their opcodes without running them."""
     names: list[str] = []
     strings: list[str] = []
-    stream = io.BytesIO(data)
     with contextlib.suppress(Exception):  # a broken pickle still names what came before the break
-        while stream.tell() < len(data):  # legacy files are several pickles in a row
+        while stream.tell() < size:  # legacy files are several pickles in a row
             for opcode, argument, _ in pickletools.genops(stream):
                 if opcode.name in ("GLOBAL", "INST"):
                     names.append(str(argument).replace(" ", "."))

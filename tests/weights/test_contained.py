@@ -3,6 +3,7 @@
 import argparse
 import collections
 import datetime
+import hashlib
 import io
 import os
 import pathlib
@@ -24,10 +25,11 @@ from hostile import saved
 from robust_zoo.errors import Refused, VerificationFailed
 from robust_zoo.files import sha256_of
 from robust_zoo.registry.lookup import get, get_architecture
-from robust_zoo.weights import batch_worker, contained, convert_worker, own, stand_ins
+from robust_zoo.weights import batch_worker, contained, content, convert_worker, own, stand_ins
 from robust_zoo.weights.convert import convert
 from robust_zoo.weights.ensure import ensure
 from robust_zoo.weights.formats import unwrap
+from robust_zoo.weights.safetensors_file import write_safetensors
 
 TINY = get_architecture("shufflenet")
 ROOT = pathlib.Path(__file__).parents[2]
@@ -215,17 +217,26 @@ def test_a_file_of_a_site_that_is_swapped_is_never_pinned(tmp_path, two, swap, o
 def test_a_file_that_changes_while_it_is_converted_is_what_was_hashed(tmp_path, monkeypatch):
     """The first moment after hashing: what is under the name by then is not looked at any more."""
     state = {"fc.weight": torch.randn(1000, 400), "fc.bias": torch.randn(1000)}
-    path, real = tmp_path / "a.ckpt", convert_worker.hashlib.sha256
-    for content in (saved({"model": state}), saved({"model": state}, legacy=True)):
-        path.write_bytes(content)
+    path, real = tmp_path / "a.ckpt", hashlib.sha256
 
-        def overwritten(hashed):
+    class Overwriting:
+        def __init__(self):
+            self.hash = real()
+            self.update = self.hash.update
+
+        def hexdigest(self):
             path.write_bytes(bytes(path.stat().st_size))  # the same file, in place: what is mapped of it changes too
-            return real(hashed)
+            return self.hash.hexdigest()
 
-        monkeypatch.setattr(convert_worker.hashlib, "sha256", overwritten)
-        raw = convert_worker.load_content(path, real(content).hexdigest())
-        assert all(torch.equal(raw["model"][k], v) for k, v in state.items())
+    monkeypatch.setattr(content, "hashlib", types.SimpleNamespace(sha256=Overwriting))
+    converted = tmp_path / "a.safetensors"
+    write_safetensors(converted, state, {})
+    files = [saved({"model": state}), saved({"model": state}, legacy=True), converted.read_bytes()]
+    for sound in files:
+        path.write_bytes(sound)
+        raw = convert_worker.load_content(path, real(sound).hexdigest())
+        assert all(torch.equal(raw.get("model", raw)[k], v) for k, v in state.items())
+        assert path.read_bytes() == bytes(len(sound))
 
 
 def test_a_pipe_under_the_name_is_not_waited_for(tmp_path):

@@ -102,7 +102,7 @@ def measured(path, cold=False):
         "source": str(path), "target": str(path.with_suffix(".out")), "timm": TINY.timm, "keys": TINY.keys,
         "header": {}, "mean": None, "std": None, "num_classes": 1000, "sha256": None, "arguments": {},
         "format": asdict(ROBUSTNESS),
-        "seconds": 60, "memory": 2 * path.stat().st_size + (500 << 20),
+        "seconds": 60, "memory": path.stat().st_size + (500 << 20), "size": path.stat().st_size,
     })  # fmt: skip
     if cold:
         result = subprocess.run([sys.executable, "-c", MEASURED, request], capture_output=True, text=True)
@@ -130,11 +130,11 @@ BOMBS = hostile.bombs()
 
 @fault("bomb")
 @pytest.mark.parametrize("name", [name for name in BOMBS if name != SLOW])
-def test_bombs_end_within_twice_the_file_and_500_mb(tmp_path, empty_handed, name):
+def test_bombs_end_within_the_file_and_500_mb(tmp_path, empty_handed, name):
     (tmp_path / "a.ckpt").write_bytes(BOMBS[name]())
     (kind, *_), peak = measured(tmp_path / "a.ckpt", cold=name == "deflated")
     assert kind == "Refused"
-    assert peak - empty_handed <= 2 * (tmp_path / "a.ckpt").stat().st_size + (500 << 20)
+    assert peak - empty_handed <= (tmp_path / "a.ckpt").stat().st_size + (500 << 20)
     assert [p.name for p in tmp_path.iterdir()] == ["a.ckpt"]
 
 
