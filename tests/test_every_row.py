@@ -1,0 +1,101 @@
+"""Every row, in its source's layout, with random weights: what create_model makes of the file is the network in it.
+
+One row of each architecture, layout and normalisation; the small ones in every run, the others with `make test-peers`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from file_layouts import FROM_TORCHVISION, file_of, original
+from torch import Tensor, nn
+
+from robust_zoo import create_model
+from robust_zoo.files import sha256_of
+from robust_zoo.registry.lookup import get, list_models
+from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.weights.ensure import ensure
+
+SMALL = (
+    "efficientnet_b0_mao2022_linf_eps4", "resnet50_gelu_rodriguezmunoz2024_linf_eps4", "raresnet50_peng2023_linf_eps4",
+    "vit_small_patch16_224_convstem_singh2023_linf_eps4", "mobilenet_l2_eps0",
+)  # fmt: skip
+
+
+def cases() -> list[Any]:
+    """A row of each architecture, layout and normalisation; the smallest networks first."""
+    rows = [get(name) for name in list_models(bundled=False)]
+    found = {
+        (row.architecture, row.format.name, row.preprocessing.mean, row.preprocessing.std): row
+        for row in sorted(rows, key=lambda row: row.name not in SMALL, reverse=True)
+    }
+    return [
+        pytest.param(row, id=row.name, marks=() if row.name in SMALL else (pytest.mark.peers,))
+        for row in sorted(found.values(), key=lambda row: (row.network.parameters, row.name))
+    ]
+
+
+def written(row: Checkpoint, model: nn.Module, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Checkpoint:
+    """Puts the file where a user would, and accepts it as a user would; a hash that is known becomes this file's."""
+    path = folder / row.file
+    torch.save(file_of(row, model), path)
+    monkeypatch.setenv("ROBUST_ZOO_PATH", str(folder))
+    monkeypatch.setenv("ROBUST_ZOO_OFFLINE", "1")
+    if row.has_public_hash:
+        row = replace(row, sha256=sha256_of(path), size=path.stat().st_size, converted_sha256=None)
+    state = ensure(row, allow_unverified=not row.has_public_hash).state
+    assert state == ("pinned" if row.has_public_hash else "first-seen")
+    path.unlink()
+    return row
+
+
+def finite(loss: Tensor, model: nn.Module) -> bool:
+    loss.backward()
+    return all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("row", cases())
+def test_the_network_in_the_file(row, tmp_path, monkeypatch):
+    theirs = original(row)
+    row = written(row, theirs, tmp_path, monkeypatch)
+    name = row if row.has_public_hash else row.name
+    images = torch.rand(2, 3, *((64, 64) if not hasattr(theirs, "patch_embed") else row.preprocessing.input_size[1:]))
+    model = create_model(name).eval()
+    cfg, state = model.pretrained_cfg, model.state_dict()
+    # In storage of their own: where tensors begin at other addresses, kernels add in another order.
+    model.load_state_dict({key: tensor.clone() for key, tensor in state.items()}, assign=True)
+    with torch.no_grad():
+        expected, logits = theirs(images), model(images)
+        maps = model.forward_intermediates(images, intermediates_only=True)
+    assert expected.isfinite().all() and expected.std() > 1e-3
+    same = torch.allclose if row.network.keys in FROM_TORCHVISION else torch.equal
+    assert same(logits, expected)
+    del theirs, model
+
+    features = create_model(name, features_only=True).eval()
+    with torch.no_grad():
+        found = features(images)
+    assert torch.equal(found[-1], maps[-1] if found[-1].shape == maps[-1].shape else maps[-1].permute(0, 2, 3, 1))
+    assert len(found) == len(features.feature_info.channels())
+    del features, found, maps
+
+    half = create_model(name, dtype=torch.bfloat16).eval()
+    for key, tensor in half.state_dict().items():
+        assert torch.equal(tensor, state[key].bfloat16() if state[key].is_floating_point() else state[key])
+    with torch.no_grad():
+        assert half(images.bfloat16()).isfinite().all()
+    del half
+
+    other = create_model(name, num_classes=7, in_chans=1).train()
+    first, head = cfg["first_conv"] + ".weight", cfg["classifier"] + "."
+    for key, tensor in other.state_dict().items():
+        if not key.startswith(head):
+            wanted = state[key].sum(1, keepdim=True) if key == first else state[key]
+            assert torch.equal(tensor, wanted), key
+    logits = other(images[:, :1])
+    assert logits.shape == (2, 7) and finite(F.cross_entropy(logits, torch.tensor([1, 2])), other)
