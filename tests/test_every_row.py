@@ -92,7 +92,7 @@ def test_the_network_in_the_file(row, folder, monkeypatch):
     theirs = original(row)
     row = written(row, theirs, folder, monkeypatch)
     name = row if row.has_public_hash else row.name
-    # Transformers take one size only; BatchNorm in training mode takes more than one image where maps are of one pixel.
+    # Transformers take one size only; BatchNorm takes two images where maps are of one pixel.
     images = (
         torch.rand(1, *row.preprocessing.input_size) if hasattr(theirs, "patch_embed") else torch.rand(2, 3, 64, 64)
     )
