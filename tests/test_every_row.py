@@ -25,10 +25,7 @@ from robust_zoo.registry.lookup import get, get_architecture, list_models
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.weights.ensure import ensure
 
-SMALL = (
-    "efficientnet_b0_mao2022_linf_eps4", "resnet50_gelu_rodriguezmunoz2024_linf_eps4", "raresnet50_peng2023_linf_eps4",
-    "vit_small_patch16_224_convstem_singh2023_linf_eps4", "mobilenet_l2_eps0",
-)  # fmt: skip
+SMALL = ("efficientnet_b0_mao2022_linf_eps4", "resnet50_gelu_rodriguezmunoz2024_linf_eps4", "mobilenet_l2_eps0")
 
 
 def cases() -> list[Any]:
