@@ -102,8 +102,8 @@ def test_the_network_in_the_file(row, folder, monkeypatch):
         if has_maps := hasattr(model, "forward_intermediates"):  # timm 1.0.22's DenseNet has none
             maps = model.forward_intermediates(images, intermediates_only=True)
     assert expected.isfinite().all() and expected.std() > 1e-3
-    same = torch.allclose if row.network.keys in FROM_TORCHVISION else torch.equal
-    assert same(logits, expected)
+    tolerance = 1e-5 if row.network.keys in FROM_TORCHVISION else 0  # another library adds in another order
+    assert (logits - expected).abs().max() <= tolerance * expected.abs().max()
     del theirs, model
 
     features = create_model(name, features_only=True).eval()
