@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import warnings
+from functools import partial
 
 import checkpoints
 import pytest
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 
 import robust_zoo
 from robust_zoo.errors import NewHeadWarning, UnknownCheckpoint, UsageError
+from robust_zoo.hub import entry_points
 from robust_zoo.pixels import PixelModel
 from robust_zoo.registry.lookup import get
 from robust_zoo.registry.rows import DATA
@@ -19,6 +21,7 @@ from robust_zoo.training.data.cifar10_sample import cifar10_sample
 from robust_zoo.weights.safetensors_file import write_safetensors
 
 NAME = "resnet18_x0_25_cifar10_l2_eps0_5"
+GELU = "resnet50_gelu_rodriguezmunoz2024_linf_eps4"
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
@@ -193,7 +196,18 @@ def test_timm_names():
         assert torch.equal(model(IMAGES), robust_zoo.create_model(NAME).eval()(IMAGES))
     untrained = timm.create_model(NAME, num_classes=4)  # timm's own default: random weights
     assert untrained.num_classes == 4 and not torch.equal(untrained.conv1.weight, model.conv1.weight)
-    assert NAME in timm.list_models(pretrained=True)
+    assert set(robust_zoo.list_models()) <= set(timm.list_models(pretrained=True))
+
+
+@pytest.mark.parametrize("made", ["timm", "torch.hub"])
+def test_a_name_elsewhere_brings_its_arguments(made):
+    """What no file says: timm's own resnet50 has ReLU."""
+    robust_zoo.register_with_timm()
+    make = partial(timm.create_model, GELU) if made == "timm" else entry_points()[GELU]
+    with torch.device("meta"):
+        model = make(pretrained=False)
+    kinds = {type(module).__name__ for module in model.modules()}
+    assert "GELU" in kinds and "ReLU" not in kinds
 
 
 def test_torch_hub(tmp_path, monkeypatch, reference):

@@ -10,8 +10,12 @@ import checkpoints
 import torch
 from torch import Tensor, nn
 
+from robust_zoo.architectures.build import build
+from robust_zoo.registry.rows import Checkpoint
+
 State = dict[str, Tensor]
 Writer = Callable[[State, State, Any, Any], dict[str, Any]]
+RAW = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
 def under(prefix: str, state: State) -> State:
@@ -19,11 +23,11 @@ def under(prefix: str, state: State) -> State:
 
 
 def _momentum(state: State, *moments: str) -> dict[str, Any]:
-    """An optimizer's state dict."""
+    """An optimizer's state dict; without the moments of large tensors, for the files' sake."""
     kept = {
         i: {name: torch.zeros_like(v) for name in moments}
         for i, v in enumerate(state.values())
-        if v.is_floating_point()
+        if v.is_floating_point() and v.numel() < 100_000
     }
     return {"state": kept, "param_groups": [{"lr": 0.1, "params": list(kept)}]}
 
@@ -44,6 +48,8 @@ def _robarch(state: State, other: State, mean: Any, std: Any) -> dict[str, Any]:
 
 
 def _revisiting_at(state: State, other: State, mean: Any, std: Any) -> dict[str, Any]:
+    if (tuple(mean), tuple(std)) == RAW:  # its network is not wrapped
+        return under("base_model.", state)
     statistics = {
         "normalize.mean": torch.tensor(mean).view(1, 3, 1, 1),
         "normalize.std": torch.tensor(std).view(1, 3, 1, 1),
@@ -92,3 +98,60 @@ def as_before_timm_0_9(swin: nn.Module) -> State:
             del part[1]
         out[".".join(part)] = tensor
     return out
+
+
+def with_conv_stem(model: nn.Module) -> State:
+    """By the names of Singh et al., whose stem is a module inside timm's."""
+    stems = {"stem.": "stem.stem.", "patch_embed.proj.": "patch_embed.proj.stem."}
+    stem = next(stem for stem in stems if any(key.startswith(stem) for key in model.state_dict()))
+    return {
+        stems[stem] + key.removeprefix(stem) if key.startswith(stem) else key: tensor
+        for key, tensor in model.state_dict().items()
+    }
+
+
+def of_peng(raresnet: nn.Module) -> State:
+    """By the names of Peng et al."""
+    inside = {
+        "conv1": "F.a.0", "conv2": "F.b.0", "bn2": "F.b.1", "se": "F.se", "conv3": "F.c.0", "bn3": "F.c.1",
+        "downsample": "proj",
+    }  # fmt: skip
+    out = {}
+    for key, tensor in raresnet.state_dict().items():
+        match key.split("."):
+            case "stages", stage, block, layer, *leaf:
+                name = f"stage{int(stage) + 1}"
+                key = ".".join(["stages", name, f"{name}-block{block}", inside[layer], *leaf])
+            case "conv1" | "bn1" as layer, *leaf:
+                key = ".".join(["stem.stem.stem", "0" if layer == "conv1" else "1", *leaf])
+        out[key] = tensor
+    return out
+
+
+# An architecture's rule for keys -> its network's tensors, as its source names them.
+NAMED: dict[str, Callable[[nn.Module], State]] = {
+    "swin": as_before_timm_0_9,
+    "convstem": with_conv_stem,
+    "raresnet": of_peng,
+    **dict.fromkeys(("same", "in_order", "vgg"), lambda model: dict(model.state_dict())),
+}
+FROM_TORCHVISION = ("in_order", "vgg")  # whose source is torchvision's network
+
+
+def original(row: Checkpoint, seed: int = 0) -> nn.Module:
+    """The network of a row as its source has it, with random weights, statistics, scales and shifts, in eval mode."""
+    if row.network.keys in FROM_TORCHVISION:
+        return checkpoints.network(row.architecture, seed)
+    torch.manual_seed(seed)
+    model = build(row.network.timm, **{"num_classes": row.preprocessing.num_classes, **row.network.arguments}).eval()
+    for key, tensor in model.state_dict().items():  # scales and shifts start as ones and zeros, or tiny
+        if tensor.ndim == 1:
+            tensor.uniform_(0.5, 1.5) if key.endswith(("weight", "var")) else tensor.normal_(0, 0.1)
+    return model
+
+
+def file_of(row: Checkpoint, model: nn.Module) -> dict[str, Any]:
+    """What torch.save gets of a row whose network is `model`; where a training keeps two networks, the other is 0."""
+    state = NAMED[row.network.keys](model)
+    other = {key: torch.zeros_like(tensor) for key, tensor in state.items()}
+    return WRITERS[row.format.name](state, other, row.preprocessing.mean, row.preprocessing.std)
