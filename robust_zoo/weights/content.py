@@ -44,7 +44,8 @@ class Content:
 
     def drained(self) -> BinaryIO:
         """The bytes, to read once more: the memory of what was read is given back, so that a copy takes its place."""
-        return io.BufferedReader(_Drained(self.file.fileno(), closefd=False))
+        self.file.seek(0, os.SEEK_END)  # it forgets what it read ahead, and where it would go back to when it is closed
+        return io.BufferedReader(_Drained(self.file.fileno(), closefd=False), 1)  # nothing ahead: all is read once
 
 
 def read_once(source: Path, limit: int = LARGEST) -> Content:

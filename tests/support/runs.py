@@ -7,7 +7,7 @@ import numpy as np
 from safetensors import safe_open
 
 NAME = "resnet18_x0_25_cifar10_l2_eps0_5"
-EXPORTED = "resnet10_x0_25_s2_cifar10_l2_eps0_5_custom.safetensors"
+EXPORTED = "resnet10_x0_25_s2_cifar10_custom_l2_eps0_5.safetensors"
 RECIPE = 'architecture = "resnet10_x0_25_s2"\nepochs = 3\nbatch_size = 16\n'
 
 

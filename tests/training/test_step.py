@@ -19,13 +19,17 @@ from robust_zoo.training.signals import Stopped
 from robust_zoo.training.step import TrainingLoss, attack, make_step, optimizer_for
 
 RECIPE = replace(recipe_for(get("resnet18_x0_25_cifar10_l2_eps0_5")), batch_size=8)
-ARCHITECTURES = sorted({get(name).architecture for name in list_models()})
+# what is trained here, and some that others trained
+ARCHITECTURES = sorted(
+    {get(name).architecture for name in list_models() if get(name).recipe} | {"raresnet50", "resnet50_gelu"}
+)
 
 
 def model_with_statistics(architecture, dtype=torch.float64):
     """Random weights, and running statistics unlike those of a fresh BatchNorm."""
     torch.manual_seed(0)
-    network = build(get_architecture(architecture).timm).to(dtype)
+    row = get_architecture(architecture)
+    network = build(row.timm, **row.arguments).to(dtype)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)

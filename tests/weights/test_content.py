@@ -64,6 +64,15 @@ def test_what_is_read_again_makes_room(held):
         file.read(10_000)
 
 
+def test_a_file_of_many_tensors_is_read_once(tmp_path):
+    """Its directory is long enough to be given back, and what lies before it is read after it."""
+    state = {f"{'a long name of a layer ' * 4}{i}": torch.full((3,), float(i)) for i in range(900)}
+    path = tmp_path / f"{'a long name ' * 8}.pth"  # which stands before each entry's
+    torch.save({"model": state}, path)
+    found = convert_worker.load_content(path)["model"]
+    assert all(torch.equal(found[name], tensor) for name, tensor in state.items())
+
+
 def test_a_storage_that_is_not_as_long_as_the_pickle_says_is_refused(tmp_path):
     """Its tensor would take what lies behind it in the archive."""
     source = zipfile.ZipFile(io.BytesIO(saved({"model": {"a": torch.ones(64), "b": torch.ones(64)}})))
