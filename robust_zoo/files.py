@@ -8,7 +8,6 @@ import mmap
 import os
 import re
 import stat
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
@@ -192,6 +191,8 @@ def write_chunks(path: Path, chunks: Iterable[Any]) -> str:
     Raises:
         OSError: The disk refused; what was there stays.
     """
+    import tempfile  # only where something is written, as above
+
     digest = hashlib.sha256()
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:150]}.", suffix=".tmp")
     temporary = Path(name)

@@ -10,15 +10,17 @@ import json
 import math
 import os
 import re
-import tarfile
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from robust_zoo.files import open_file
 from robust_zoo.text import printable
+
+if TYPE_CHECKING:  # imported where a tar file is read: `list` is to be quick
+    import tarfile
 
 SMALL = 1 << 20  # bytes of a text that people or this package write
 _DEPTH = 64  # tables within tables
@@ -209,6 +211,8 @@ def open_tar(path: Path) -> Iterator[tuple[tarfile.TarFile, Iterator[tarfile.Tar
         Malformed: It is no tar file, cut short, or a member is longer than the file, of negative size, or sparse.
         OSError: The file cannot be read.
     """
+    import tarfile
+
     with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
         try:
@@ -221,8 +225,9 @@ def open_tar(path: Path) -> Iterator[tuple[tarfile.TarFile, Iterator[tarfile.Tar
 
 
 def _ends(tar: tarfile.TarFile, file: IO[bytes]) -> bool:
+    block = 512  # bytes, in every tar file
     file.seek(tar.offset)
-    return file.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
+    return file.read(block) == bytes(block)
 
 
 def _members(tar: tarfile.TarFile, file: IO[bytes], size: int) -> Iterator[tarfile.TarInfo]:
