@@ -8,7 +8,7 @@ from typing import Any
 
 from robust_zoo.errors import UsageError, unknown
 from robust_zoo.registry.load import load_registry
-from robust_zoo.registry.robustness import best_robust, parse_under
+from robust_zoo.registry.robustness import SAME, best_robust, parse_under
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import NORMS, is_fraction, parse_eps
 
@@ -117,7 +117,7 @@ def with_eps(checkpoints: list[Checkpoint], eps: Any, norm: str | None) -> list[
     low, high = (parse_eps(bound, norm) for bound in bounds)
 
     def within(value: float) -> bool:
-        return low - 1e-9 <= value <= high + 1e-9  # 4/255 typed as 0.01568627451 is still 4/255
+        return low - SAME <= value <= high + SAME
 
     if norm is None and not any(is_fraction(bound) for bound in bounds):
         also = [c for c in checkpoints if c.eps and within(c.eps * NORMS[c.norm].unit) > within(c.eps)]

@@ -193,7 +193,7 @@ def _checkpoint(
         threat=threat,
         sources=tuple(_place(entry, values["file"]) for entry in values.pop("sources", home.sources)),
         format=_row(formats, "format", values.pop("format", home.format.name), name),
-        preprocessing=replace(home.preprocessing, **_lists(own)),
+        preprocessing=replace(home.preprocessing, **_lists(own)) if own else home.preprocessing,
         reported=tuple(_reported(name, figure, reporters) for figure in values.pop("reported", ())),
         measured=tuple(_measurement(name, m) for m in values.pop("measured", ())),
         fingerprint=None if behaviour is None else Fingerprint.parse(behaviour),

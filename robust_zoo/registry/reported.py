@@ -4,8 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from robust_zoo.threat import NORMS
+
 TITLES = {"none": "clean", "autoattack": "AutoAttack", "pgd-100": "PGD-100"}
-NORM_TITLES = {"l1": "L1", "l2": "L2", "linf": "Linf"}  # l1 as a reported figure only: no attack here has it
+# L1 as a reported figure only: no attack here has it.
+NORM_TITLES = {"l1": "L1"} | {name: norm.label for name, norm in NORMS.items()}
+
+
+def radius_of(norm: str, eps: float) -> str:
+    """A reported attack's radius as it is written.
+
+    Args:
+        norm: Of NORM_TITLES.
+        eps: In [0, 1] image units.
+
+    Returns:
+        "4/255", "3".
+    """
+    return NORMS[norm].spell(eps) if norm in NORMS else f"{eps:g}"
 
 
 @dataclass(frozen=True)
@@ -34,9 +50,4 @@ class Reported:
     def title(self) -> str:
         """What it is of, in words: "clean accuracy", "AutoAttack accuracy, Linf 4/255"."""
         words = f"{TITLES.get(self.attack, self.attack)} accuracy"
-        return f"{words}, {NORM_TITLES[self.norm]} {self.radius}" if self.eps else words
-
-    @property
-    def radius(self) -> str:
-        """eps as it is written: "4/255", "3"."""
-        return f"{self.eps * 255:g}/255" if self.norm == "linf" and self.eps else f"{self.eps:g}"
+        return f"{words}, {NORM_TITLES[self.norm]} {radius_of(self.norm, self.eps)}" if self.eps else words

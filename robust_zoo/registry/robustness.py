@@ -8,14 +8,14 @@ from robust_zoo.counts import Count
 from robust_zoo.errors import UsageError, unknown
 from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.measurement import Measurement
-from robust_zoo.registry.reported import NORM_TITLES, TITLES, Reported
+from robust_zoo.registry.reported import NORM_TITLES, TITLES, Reported, radius_of
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import NORMS, ThreatModel, parse_eps
 
 HERE = "robust_zoo"  # who measured, where this project did
 STRONGEST = "autoattack"
 Under = tuple[str, float]  # norm, of NORM_TITLES, and radius in [0, 1] image units
-_SAME = 1e-9  # 4/255 typed as 0.01568627451 is still 4/255
+SAME = 1e-9  # 4/255 typed as 0.01568627451 is still 4/255
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Figure:
 
     def at(self, under: Under) -> bool:
         """Whether it is a robust accuracy at a threat model."""
-        return self.norm == under[0] and self.eps is not None and abs(self.eps - under[1]) < _SAME
+        return self.norm == under[0] and self.eps is not None and abs(self.eps - under[1]) < SAME
 
 
 def figures(checkpoint: Checkpoint) -> tuple[Figure, ...]:
@@ -173,4 +173,4 @@ def parse_under(norm: str, eps: float | str) -> Under:
 
 def spelled(norm: str, eps: float) -> str:
     """A threat model in a table: ("linf", 4/255) -> "linf 4/255"."""
-    return f"{norm} {NORMS[norm].spell(eps) if norm in NORMS else format(eps, 'g')}"
+    return f"{norm} {radius_of(norm, eps)}"

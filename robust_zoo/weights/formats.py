@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from robust_zoo.errors import Refused, VerificationFailed
+from robust_zoo.errors import Refused
 from robust_zoo.registry.formats import Format
-from robust_zoo.weights.state_dict import Found, is_stored, same
+from robust_zoo.weights.state_dict import Found, is_stored, mismatch, same
 
 State = dict[str, Tensor]
 _MOST_CHANNELS = 64  # hyperspectral images have tens; more is not a normaliser
@@ -44,16 +44,16 @@ def unwrap(raw: Any, format: Format) -> Found:
     left = [key for key in own if not key.startswith(format.inner)]
     if left or not network:
         kept = ", ".join(f"{prefix}*" for prefix in (format.inner, format.copy) if prefix)
-        raise _fail(f"tensors that are in no known part of a file laid out as {format.name!r}", kept, f"{left[:3]}")
+        raise mismatch(f"tensors that are in no known part of a file laid out as {format.name!r}", kept, f"{left[:3]}")
     if copy and (differing := [k for k in network.keys() | copy.keys() if not same(network.get(k), copy.get(k))]):
-        raise _fail(
+        raise mismatch(
             "the second copy of the network differs from the first",
             f"two equal copies ({format.inner}* and {format.copy}*)",
             f"{len(differing)} differ: {', '.join(sorted(differing)[:3])}",
         )
     mean, std = _statistic(state, format.mean), _statistic(state, format.std)
     if (mean is None) != (std is None) or not all(value > 0 for value in std or ()):
-        raise _fail(_NONSENSE, "a mean and positive std", f"mean {mean}, std {std}")
+        raise mismatch(_NONSENSE, "a mean and positive std", f"mean {mean}, std {std}")
     return Found(_stripped(network, format.strip), mean, std)
 
 
@@ -97,12 +97,8 @@ def _statistic(state: State, keys: Sequence[str]) -> tuple[float, ...] | None:
     tensors = [state[key] for key in keys if key in state]
     if not all(0 < t.numel() <= _MOST_CHANNELS and t.is_floating_point() and t.isfinite().all() for t in tensors):
         shapes = ", ".join(f"{tuple(t.shape)} {t.dtype}" for t in tensors)
-        raise _fail(_NONSENSE, f"one finite number per channel in {keys[0]}", shapes)
+        raise mismatch(_NONSENSE, f"one finite number per channel in {keys[0]}", shapes)
     found = [tuple(t.flatten().tolist()) for t in tensors]
     if len(set(found)) > 1:
-        raise _fail("the copies of the network normalise differently", str(found[0]), str(found[1]))
+        raise mismatch("the copies of the network normalise differently", str(found[0]), str(found[1]))
     return found[0] if found else None
-
-
-def _fail(message: str, expected: str, actual: str) -> VerificationFailed:
-    return VerificationFailed(message, expected=expected, actual=actual)

@@ -58,7 +58,7 @@ def check_normalizer(found: Found, mean: Sequence[float], std: Sequence[float], 
         VerificationFailed: It is another one.
     """
     if told and found.mean is None and (any(mean) or any(value != 1 for value in std)):
-        raise _fail(
+        raise mismatch(
             "the checkpoint has no normaliser, so its network takes images in [0, 1] as they are",
             f"mean {tuple(mean)}, std {tuple(std)}",
             "none",
@@ -67,7 +67,7 @@ def check_normalizer(found: Found, mean: Sequence[float], std: Sequence[float], 
         if own is None:
             continue
         if len(own) != len(promised) or any(abs(a - b) > 1e-6 for a, b in zip(own, promised, strict=True)):
-            raise _fail(f"the checkpoint normalises with another {name}", str(tuple(promised)), str(own))
+            raise mismatch(f"the checkpoint normalises with another {name}", str(tuple(promised)), str(own))
 
 
 def classes(state: Mapping[str, Tensor]) -> int:
@@ -101,7 +101,7 @@ def check(state: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> None:
     """
     missing, extra = [k for k in reference if k not in state], [k for k in state if k not in reference]
     if missing or extra:
-        raise _fail(
+        raise mismatch(
             "the tensors are not those of this architecture",
             f"{len(reference)} tensors" + (f"; missing {len(missing)}: {', '.join(missing[:3])}" if missing else ""),
             f"{len(state)} tensors" + (f"; not expected {len(extra)}: {', '.join(extra[:3])}" if extra else ""),
@@ -109,11 +109,11 @@ def check(state: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> None:
     wrong = [k for k in reference if (state[k].shape, state[k].dtype) != (reference[k].shape, reference[k].dtype)]
     if wrong:
         described = [", ".join(f"{k} {tuple(s[k].shape)} {s[k].dtype}" for k in wrong[:3]) for s in (reference, state)]
-        raise _fail(f"{len(wrong)} tensors have another shape or type", *described)
+        raise mismatch(f"{len(wrong)} tensors have another shape or type", *described)
     broken = [k for k, v in state.items() if v.is_floating_point() and not _is_finite(v)]
     if broken:
         first = f"{len(broken)} tensors: {', '.join(broken[:3])}"
-        raise _fail("the weights hold NaN or infinity", "finite numbers", first)
+        raise mismatch("the weights hold NaN or infinity", "finite numbers", first)
 
 
 def _is_finite(tensor: Tensor) -> bool:
@@ -121,5 +121,15 @@ def _is_finite(tensor: Tensor) -> bool:
     return not tensor.numel() or bool(torch.stack(tensor.aminmax()).isfinite().all())
 
 
-def _fail(message: str, expected: str, actual: str) -> VerificationFailed:
+def mismatch(message: str, expected: str, actual: str) -> VerificationFailed:
+    """The error of tensors that are not those that were promised.
+
+    Args:
+        message: What is wrong, in words.
+        expected: What was promised.
+        actual: What was found.
+
+    Returns:
+        An error to raise.
+    """
     return VerificationFailed(message, expected=expected, actual=actual)

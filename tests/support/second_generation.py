@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from robust_zoo.registry.reported import Reported
+from robust_zoo.registry.reported import Reported, radius_of
 from robust_zoo.registry.rows import Checkpoint
 
 _TEXT = (Path(__file__).parents[1] / "reference" / "second_generation.csv").read_text("utf-8")
@@ -114,7 +114,7 @@ def _hash_from(told: dict[str, str]) -> str:
 
 def _figure(f: Reported) -> tuple[Any, ...]:
     who = f.by.partition(" (")[0].partition(" et al.")[0].partition(" and ")[0].lower().replace("-", "")
-    eps = "" if f.eps is None else f.radius
+    eps = "" if f.eps is None else radius_of(f.norm, f.eps)
     return (f.value, f.attack, f.norm, eps, who, f.n or 0, f.size or 0)
 
 
