@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from runs import RECIPE, write_data
+from shared_rows import added
 from torch import nn
 
 from robust_zoo import threat
@@ -97,15 +98,10 @@ reported = [{ value = 50.0, by = "toymaker" }]
 
 
 @pytest.fixture
-def toys(tmp_path, monkeypatch):
+def toys(tmp_path):
     """The registry with a row more of each kind."""
-    path = tmp_path / "checkpoints.toml"
-    path.write_text(load.TOML.read_text(encoding="utf-8") + TOY, encoding="utf-8")
-    monkeypatch.setattr(load, "TOML", path)
-    load_registry.cache_clear()
-    yield get("toynet_toyset_l2_eps0")
-    monkeypatch.undo()
-    load_registry.cache_clear()
+    with added(tmp_path, TOY):
+        yield get("toynet_toyset_l2_eps0")
 
 
 def test_a_dataset_an_architecture_and_a_collection_are_rows(toys, tmp_path, monkeypatch):
