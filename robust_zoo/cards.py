@@ -35,14 +35,14 @@ def card(checkpoint: Checkpoint, recipe: Trained | None) -> str:
     how, crop = "adversarially" if checkpoint.eps else "in the standard way", p.input_size[-1]
     how += f" on {home.dataset.title}"
     paper = f" ([{home.paper}](https://arxiv.org/abs/{home.paper.partition(':')[2]}))" if home.paper else ""
-    source = "a file of one's own" if checkpoint.is_own_file else "this package"
-    if checkpoint.hub:
-        source = f"[{checkpoint.hub.repo}]({home.origin}), revision `{checkpoint.hub.revision}`"
     unknown = "declared by the hub at that revision; a download's receipt records it" if checkpoint.hub else "not known"
     said = f", from {markdown(checkpoint.sha256_from)}" if checkpoint.sha256_from else ""
     sha256 = f"`{checkpoint.sha256}`{said}" if checkpoint.sha256 else unknown
     licence_from = f" (from {markdown(checkpoint.licence_from)})" if checkpoint.licence_from else ""
     kept = "" if checkpoint.may_be_passed_on else "; loaded from its authors' host, never bundled or published"
+    proven = checkpoint.bundled or checkpoint.has_public_hash
+    kind = "verified weights, a timm model" if proven else "a timm model"
+    gives = "embeddings" if checkpoint.is_encoder else "logits"
     hub = f'\nmodel = torch.hub.load("OWNER/robust_zoo", "{checkpoint.name}")  # the same model\n'
     return f"""{_front_matter(checkpoint)}
 
@@ -59,10 +59,10 @@ def card(checkpoint: Checkpoint, recipe: Trained | None) -> str:
 ```python
 import robust_zoo, torch
 
-model = robust_zoo.create_model({_written(checkpoint.handle)}).eval()  # verified weights, a timm model
-logits = robust_zoo.pixel_model(model)(images)  # images: (B, 3, H, W) in [0, 1]
+model = robust_zoo.create_model({_written(checkpoint.handle)}).eval()  # {kind}
+{gives} = robust_zoo.pixel_model(model)(images)  # images: (B, 3, H, W) in [0, 1]
 {"" if checkpoint.is_own_file else hub}```
-
+{"" if proven else _first_seen(checkpoint)}
 | preprocessing | as `timm.data.resolve_data_config(model=model)` says it |
 | --- | --- |
 | resize ({"shorter side" if p.crop_mode == "center" else "both sides"}) | {p.resize}, {p.interpolation} |
@@ -90,7 +90,7 @@ logits = robust_zoo.pixel_model(model)(images)  # images: (B, 3, H, W) in [0, 1]
 
 | file | {_code(checkpoint.file)} |
 | --- | --- |
-| source | {source} |
+| source | {_source(checkpoint)} |
 | sha256 | {sha256} |
 | behaviour | {_behaviour(checkpoint)} |
 | licence | {markdown(checkpoint.licence)}{licence_from}{kept} |
@@ -106,6 +106,25 @@ def _written(value: Any) -> str:
 def _code(text: str) -> str:
     """A text as code; in plain letters where a backtick or a bar would end it."""
     return f"`{text}`" if markdown(text) == text else markdown(text)
+
+
+def _source(checkpoint: Checkpoint) -> str:
+    if checkpoint.hub:
+        origin = checkpoint.collection.origin
+        return f"[{checkpoint.hub.repo}]({origin}), revision `{checkpoint.hub.revision}`"
+    places = ", ".join(_code(place.at) for place in checkpoint.sources)
+    return places or ("a file of one's own" if checkpoint.is_own_file else "this package")
+
+
+def _first_seen(checkpoint: Checkpoint) -> str:
+    """What to do where no hash of the file is public."""
+    take = f"`robust-zoo download {checkpoint.name} --allow-unverified`"
+    once = f"{take} takes it once as it is and notes its hash; other bytes later are an alarm."
+    if all(place.kind == "http" for place in checkpoint.sources):
+        once = (
+            f"its hosts are asked over plain http only, so nothing is taken from there. From a mirror or a disk, {once}"
+        )
+    return f"\nNo hash of its file is public: {once}\n"
 
 
 def _threat_model(checkpoint: Checkpoint) -> str:
@@ -163,12 +182,13 @@ def _citation(bibtex: str) -> str:
 
 def _front_matter(checkpoint: Checkpoint) -> str:
     """YAML whose values are written as JSON (JSON is YAML), so that no text needs quoting rules of its own."""
-    tags = ["adversarial-robustness", "robust_zoo", "timm", "image-classification", checkpoint.norm]
+    task = "image-feature-extraction" if checkpoint.is_encoder else "image-classification"
+    tags = ["adversarial-robustness", "robust_zoo", "timm", task, checkpoint.norm]
     paper = checkpoint.collection.paper.lower()  # the hub turns a tag "arxiv:..." into a link
     fields: dict[str, Any] = {
         "license": checkpoint.licence,
         "library_name": "timm",
-        "pipeline_tag": "image-classification",
+        "pipeline_tag": task,
         "tags": [*tags, paper] if paper else tags,
         "datasets": [checkpoint.collection.dataset.hub_id],
     }

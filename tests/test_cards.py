@@ -48,17 +48,20 @@ def test_card_says_what_its_row_says(row):
     head = front_matter(text)
     cifar = collection["dataset"] == "cifar10"
     assert (head["license"], head["library_name"]) == (row.get("licence", collection["licence"]), "timm")
-    assert (head["pipeline_tag"], head["datasets"]) == ("image-classification", ["cifar10" if cifar else "imagenet-1k"])
+    task = "image-feature-extraction" if row["collection"] == "schlarmann2024" else "image-classification"
+    assert (head["pipeline_tag"], head["datasets"]) == (task, ["cifar10" if cifar else "imagenet-1k"])
     assert set(head["tags"]) >= {"adversarial-robustness", "robust_zoo", "timm", row["norm"]}
     assert [tag for tag in head["tags"] if "arxiv" in tag] == list(filter(None, [collection["paper"].lower()]))
     assert ("bibtex" in text) == (not cifar)
 
-    name, results = model_index_to_eval_results(head["model-index"])
+    name, results = model_index_to_eval_results(head["model-index"]) if "model-index" in head else (row["name"], [])
     figures = [figure["value"] for figure in row.get("reported", [])]
     figures += [round(100 * m["correct"] / m["n"], 2) for m in row.get("measured", [])]
     assert (name, [r.metric_value for r in results]) == (row["name"], figures)
-    assert results[0].metric_value == found.clean_accuracy
-    assert results[0].dataset_args == {"norm": row["norm"], "eps": found.eps, "attack": "none"}
+    assert bool(results) == (task == "image-classification")
+    for result in results[:1]:
+        assert result.metric_value == found.clean_accuracy
+        assert result.dataset_args == {"norm": row["norm"], "eps": found.eps, "attack": "none"}
     assert all(r.verified is False and r.metric_type == "accuracy" for r in results)
     for result in results:
         reported, measured = "(reported by" in result.metric_name, "(measured by robust_zoo" in result.metric_name
@@ -72,6 +75,13 @@ def test_card_says_what_its_row_says(row):
     )
     size, how, crop = re.search(r"\| (\d+), (\w+) \|\n\| center crop \| (\d+) \|", text).groups()
     assert (int(size), how, int(crop)) == (int(p.input_size[1] / p.crop_pct), p.interpolation, p.input_size[1])
+    assert ("\nembeddings = robust_zoo" in text) == (task == "image-feature-extraction")
+    places = [place.at for place in found.sources]
+    assert found.hub or (
+        all(f"`{place}`" in text for place in places) and ("| this package |" in text) == found.bundled
+    )
+    assert ("--allow-unverified" in text) == (not found.has_public_hash and not found.bundled)
+    assert ("plain http" in text) == ("--allow-unverified" in text and all(place[:5] == "http:" for place in places))
     assert ("PGD with" in text) == (row["eps"] != 0 and bool(collection["recipe"]))
     snippet = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
     compile(snippet, row["name"], "exec")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from robust_zoo.cli.describe import threats
+from robust_zoo.cli.options import threats
 from robust_zoo.text import printable
 from robust_zoo.threat import NORMS
 

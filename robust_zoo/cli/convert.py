@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from robust_zoo.cli.describe import require_directory
+from robust_zoo.cli.options import require_directory
 from robust_zoo.errors import UnknownCheckpoint, UsageError, VerificationFailed
 from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.lookup import get, get_architecture, get_dataset

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from robust_zoo.cli.describe import DEVICE, Named, select, threats
+from robust_zoo.cli.options import DEVICE, Named, select, threats
 from robust_zoo.errors import UsageError
 from robust_zoo.threat import NORMS
 

@@ -59,6 +59,7 @@ def command(name: str, as_json: bool) -> None:
         ("architecture", f"{checkpoint.architecture} (timm: {checkpoint.network.built})"),
         ("parameters", f"{checkpoint.network.parameters:,}"),
         ("dataset", checkpoint.dataset),
+        ("kind", f"encoder: embeddings of {preprocessing.num_classes} numbers" if checkpoint.is_encoder else ""),
         ("threat model", threat),
         (
             "clean accuracy",
@@ -101,7 +102,8 @@ def command(name: str, as_json: bool) -> None:
         if text:
             click.echo(f"{key + ':':<16}{printable(text, limit=None)}")
     click.echo(f"\nmodel = robust_zoo.create_model({checkpoint.handle!r})")
-    click.echo("logits = robust_zoo.pixel_model(model.eval())(images)  # images: (B, 3, H, W) in [0, 1]")
+    gives = "embeddings" if checkpoint.is_encoder else "logits"
+    click.echo(f"{gives} = robust_zoo.pixel_model(model.eval())(images)  # images: (B, 3, H, W) in [0, 1]")
 
 
 def _meaning(checkpoint: Checkpoint, status: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from robust_zoo.cli.describe import CACHE_DIR, DEVICE, require_picture, select, use_cache
+from robust_zoo.cli.options import CACHE_DIR, DEVICE, require_picture, select, use_cache
 from robust_zoo.errors import UsageError
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import NORMS

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from robust_zoo.cli.describe import require_directory, require_picture
+from robust_zoo.cli.options import require_directory, require_picture
 from robust_zoo.errors import UsageError
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from robust_zoo.cli.describe import DEVICE, LAUNCHER, SLURM, slurm_parameters
+from robust_zoo.cli.options import DEVICE, LAUNCHER, SLURM, slurm_parameters
 from robust_zoo.errors import UsageError
 from robust_zoo.registry.lookup import get
 

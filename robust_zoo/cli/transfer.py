@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from robust_zoo.cli.describe import (
+from robust_zoo.cli.options import (
     CACHE_DIR,
     DEVICE,
     LAUNCHER,

@@ -10,6 +10,7 @@ from robust_zoo.threat import ThreatModel
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")  # Pillow's, as timm calls them
 CROP_MODES = ("center", "squash")
+KINDS = ("classifier", "encoder")
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Preprocessing:
         crop_mode: One of CROP_MODES: whether the resizing keeps the image's proportions ("center") or not ("squash").
         mean: One number per channel, of images in [0, 1].
         std: As mean.
-        num_classes: Of the head.
+        num_classes: Of the head: classes, or the numbers of an encoder's embedding.
     """
 
     input_size: tuple[int, int, int]
@@ -96,6 +97,7 @@ class Collection:
         licence_from: Who says so.
         origin: A page about them.
         preprocessing: How their images are prepared.
+        kind: One of KINDS. An encoder gives an embedding: `preprocessing.num_classes` numbers, and no classes.
     """
 
     name: str
@@ -111,3 +113,4 @@ class Collection:
     licence_from: str
     origin: str
     preprocessing: Preprocessing
+    kind: str = "classifier"

@@ -50,11 +50,17 @@ class KeyTable:
         name: As the zoo has it.
         drop: Patterns of the keys that hold what the network computes for itself.
         rename: (pattern, replacement), each applied to what the one before it left, in order.
+        reshape: Patterns of timm's names whose tensors are the source's in another shape.
+        transpose: Patterns of timm's names whose matrices are the source's transposed.
+        zeros: timm's names of what the source's network does not have, and zeros make no difference.
     """
 
     name: str
     drop: tuple[str, ...]
     rename: tuple[tuple[str, str], ...]
+    reshape: tuple[str, ...] = ()
+    transpose: tuple[str, ...] = ()
+    zeros: tuple[str, ...] = ()
 
     def to_timm(self, key: str) -> str | None:
         """timm's name of a key, None where the tensor is not wanted.

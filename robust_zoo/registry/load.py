@@ -13,7 +13,7 @@ from typing import Any
 from robust_zoo.errors import Refused, UsageError, ZooError, closest
 from robust_zoo.files import is_sha256
 from robust_zoo.readers import SMALL, read_toml
-from robust_zoo.registry.families import Collection, Preprocessing, SourceDataset
+from robust_zoo.registry.families import KINDS, Collection, Preprocessing, SourceDataset
 from robust_zoo.registry.fingerprint import Fingerprint
 from robust_zoo.registry.formats import NORMALIZER, Architecture, Format, KeyTable
 from robust_zoo.registry.measurement import Measurement
@@ -23,7 +23,7 @@ from robust_zoo.registry.rows import Checkpoint, checkpoint_name
 from robust_zoo.threat import NORMS, ThreatModel, is_fraction, norm_of, parse_eps
 
 TOML = Path(__file__).with_name("checkpoints.toml")
-KEY_RULES = ("same", "in_order", "vgg")  # what `keys` may be besides a [keys.X]; see weights/key_rules.py
+KEY_RULES = ("same", "in_order")  # what `keys` may be besides a [keys.X]; see weights/key_rules.py
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def _lists(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _keys(name: str, row: dict[str, Any]) -> KeyTable:
     table = KeyTable(name, **_lists(row) | {"rename": tuple((old, new) for old, new in row["rename"])})
-    for pattern in (*table.drop, *(old for old, _ in table.rename)):
+    for pattern in (*table.drop, *table.reshape, *table.transpose, *(old for old, _ in table.rename)):
         if not _compiles(pattern):
             raise ValueError(f"keys.{name}: {pattern!r} is no pattern")
     return table
@@ -164,7 +164,10 @@ def _collection(
         "format": _row(formats, "format", row["format"], f"collection.{name}"),
         "preprocessing": Preprocessing(**_lists(row["preprocessing"])),
     }
-    return Collection(name, **_lists(row) | fixed)
+    found = Collection(name, **_lists(row) | fixed)
+    if found.kind not in KINDS:
+        raise ValueError(f"collection.{name}: kind {found.kind!r} is not one of {', '.join(KINDS)}")
+    return found
 
 
 def _checkpoint(

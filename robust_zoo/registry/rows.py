@@ -114,6 +114,8 @@ class Checkpoint:
     @property
     def evidence(self) -> str:
         """Where clean_accuracy comes from; a reported and a measured figure never read alike."""
+        if self.is_encoder:
+            return "none: an encoder gives embeddings, no classes"
         if self.clean is None:
             return "not measured yet"
         if self.reported_by:
@@ -134,6 +136,11 @@ class Checkpoint:
     def may_be_passed_on(self) -> bool:
         """Whether a licence is known: without one its weights are loaded, and never bundled or published."""
         return self.licence.lower() not in ("", "unknown")
+
+    @property
+    def is_encoder(self) -> bool:
+        """Whether its network gives embeddings, which have no classes and no accuracy of their own."""
+        return self.collection.kind == "encoder"
 
     @property
     def is_own_file(self) -> bool:

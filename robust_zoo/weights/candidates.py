@@ -94,7 +94,7 @@ def _parts(tensors: Tensors, least: int) -> Iterator[tuple[str, str, State]]:
 def _fitting(state: State, references: References, rule: str | KeyTable) -> State | None:
     """The tensors by timm's keys, if they are those of the architecture, all and no other."""
     counted = _counted(state)
-    for num_classes in dict.fromkeys((classes_of(state), 0)):  # a hidden layer may pass for a head
+    for num_classes in dict.fromkeys((classes_of(state) or None, 0)):  # a hidden layer may pass for a head
         reference = references(num_classes)
         try:
             mapped = to_timm(counted, rule, reference)

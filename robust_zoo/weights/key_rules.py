@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from robust_zoo.errors import VerificationFailed, ZooError, unknown
@@ -27,18 +29,6 @@ def _in_order(state: State, reference: Mapping[str, Tensor]) -> State:
     return {new: state[old] for old, new in pairs}
 
 
-def _vgg(state: State, reference: Mapping[str, Tensor]) -> State:
-    """timm holds the hidden linear layers as convolutions (torchvision classifier.0/3/6)."""
-    renamed = {"classifier.0": "pre_logits.fc1", "classifier.3": "pre_logits.fc2", "classifier.6": "head.fc"}
-    out = {}
-    for key, tensor in state.items():
-        layer, _, leaf = key.rpartition(".")
-        key = f"{renamed.get(layer, layer)}.{leaf}"
-        fits = key in reference and tensor.numel() == reference[key].numel()
-        out[key] = tensor.reshape(reference[key].shape) if fits and layer in renamed else tensor
-    return out
-
-
 def _leaf(key: str) -> str:
     return key.rpartition(".")[2]
 
@@ -54,7 +44,6 @@ def _definition_order(key: str) -> tuple[Any, ...]:
 KEY_RULES: dict[str, Callable[[State, Mapping[str, Tensor]], State]] = {
     "same": lambda state, reference: state,
     "in_order": _in_order,
-    "vgg": _vgg,
 }
 if missing := KEY_RULES.keys() ^ set(load.KEY_RULES):
     raise ZooError(
@@ -83,13 +72,13 @@ def to_timm(state: State, rule: str | KeyTable, reference: Mapping[str, Tensor])
     if state.keys() == reference.keys():
         return state
     if isinstance(rule, KeyTable):
-        return _by_table(state, rule)
+        return _by_table(state, rule, reference)
     if rule not in KEY_RULES:
         raise unknown("key rule", rule, KEY_RULES)
     return KEY_RULES[rule](state, reference)
 
 
-def _by_table(state: State, table: KeyTable) -> State:
+def _by_table(state: State, table: KeyTable, reference: Mapping[str, Tensor]) -> State:
     old: dict[str, str] = {}
     for key in state:
         if (new := table.to_timm(key)) is None:
@@ -101,4 +90,16 @@ def _by_table(state: State, table: KeyTable) -> State:
                 actual=f"{old[new]} and {key} both become {new}",
             )
         old[new] = key
-    return {new: state[key] for new, key in old.items()}
+    absent = [key for key in table.zeros if key in reference and key not in old]
+    zeros = {key: torch.zeros(reference[key].shape, dtype=reference[key].dtype) for key in absent}
+    return {new: _as_timm(new, state[key], table, reference.get(new)) for new, key in old.items()} | zeros
+
+
+def _as_timm(name: str, tensor: Tensor, table: KeyTable, wanted: Tensor | None) -> Tensor:
+    """A tensor in timm's shape, where the table says that the source has another; as it was where it does not fit."""
+    if any(re.search(pattern, name) for pattern in table.transpose) and tensor.ndim == 2:
+        tensor = tensor.t()
+    elsewhere = any(re.search(pattern, name) for pattern in table.reshape)
+    if elsewhere and wanted is not None and tensor.numel() == wanted.numel():
+        tensor = tensor.reshape(wanted.shape)
+    return tensor

@@ -61,6 +61,22 @@ def test_info_and_card_name_every_threat(name, where):
         assert any(str(m.threat) in line and f"{m.accuracy:.2f} %" in line for line in lines), m
 
 
+ENCODER = "vit_base_patch32_clip_quickgelu_224_schlarmann2024_fare_linf_eps4"
+
+
+@pytest.mark.parametrize("verb", [("evaluate", ENCODER), ("attack", ENCODER, "README.md")])
+def test_an_encoder_is_never_right_or_wrong(verb):
+    refused = run(*verb, code=2)
+    assert "an encoder, 512 numbers for an image" in refused.stderr
+    assert f"robust-zoo transfer {ENCODER}" in refused.stderr
+
+
+def test_an_encoder_is_shown_as_one():
+    assert "kind:           encoder: embeddings of 512 numbers\n" in run("info", ENCODER).stdout
+    [row] = json.loads(run("list", ENCODER, "--json").stdout)
+    assert (row["kind"], row["clean_accuracy"], row["robust"]) == ("encoder", None, None)
+
+
 @pytest.fixture
 def quick(monkeypatch):
     monkeypatch.setattr(cost, "_TRIAL_SECONDS", 0.0)

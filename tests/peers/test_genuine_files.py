@@ -1,8 +1,9 @@
 """Files by the authors' own code, of the second generation: converted as a row says, they give that code's logits.
 
-timm 0.6.7 is what ARES, EasyRobust and most authors used; RobustBench ships the others' networks and wrappers. Both are
-fetched, never kept. A process of its own builds theirs with random weights, saves its state, and computes logits in
-float64. What training scripts put around a state is written as tests/support/file_layouts.py has it, but for timm's.
+timm 0.6.7 is what ARES, EasyRobust and most authors used; RobustBench ships the others' networks and wrappers;
+open_clip's visual tower is what robust CLIP encoders are. All are fetched, never kept. A process of its own builds
+theirs with random weights, saves its state, and computes logits in float64. What training scripts put around a state is
+written as tests/support/file_layouts.py has it, but for timm's.
 """
 
 import json
@@ -51,6 +52,10 @@ def raresnet50():
     )
 
 
+def open_clip():
+    return __import__("open_clip").create_model("ViT-B-32-quickgelu", pretrained=None).visual
+
+
 theirs = {
     "raresnet50_peng2023_linf_eps4": raresnet50,
     "vit_small_patch16_224_convstem_singh2023_linf_eps4":
@@ -60,6 +65,8 @@ theirs = {
     "swin_base_patch4_window7_224_xu2024_linf_eps4": lambda: robustbench("MIMIR_swin_transformer").build_swin_base(),
     "xcit_medium_12_p16_224_debenedetti2022_linf_eps4":
         lambda: robustbench("xcit").debenedetti2022light_xcit_m12_imagenet_linf(),
+    "vit_base_patch32_clip_quickgelu_224_schlarmann2024_fare_linf_eps4": open_clip,
+    "vit_base_patch32_clip_quickgelu_224_schlarmann2024_tecoa_linf_eps4": open_clip,
 }
 builder = name.partition("_gelu")[0] if "_gelu" in name else name.rpartition("_linf")[0].rpartition("_")[0]
 more = {"act_layer": timm.models.layers.get_act_layer("gelu")} if "_gelu" in name else {}
@@ -102,6 +109,10 @@ ROBUSTBENCH = (
     "swin_base_patch4_window7_224_xu2024_linf_eps4",
     "xcit_medium_12_p16_224_debenedetti2022_linf_eps4",
 )
+OPEN_CLIP = (
+    "vit_base_patch32_clip_quickgelu_224_schlarmann2024_fare_linf_eps4",
+    "vit_base_patch32_clip_quickgelu_224_schlarmann2024_tecoa_linf_eps4",
+)
 OLD_TIMM = (
     "swin_small_patch4_window7_224_liu2023_linf_eps4",
     "convnext_small_liu2023_linf_eps4",
@@ -120,9 +131,13 @@ OLD_TIMM = (
 
 @pytest.fixture(scope="module")
 def libraries(tmp_path_factory):
-    """The folders of RobustBench with the timm that it asks for, and of the older timm."""
+    """The folders of RobustBench with the timm that it asks for, of the older timm, and of open_clip with today's."""
     folders = {}
-    for name, packages in (("new", ["robustbench==1.1.1", "timm==1.0.9"]), ("old", ["timm==0.6.7"])):
+    for name, packages in (
+        ("new", ["robustbench==1.1.1", "timm==1.0.9"]),
+        ("old", ["timm==0.6.7"]),
+        ("clip", ["open_clip_torch==3.3.0", "ftfy==6.3.1", "wcwidth==0.2.13", "regex==2025.11.3"]),
+    ):
         folders[name] = tmp_path_factory.mktemp(name)
         pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folders[name])]
         subprocess.run([*pip, *packages], check=True)
@@ -141,14 +156,17 @@ def laid_out(row, state):
         return under("base_model.", state) if row.format.name == "revisiting_at" else {
             "state_dict": under("module.", state), "epoch": 1, "optimizer": {},
         }  # fmt: skip
+    if "_fare_" in row.name:  # alone; only TeCoA's code puts it into a dict
+        return state
     other = {key: torch.zeros_like(tensor) for key, tensor in state.items()}
     return WRITERS[row.format.name](state, other, row.preprocessing.mean, row.preprocessing.std)
 
 
-@pytest.mark.parametrize("name", [*ROBUSTBENCH, *OLD_TIMM])
+@pytest.mark.parametrize("name", [*ROBUSTBENCH, *OPEN_CLIP, *OLD_TIMM])
 def test_logits_of_the_authors(name, libraries, tmp_path):
     row, out = get(name), tmp_path / "theirs.pt"
-    root, p = libraries["new" if name in ROBUSTBENCH else "old"], row.preprocessing
+    library = "new" if name in ROBUSTBENCH else "clip" if name in OPEN_CLIP else "old"
+    root, p = libraries[library], row.preprocessing
     run = [sys.executable, "-W", "ignore", "-c", _THEIRS, str(root), name, json.dumps([p.mean, p.std]), str(out)]
     subprocess.run(run, check=True)
     state, images, logits = torch.load(out, weights_only=True)
@@ -171,7 +189,7 @@ def test_logits_of_the_authors(name, libraries, tmp_path):
     if row.network.keys != "same":
         with pytest.raises(VerificationFailed, match="not those of this architecture"):
             convert(file, tmp_path / "x", replace(row.network, keys="same"), {}, format=row.format, **told)
-    if "_gelu" in name:
-        relu = build(row.network.timm).eval()
-        relu.load_state_dict(load_file(tmp_path / "ours"))
-        assert off(PixelModel(relu, p.mean, p.std).double(), images, logits) > 1e-3
+    if "gelu" in name:  # as another activation the same tensors load, and are another network
+        other = build(row.network.timm.replace("_quickgelu", ""), num_classes=p.num_classes).eval()
+        other.load_state_dict(load_file(tmp_path / "ours"))
+        assert off(PixelModel(other, p.mean, p.std).double(), images, logits) > 1e-3

@@ -30,7 +30,7 @@ def test_counts():
     first = list_models(collection="salman2020")
     assert sorted(first) == sorted(row["name"] for row in CSV)
     assert sum(get(n).sha256 is not None for n in first) == 37
-    assert len(list_models(dataset="imagenet")) == 67 + 61
+    assert len(list_models(dataset="imagenet")) == 67 + 70
 
 
 def test_names_are_unique_identifiers_on_every_file_system():

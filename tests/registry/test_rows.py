@@ -28,7 +28,7 @@ def test_every_row_has_an_oracle():
     assert len(UPSTREAM) == 67 and len(PINNED) == 37 + 8 + 4
     newer = {*list_models()} - UPSTREAM.keys() - {*list_models(bundled=True)}
     assert newer <= ROWS.keys()
-    assert newer >= {name for name, row in ROWS.items() if row["wave"] == "1"} and len(newer) == 61
+    assert newer >= {name for name, row in ROWS.items() if row["wave"] == "1"} and len(newer) == 70
 
 
 def noticed(block):
@@ -67,6 +67,8 @@ def test_rows_that_are_none_are_refused(monkeypatch):
         {"architecture": {"x": {}}},
         {"collection": {"x": {"preprocessing": {}}}},
         {"checkpoint": [{"name": "x", "norm": "l7", "eps": 1}]},
+        {"collection": SECTIONS["collection"] | {"x": SECTIONS["collection"]["liu2023"] | {"kind": "decoder"}}},
+        {"keys": SECTIONS["keys"] | {"x": {"drop": [], "rename": [], "reshape": ["("]}}},
     ):
         with pytest.raises(Refused, match="registry"):
             parse(tomllib.loads(TEXT) | change)

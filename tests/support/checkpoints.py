@@ -10,6 +10,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from robust_zoo.registry.formats import Architecture, KeyTable
 from robust_zoo.registry.load import load_registry
 
 ROBUSTNESS = load_registry().formats["robustness"]
@@ -30,6 +31,11 @@ TORCHVISION: dict[str, Callable[[], nn.Module]] = {
     "shufflenet": torchvision.models.shufflenet_v2_x1_0,
     "vgg16_bn": torchvision.models.vgg16_bn,
 }
+
+
+def rule_of(architecture: Architecture) -> str | KeyTable:
+    """Its rule from the source's keys to timm's: a name, or the table of that name."""
+    return load_registry().keys.get(architecture.keys, architecture.keys)
 
 
 def network(architecture: str, seed: int = 0) -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from robust_zoo.architectures.build import build
+from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.rows import Checkpoint
 
 State = dict[str, Tensor]
@@ -84,6 +86,7 @@ WRITERS: dict[str, Writer] = {
     "robarch": _robarch,
     "revisiting_at": _revisiting_at,
     "easyrobust": _easyrobust,
+    "robustvlm": lambda state, *_: {"vision_encoder_state_dict": state, "epoch": 1},
 }  # fmt: skip
 
 
@@ -128,11 +131,31 @@ def of_peng(raresnet: nn.Module) -> State:
     return out
 
 
+def of_openai(clip: State) -> State:
+    """By the names of CLIP's visual tower, where the last matrix is transposed and has no bias."""
+    names = {
+        "cls_token": "class_embedding", "pos_embed": "positional_embedding", "head.weight": "proj",
+        "patch_embed.proj.": "conv1.", "norm_pre.": "ln_pre.", "norm.": "ln_post.", "blocks.": "transformer.resblocks.",
+        ".norm1.": ".ln_1.", ".norm2.": ".ln_2.", ".qkv.": ".in_proj_", "attn.proj.": "attn.out_proj.",
+        ".fc1.": ".c_fc.", ".fc2.": ".c_proj.",
+    }  # fmt: skip
+    shaped = {"cls_token": lambda t: t[0, 0], "pos_embed": lambda t: t[0], "head.weight": lambda t: t.t().contiguous()}
+    out = {}
+    for key, tensor in clip.items():
+        theirs = key
+        for ours, name in names.items():
+            theirs = theirs.replace(ours, name) if ours.startswith((".", "attn")) else re.sub(f"^{ours}", name, theirs)
+        if key != "head.bias":
+            out[theirs] = shaped.get(key, lambda t: t)(tensor)
+    return out
+
+
 # An architecture's rule for keys -> its network's tensors, as its source names them.
 NAMED: dict[str, Callable[[nn.Module], State]] = {
     "swin": as_before_timm_0_9,
     "convstem": with_conv_stem,
     "raresnet": of_peng,
+    "openai_clip": lambda model: of_openai(model.state_dict()),
     **dict.fromkeys(("same", "in_order", "vgg"), lambda model: dict(model.state_dict())),
 }
 FROM_TORCHVISION = ("in_order", "vgg")  # whose source is torchvision's network
@@ -147,6 +170,8 @@ def original(row: Checkpoint, seed: int = 0) -> nn.Module:
     for key, tensor in model.state_dict().items():  # scales and shifts start as ones and zeros, or tiny
         if tensor.ndim == 1:
             tensor.uniform_(0.5, 1.5) if key.endswith(("weight", "var")) else tensor.normal_(0, 0.1)
+    for key in getattr(load_registry().keys.get(row.network.keys), "zeros", ()):
+        model.state_dict()[key].zero_()
     return model
 
 

@@ -11,8 +11,12 @@ from robust_zoo.registry.reported import Reported, radius_of
 from robust_zoo.registry.rows import Checkpoint
 
 _TEXT = (Path(__file__).parents[1] / "reference" / "second_generation.csv").read_text("utf-8")
+_COLLECTIONS = {"clip encoders": "schlarmann2024"}
 ROWS = {
-    row["proposed_name"]: {**row, "collection": row["collection"].partition(" ")[0]}
+    row["proposed_name"]: {
+        **row,
+        "collection": _COLLECTIONS.get(row["collection"], row["collection"].partition(" ")[0]),
+    }
     for row in csv.DictReader(line for line in _TEXT.splitlines() if not line.startswith("#"))
 }
 _STATISTICS = {"imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))}
@@ -22,6 +26,8 @@ _NOTES = {
     "rodriguezmunoz2024": "Trained with regularised input gradients, not adversarially: its radius is the one it was "
     "made for."
 }
+_EMBEDDINGS = {"vit_base_patch32_clip": 512, "vit_large_patch14_clip": 768}  # numbers, by OpenAI's papers
+_PAGE = re.compile(r"/index\.php/s/\w+$|whole CLIP")  # no file, or another
 _COPY = "LICENSE of RobustBench at 78fcc9e, of its copy; the authors name none"
 _ARGUMENTS = {
     "_gelu": {"act_layer": "gelu"},
@@ -34,7 +40,8 @@ def differences(row: Checkpoint) -> list[str]:
     told, p = ROWS[row.name], row.preprocessing
     crop = (tuple(map(int, told["input_size"].split("x"))), told["interpolation"], float(told["crop_pct"]))
     arguments = next((value for key, value in _ARGUMENTS.items() if key in row.name), {})
-    places = [_written(url) for url in told["url"].split(" ; ") if "/index.php/s/" not in url]  # a page, no file
+    places = [_written(url) for url in told["url"].split(" ; ") if not _PAGE.search(url)]
+    variant, tag = re.fullmatch(r"(?:([a-z]+)_)?(l.+)", row.name.partition(f"{told['collection']}_")[2]).groups("")
     copied = told["collection"] in ("debenedetti2022", "rodriguezmunoz2024", "mo2022", "xu2024", "singh2023")
     copied = copied and "RobustBench" in told["licence"] and not told["sha256"]
     licence = "mit" if copied else told["licence"].partition(" ;")[0].partition(" (")[0]
@@ -43,8 +50,9 @@ def differences(row: Checkpoint) -> list[str]:
         "label": (row.network.label, row.name.partition(f"_{told['collection']}")[0]),
         "parameters": (_near(row.network.parameters, told["params_m"]), True),
         "arguments": (dict(row.network.arguments), arguments),
-        "threat": (row.threat.tag, row.name.partition(f"{told['collection']}_")[2]),
+        "threat": (row.threat.tag, tag),
         "preprocessing": ((p.input_size, p.interpolation, p.crop_pct, p.crop_mode), (*crop, told["crop_mode"])),
+        "num_classes": (p.num_classes, next((n for key, n in _EMBEDDINGS.items() if key in row.name), 1000)),
         "statistics": ((p.mean, p.std), _statistics(told["mean_std"])),
         "sources": (sorted(place.at for place in row.sources), sorted(places)),
         "file": (row.file, _file(row, told)),
@@ -54,11 +62,11 @@ def differences(row: Checkpoint) -> list[str]:
         "licence": (row.licence, licence),
         "licence_from": (row.licence_from, _COPY if copied else row.collection.licence_from),
         "robustbench": (row.robustbench, told["robustbench_id"]),
-        "note": (row.note, _NOTES.get(told["collection"], "")),
+        "note": (row.note, _zero_shot(told) or _NOTES.get(told["collection"], "")),
         "reported": (sorted(map(_figure, row.reported)), sorted(_figures(told))),
         "rest": (
             (row.bundled, row.training, row.measured, row.converted_sha256, row.variant),
-            (False, "", (), None, ""),
+            (False, "", (), None, variant),
         ),
     }
     return [field for field, (found, expected) in pairs.items() if found != expected]
@@ -103,7 +111,8 @@ def _file(row: Checkpoint, told: dict[str, str]) -> str:
 def _statistics(text: str) -> tuple[tuple[float, ...], ...]:
     if known := _STATISTICS.get(re.split(r"\W", text)[0]):
         return known
-    return tuple(tuple(map(float, part.split()[:3])) for part in text.split(" / "))
+    numbers = tuple(map(float, re.findall(r"\d+\.\d+", text)))  # of channels, mean before std
+    return numbers[:3], numbers[3:6]
 
 
 def _hash_from(told: dict[str, str]) -> str:
@@ -124,7 +133,7 @@ def _figures(told: dict[str, str]) -> list[tuple[Any, ...]]:
     board = told["figures_by"].startswith("RobustBench")
     who, n = ("robustbench", 5000) if board else (author, int(told["clean_n"]) if told["clean_n"].isdigit() else 0)
     eps = told["eps"].removesuffix(".0")
-    found: list[tuple[Any, ...]] = [(float(told["clean"]), "none", "", "", who, n, 0)]
+    found: list[tuple[Any, ...]] = [(float(told["clean"]), "none", "", "", who, n, 0)] if told["clean"] else []
     if told["aa"]:
         found.append((float(told["aa"]), "autoattack", told["threat"], eps, who, n, 0))
     said = told["other_figures"]
@@ -148,3 +157,16 @@ def _figures(told: dict[str, str]) -> list[tuple[Any, ...]]:
         for v in re.findall(r"PGD-100 at \S+(?: 3\.0)? ([\d.]+)$", said)
     ]
     return found
+
+
+def _zero_shot(told: dict[str, str]) -> str:
+    """The note of an encoder: averages over datasets, clean and at 2/255 and 4/255, or at 1/255 too."""
+    if told["collection"] != "schlarmann2024":
+        return ""
+    clean, *attacked = re.findall(r"\d+\.\d+", told["other_figures"])
+    radii = (1, 2, 4)[-len(attacked) :]
+    under = ", ".join(f"{float(value)} % at {eps}/255" for value, eps in zip(attacked, radii, strict=True))
+    return (
+        "An image encoder: its embeddings go with CLIP's own text encoder, which is not here. Average zero-shot "
+        f"accuracy (README of chs20/RobustVLM): {float(clean)} % clean; attacked, {under}."
+    )

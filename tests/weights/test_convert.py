@@ -11,7 +11,7 @@ import checkpoints
 import numpy as np
 import pytest
 import torch
-from checkpoints import MEAN, ROBUSTNESS, STD
+from checkpoints import MEAN, ROBUSTNESS, STD, rule_of
 from hostile import saved
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -58,7 +58,7 @@ def test_key_rules_keep_the_function(name):
     with torch.device("meta"):  # what it would start with is not looked at
         model = build(arch.timm).eval()
     found = unwrap(checkpoints.checkpoint(dict(source.state_dict())), ROBUSTNESS)
-    mapped = to_timm(found.state, arch.keys, model.state_dict())
+    mapped = to_timm(found.state, rule_of(arch), model.state_dict())
     state_dict.check(mapped, model.state_dict())
     model.load_state_dict(mapped, assign=True)
     images = torch.rand(1, 3, 64, 64)

@@ -8,11 +8,12 @@ from functools import cache, partial
 import pytest
 import torch
 from checkpoints import MEAN, STD
-from file_layouts import WRITERS, as_before_timm_0_9, under
+from file_layouts import NAMED, WRITERS, of_openai, under
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from timm.models.swin_transformer import checkpoint_filter_fn
+from timm.models.vision_transformer import VisionTransformer
 
 from robust_zoo.architectures.build import build
 from robust_zoo.errors import Refused, VerificationFailed, ZooError
@@ -41,10 +42,11 @@ SWIN = tiny(
 VIT = tiny("vit_tiny_patch16_224", img_size=64, embed_dim=16, depth=2, num_heads=2)
 GELU = tiny("resnet10_x0_25_s2", act_layer="gelu")
 CONVNEXT = tiny("convnext_atto", depths=[1] * 4, dims=[8, 16, 24, 32])
+CLIP = tiny("vit_base_patch32_clip_quickgelu_224", "openai_clip", img_size=64, embed_dim=16, depth=2, num_heads=2)
 XCIT = tiny("xcit_nano_12_p16_224", img_size=64, embed_dim=16, depth=1, num_heads=2, cls_attn_layers=1)
 NETWORKS = {
     "bare": SWIN, "robustness": GELU, "state_dict": SWIN, "timm_ema": GELU, "timm_bits": XCIT, "mae": VIT,
-    "robarch": GELU, "revisiting_at": CONVNEXT, "easyrobust": VIT,
+    "robarch": GELU, "revisiting_at": CONVNEXT, "easyrobust": VIT, "robustvlm": CLIP,
 }  # fmt: skip
 
 
@@ -55,12 +57,14 @@ def network(architecture, seed=0):
     for key, tensor in model.state_dict().items():  # scales and shifts start as ones and zeros
         if tensor.ndim == 1:
             tensor.uniform_(0.5, 1.5) if key.endswith(("weight", "var")) else tensor.normal_(0, 0.1)
+    if architecture.keys == "openai_clip":
+        torch.nn.init.zeros_(model.head.bias)  # which its source does not have
     return model
 
 
 def tensors(architecture, seed=0):
     model = network(architecture, seed)
-    return as_before_timm_0_9(model) if architecture.keys == "swin" else dict(model.state_dict())
+    return NAMED[architecture.keys](model)
 
 
 def content(name, **changes):
@@ -127,7 +131,7 @@ def is_of(state, architecture, seed=0):
     return state.keys() == expected.keys() and all(state_dict.same(state[k], v) for k, v in expected.items())
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "robustvlm"])  # its row tells, always
 def test_the_number_of_classes_is_read_where_no_one_tells(name):
     assert is_of(read(content(name), name, num_classes=None), NETWORKS[name])
 
@@ -352,7 +356,7 @@ def test_the_real_swin_has_the_facts_tensors():
     """364 in a file of timm 0.6.7, 329 of timm's today, 35 buffers."""
     with torch.device("meta"):
         model = build("swin_base_patch4_window7_224")
-    old = as_before_timm_0_9(model)
+    old = NAMED["swin"](model)
     assert (len(old), len(to_timm(old, KEYS["swin"], model.state_dict()))) == (364, 329)
     assert state_dict.classes(old) == 1000
 
@@ -394,11 +398,60 @@ CONVSTEM = {
 }
 
 
-@pytest.mark.parametrize(("name", "pairs"), [("raresnet", RARESNET), ("convstem", CONVSTEM)])
+OPENAI = {
+    "conv1.weight": "patch_embed.proj.weight",
+    "ln_pre.bias": "norm_pre.bias",
+    "transformer.resblocks.11.ln_1.weight": "blocks.11.norm1.weight",
+    "transformer.resblocks.0.attn.in_proj_weight": "blocks.0.attn.qkv.weight",
+    "transformer.resblocks.0.attn.in_proj_bias": "blocks.0.attn.qkv.bias",
+    "transformer.resblocks.0.attn.out_proj.bias": "blocks.0.attn.proj.bias",
+    "transformer.resblocks.0.ln_2.weight": "blocks.0.norm2.weight",
+    "transformer.resblocks.0.mlp.c_fc.weight": "blocks.0.mlp.fc1.weight",
+    "transformer.resblocks.0.mlp.c_proj.weight": "blocks.0.mlp.fc2.weight",
+    "ln_post.weight": "norm.weight",
+    "proj": "head.weight",
+}
+
+
+@pytest.mark.parametrize(("name", "pairs"), [("raresnet", RARESNET), ("convstem", CONVSTEM), ("openai_clip", OPENAI)])
 def test_keys_of_the_facts(name, pairs):
     state = {old: torch.tensor(float(i)) for i, old in enumerate(pairs)}
     mapped = to_timm(state, KEYS[name], {})
     assert list(mapped) == list(pairs.values()) and list(mapped.values()) == list(state.values())
+
+
+def test_tensors_of_another_shape():
+    """CLIP's: a class token and positions without a batch, a last matrix (width, embedding) without a bias."""
+    reference = {
+        "cls_token": torch.empty(1, 1, 4),
+        "pos_embed": torch.empty(1, 3, 4),
+        "head.weight": torch.empty(2, 4),
+        "head.bias": torch.empty(2),
+    }
+    theirs = {"class_embedding": torch.rand(4), "positional_embedding": torch.rand(3, 4), "proj": torch.rand(4, 2)}
+    mapped = to_timm(theirs, KEYS["openai_clip"], reference)
+    assert {key: tensor.shape for key, tensor in mapped.items()} == {key: t.shape for key, t in reference.items()}
+    assert torch.equal(mapped["cls_token"][0, 0], theirs["class_embedding"])
+    assert torch.equal(mapped["pos_embed"][0], theirs["positional_embedding"])
+    assert all(mapped["head.weight"][i, j] == theirs["proj"][j, i] for i in range(2) for j in range(4))
+    assert mapped["head.bias"].count_nonzero() == 0
+    wrong = to_timm(theirs | {"class_embedding": torch.rand(5)}, KEYS["openai_clip"], reference)
+    assert wrong["cls_token"].shape == (5,)  # as it was, for the check to name it
+    assert "head.bias" not in to_timm({"ln_post.bias": torch.rand(4)}, KEYS["openai_clip"], {"norm.bias": 0})
+
+
+def test_a_private_encoder_is_read_with_its_embedding():
+    def references(num_classes):
+        torch.manual_seed(0)
+        kwargs = {"img_size": 16, "patch_size": 8, "embed_dim": 32, "depth": 1, "num_heads": 2, "pre_norm": True}
+        model = VisionTransformer(**kwargs, num_classes=12 if num_classes is None else num_classes)
+        return model.state_dict()
+
+    expected = references(None) | {"head.bias": torch.zeros(12)}
+    tower = of_openai(expected)
+    found = layouts.find({"state_dict": under("visual.", tower), "epoch": 1}, references, KEYS["openai_clip"])
+    assert found.num_classes == 12 and found.found.state.keys() == expected.keys()
+    assert all(torch.equal(found.found.state[key], tensor) for key, tensor in expected.items())
 
 
 @pytest.mark.parametrize("file", ["old", "new", "old, no head", "new, no head", "old, wrapped"])

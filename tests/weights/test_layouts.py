@@ -137,6 +137,7 @@ def test_torchvisions_names_of_layers_under_prefixes(name):
     import checkpoints
 
     arch = get_architecture(name)
+    rule = checkpoints.rule_of(arch)
 
     def of(num_classes):
         with torch.device("meta"):
@@ -145,10 +146,10 @@ def test_torchvisions_names_of_layers_under_prefixes(name):
     with torch.device("meta"):
         state = checkpoints.TORCHVISION[name]().state_dict()
     for content in (state, {"model": pre("module._orig_mod.", state) | {"module.criterion.weight": torch.ones(3)}}):
-        found = layouts.candidates(payload.read(content), of, arch.keys)
+        found = layouts.candidates(payload.read(content), of, rule)
         assert [one.state.keys() for one in found] == [of(1000).keys()]
     without = {k: v for k, v in state.items() if not k.startswith(("classifier.1.", "classifier.6."))}
-    assert [layouts.classes_of(one.state) for one in layouts.candidates(payload.read(without), of, arch.keys)] == [0]
+    assert [layouts.classes_of(one.state) for one in layouts.candidates(payload.read(without), of, rule)] == [0]
 
 
 # --- statistics --------------------------------------------------------------------------------------------------

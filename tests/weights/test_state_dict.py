@@ -5,7 +5,7 @@ import random
 import checkpoints
 import pytest
 import torch
-from checkpoints import MEAN, ROBUSTNESS, STD
+from checkpoints import MEAN, ROBUSTNESS, STD, rule_of
 
 from robust_zoo.architectures.build import build
 from robust_zoo.errors import Refused, UsageError, VerificationFailed
@@ -36,9 +36,9 @@ def test_every_architecture_maps_onto_its_timm_model(name):
     """Names and shapes of all ten, without storage; test_convert.py and tests/peers compare the logits."""
     arch = get_architecture(name)
     reference = on_meta(lambda: build(arch.timm))
-    mapped = to_timm(on_meta(checkpoints.TORCHVISION[name]), arch.keys, reference)
+    mapped = to_timm(on_meta(checkpoints.TORCHVISION[name]), rule_of(arch), reference)
     assert {k: v.shape for k, v in mapped.items()} == {k: v.shape for k, v in reference.items()}
-    assert to_timm(reference, arch.keys, reference) is reference
+    assert to_timm(reference, rule_of(arch), reference) is reference
 
 
 @pytest.mark.parametrize("name", ["mobilenet", "mnasnet", "vgg16_bn"])
@@ -48,8 +48,8 @@ def test_the_mapping_follows_names_not_the_order_of_the_file(name):
     state = on_meta(checkpoints.TORCHVISION[name])
     keys = list(state)
     random.Random(0).shuffle(keys)
-    mapped = to_timm({k: state[k] for k in keys}, arch.keys, reference)
-    in_file_order = to_timm(state, arch.keys, reference)
+    mapped = to_timm({k: state[k] for k in keys}, rule_of(arch), reference)
+    in_file_order = to_timm(state, rule_of(arch), reference)
     assert mapped.keys() == reference.keys()
     assert all(mapped[k].shape == in_file_order[k].shape for k in reference)
     if arch.keys == "in_order":
@@ -62,7 +62,7 @@ def test_in_order_does_not_bend_a_state_dict_that_does_not_fit():
     state = dict(on_meta(checkpoints.TORCHVISION["mobilenet"]))
     for change in ({"features.0.0.weight": torch.empty(1)}, {"features.0.0.bias": torch.empty(32)}):
         with pytest.raises(VerificationFailed, match="not those of this architecture"):
-            state_dict.check(to_timm(state | change, arch.keys, reference), reference)
+            state_dict.check(to_timm(state | change, rule_of(arch), reference), reference)
 
 
 def test_an_unknown_rule_is_an_error():

@@ -37,6 +37,25 @@ def as_dataset(data: Any) -> Dataset:
     return data
 
 
+def check_classifies(checkpoint: Checkpoint) -> None:
+    """Makes sure that a checkpoint's network says which class an image is of.
+
+    Args:
+        checkpoint: Whose network.
+
+    Raises:
+        UsageError: It is an encoder.
+    """
+    if checkpoint.is_encoder:
+        raise UsageError(
+            f"{checkpoint.name} is an encoder: it gives embeddings, and no classes that could be right or wrong",
+            model=checkpoint.name,
+            expected="a classifier",
+            actual=f"an encoder, {checkpoint.preprocessing.num_classes} numbers for an image",
+            next=f"robust-zoo transfer {checkpoint.name} --suite sample   trains a head on it",
+        )
+
+
 def check_fits(data: Dataset, checkpoint: Checkpoint, where: str) -> None:
     """Makes sure that a checkpoint's network takes images and labels as they are.
 

@@ -23,6 +23,7 @@ from robust_zoo.training.attacks.pictures import adversarial_pictures
 from robust_zoo.training.attacks.suites import suite
 from robust_zoo.training.data.class_names import class_names
 from robust_zoo.training.data.decode import MOST_BYTES, decode
+from robust_zoo.training.data.fit import check_classifies
 from robust_zoo.training.evaluation.attack_files import SHEET, outputs, read_saved, save
 from robust_zoo.training.evaluation.threats import own_threat
 from robust_zoo.views import View
@@ -98,6 +99,7 @@ def attack_images(
         >>> attack_images("resnet50_l2_eps3", [Path("dog.jpg")], None, "pgd-20", Path("attacked"))
     """
     checkpoint = checkpoint_of(name)
+    check_classifies(checkpoint)
     threat = threat or own_threat(checkpoint, f"attack {checkpoint.name} IMAGE")
     if not suite(attack) or not threat.eps:
         raise UsageError(

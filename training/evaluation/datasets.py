@@ -16,7 +16,7 @@ from robust_zoo.training.data import imagenet
 from robust_zoo.training.data.arrays import image_tensor, label_tensor
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
 from robust_zoo.training.data.dataset import Dataset, Images, load_npz
-from robust_zoo.training.data.fit import check_fits
+from robust_zoo.training.data.fit import check_classifies, check_fits
 from robust_zoo.training.data.labelled import folder
 from robust_zoo.training.data.npz import read_npy
 
@@ -136,6 +136,7 @@ def open_dataset(name: str, data: str, checkpoint: Checkpoint) -> tuple[str, Dat
     Raises:
         UsageError: The name is unknown, --data is missing or not the dataset, or the checkpoint is of other classes.
     """
+    check_classifies(checkpoint)
     name = name or dataset_of(data, checkpoint)
     if name not in DATASETS:
         raise unknown("dataset", name, DATASETS, next="--dataset {closest}")
