@@ -19,6 +19,7 @@ attacks, so for L2 the bundled network gets softplus for ReLU, as near to it as 
 
 from __future__ import annotations
 
+import copy
 import types
 from collections.abc import Callable
 from functools import cache
@@ -172,13 +173,14 @@ def test_linf_pixels_are_equal(robustness: Any, clamp_of_2020: None, peer: str, 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_the_best_iterate_is_that_of_robustness(robustness: Any, clamp_of_2020: None, norm: str) -> None:
-    """Its use_best=True. Steps long enough for the last not to be the best; longer ones in L2 multiply rounding."""
+    """Its use_best=True. Steps long enough for the last not to be the best; in L2 they multiply rounding: float64."""
     threat = ThreatModel(norm, 8 / 255 if norm == "linf" else 0.5)
     model, (images, labels), step = _network(norm == "l2"), _batch(), threat.eps / 2
+    if norm == "l2":
+        model, images, step = copy.deepcopy(model).double(), images.double(), 8 * threat.eps
     theirs = _robustness(model, images, labels, threat, step, use_best=True)
     best, last = (pgd(model, images, labels, threat, steps=STEPS, step_size=step, keep_best=k) for k in (True, False))
-    differences = _differences(best, theirs)
-    assert differences.max() == 0 if norm == "linf" else differences.max() <= 1e-6
+    assert _differences(best, theirs).max() <= (0 if norm == "linf" else 1e-6)
     assert (_differences(best, last) > 0).sum() >= 3, "the comparison means something only where best is not last"
 
 
