@@ -31,9 +31,9 @@ strongest: .venv/dev.stamp
 manifest: .venv/dev.stamp
 	$(BIN)/python -m robust_zoo.weights.manifest
 
-# The table of what was measured, from the entries in results/.
+# What was measured, from the entries in results/: their table, and the figures of rows.
 results: .venv/dev.stamp
-	$(BIN)/robust-zoo report results --readme results/README.md > /dev/null
+	$(BIN)/robust-zoo report results --readme results/README.md --rows robust_zoo/registry/measured.json > /dev/null
 
 # docs/faults.md, from the failures that the tests planted.
 faults: .venv/dev.stamp

@@ -13,20 +13,23 @@ from robust_zoo.errors import UsageError
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Also write the table as CSV.")
 @click.option("--plot", "picture", type=click.Path(path_type=Path), help="Also draw accuracy against eps (a .png).")
 @click.option("--readme", type=click.Path(path_type=Path), help="Also write the table as a README.md for the folder.")
-@click.option("--rows", is_flag=True, help="Print the rows' [[checkpoint.measured]] tables instead.")
-def command(ledger_dir: Path, csv_file: Path | None, picture: Path | None, readme: Path | None, rows: bool) -> None:
+@click.option("--rows", type=click.Path(path_type=Path), help="Also write what rows may claim (measured.json).")
+def command(
+    ledger_dir: Path, csv_file: Path | None, picture: Path | None, readme: Path | None, rows: Path | None
+) -> None:
     """Show what a ledger holds: a Markdown table, and on request CSV and a plot of accuracy against eps.
 
     \b
     robust-zoo report results
     robust-zoo report results --csv results.csv --plot curves.png
 
-    Every entry is checked against its per-image results first. Registry rows take measured numbers from --rows only.
+    Every entry is checked against its per-image results first. Registry rows take measured numbers from --rows only,
+    which refuses figures that were not checked.
     """
     from robust_zoo.training.evaluation import report
     from robust_zoo.training.evaluation.entries import read_ledger
 
-    for path in filter(None, (csv_file, readme)):
+    for path in filter(None, (csv_file, readme, rows)):
         require_directory(path)
     if picture:
         require_picture(picture)
@@ -39,11 +42,12 @@ def command(ledger_dir: Path, csv_file: Path | None, picture: Path | None, readm
             actual="none",
             next="robust-zoo evaluate NAME --out " + str(ledger_dir),
         )
-    text = report.rows_toml(entries) if rows else report.markdown(entries)
+    if rows:
+        rows.write_text(report.rows_json(entries), encoding="utf-8")
     if readme:
         readme.write_text(report.readme(entries), encoding="utf-8")
     if csv_file:
         csv_file.write_text(report.as_csv(entries), encoding="utf-8")
     if picture:
         report.plot(entries, picture)
-    click.echo(text, nl=False)  # last: a reader who has enough (| head) ends the command
+    click.echo(report.markdown(entries), nl=False)  # last: a reader who has enough (| head) ends the command

@@ -1,5 +1,6 @@
 """Every field of every row against an oracle from elsewhere; and that one changed character would be noticed."""
 
+import json
 import random
 import re
 import tomllib
@@ -9,10 +10,12 @@ from row_oracles import UPSTREAM, differences
 from second_generation import ROWS
 
 from robust_zoo.errors import Refused
-from robust_zoo.registry.load import TOML, load_registry, parse
+from robust_zoo.registry import load
+from robust_zoo.registry.load import MEASURED, TOML, load_registry, parse
 from robust_zoo.registry.lookup import get, list_models
 
 TEXT = TOML.read_text(encoding="utf-8")
+FIGURES = json.loads(MEASURED.read_text(encoding="utf-8"))
 HEAD, *BLOCKS = TEXT.split("[[checkpoint]]\n")
 SECTIONS = tomllib.loads(HEAD)
 PINNED = [name for name in list_models() if get(name).sha256]
@@ -31,11 +34,13 @@ def test_every_row_has_an_oracle():
     assert newer >= {name for name, row in ROWS.items() if row["wave"] == "1"} and len(newer) == 70
 
 
-def noticed(block):
-    """Whether a row that was changed is refused, or differs from its oracle."""
+def noticed(block, measured):
+    """Whether a row that was changed, or whose measurements were, is refused, or differs from its oracle."""
     try:
-        [row] = parse(SECTIONS | tomllib.loads("[[checkpoint]]\n" + block)).checkpoints.values()
-    except (Refused, tomllib.TOMLDecodeError):
+        rows = tomllib.loads("[[checkpoint]]\n" + block)
+        rows["checkpoint"][0]["measured"] = json.loads(measured)
+        [row] = parse(SECTIONS | rows).checkpoints.values()
+    except (Refused, ValueError):
         return True
     return differences(row) != []
 
@@ -45,18 +50,38 @@ def test_one_changed_character_in_any_field_is_noticed(name):
     """Every character of every value of the row itself; of its measurements, a few of each value."""
     [block] = [block for block in BLOCKS if f'name = "{name}"\n' in block]
     block = re.sub(r"\n# .*", "", block)  # the comment above the next section is no field
-    assert not noticed(block)
+    measured = json.dumps(FIGURES.get(name, []), indent=0)
+    assert not noticed(block, measured)
     draw = random.Random(name)
-    fields = 0
-    measured = block.index("[[checkpoint.measured]]") if "[[checkpoint.measured]]" in block else len(block)
-    for match in re.finditer(r"^(\w+) = (.+)$", block, re.MULTILINE):
-        fields += 1
-        places = range(match.start(2), match.end(2))
-        for place in places if match.start() < measured else draw.sample(places, min(3, len(places))):
-            character = draw.choice([c for c in OTHER if c != block[place]])
-            changed = block[:place] + character + block[place + 1 :]
-            assert noticed(changed), f"{match[1]}: {match[2]} became {changed[match.start(2) : match.end(2)]}"
-    assert fields >= 8
+
+    def changed(text, place):
+        return text[:place] + draw.choice([c for c in OTHER if c != text[place]]) + text[place + 1 :]
+
+    fields = list(re.finditer(r"^\w+ = (.+)$", block, re.MULTILINE))
+    assert len(fields) >= 8
+    for match in fields:
+        for place in range(match.start(1), match.end(1)):
+            other = changed(block, place)
+            assert noticed(other, measured), f"{match[0]} became {other[match.start() : match.end()]}"
+    for match in re.finditer(r'^"\w+": (.+?),?$', measured, re.MULTILINE):
+        places = range(match.start(1), match.end(1))
+        for place in draw.sample(places, min(3, len(places))):
+            other = changed(measured, place)
+            assert noticed(block, other), f"{match[0]} became {other[match.start() : match.end()]}"
+
+
+@pytest.mark.parametrize("table", load_registry().keys.values(), ids=lambda table: table.name)
+def test_patterns_of_keys_are_patterns(table):
+    for pattern in (*table.drop, *table.reshape, *table.transpose, *(old for old, _ in table.rename)):
+        assert re.compile(pattern).pattern
+
+
+def test_measurements_of_no_row_are_refused(tmp_path, monkeypatch):
+    for text in ('{"resnet50_l2_eps33": []}', '{"resnet50_l2_eps3": [{}]}', '{"resnet50_l2_eps3": 5}', "[]", "{"):
+        (tmp_path / "measured.json").write_text(text, encoding="utf-8")
+        monkeypatch.setattr(load, "MEASURED", tmp_path / "measured.json")
+        with pytest.raises(Refused, match="registry cannot be read"):
+            load_registry.__wrapped__()
 
 
 def test_rows_that_are_none_are_refused(monkeypatch):
@@ -68,7 +93,6 @@ def test_rows_that_are_none_are_refused(monkeypatch):
         {"collection": {"x": {"preprocessing": {}}}},
         {"checkpoint": [{"name": "x", "norm": "l7", "eps": 1}]},
         {"collection": SECTIONS["collection"] | {"x": SECTIONS["collection"]["liu2023"] | {"kind": "decoder"}}},
-        {"keys": SECTIONS["keys"] | {"x": {"drop": [], "rename": [], "reshape": ["("]}}},
     ):
         with pytest.raises(Refused, match="registry"):
             parse(tomllib.loads(TEXT) | change)

@@ -28,6 +28,7 @@ def test_it_covers_every_file_of_the_package_and_every_pinned_source():
     assert len(pinned) == 45
     assert entries.keys() == {
         "checkpoints.toml",
+        "measured.json",
         *(f"bundled/{path.name}" for path in DATA.iterdir()),
         *(f"source/{row.file}" for row in pinned),
     }

@@ -11,7 +11,6 @@ from typing import Any
 
 from robust_zoo.errors import UsageError
 from robust_zoo.text import markdown as cell
-from robust_zoo.text import printable
 from robust_zoo.threat import NORMS, ThreatModel
 from robust_zoo.training.attacks.suites import in_words
 from robust_zoo.training.plotting import error_bar, figure, label
@@ -71,19 +70,19 @@ def as_csv(entries: Iterable[dict[str, Any]]) -> str:
     return out.getvalue()
 
 
-def rows_toml(entries: Iterable[dict[str, Any]]) -> str:
-    """Writes entries as checkpoints.toml takes them.
+def rows_json(entries: Iterable[dict[str, Any]]) -> str:
+    """Writes entries as robust_zoo/registry/measured.json has them.
 
     Args:
-        entries: Of the ledger, those of one checkpoint together.
+        entries: Of the ledger.
 
     Returns:
-        TOML: `[[checkpoint.measured]]` tables, under a comment for each checkpoint.
+        JSON: a checkpoint's name -> its measurements, a line each.
 
     Raises:
         UsageError: A check speaks against an entry, or it was not checked.
     """
-    lines: list[str] = []
+    figures: dict[str, list[str]] = {}
     for e in entries:
         if e["norm"] is not None and e["flags"] != []:
             raise UsageError(
@@ -93,10 +92,9 @@ def rows_toml(entries: Iterable[dict[str, Any]]) -> str:
                 actual="not checked" if e["flags"] is None else ", ".join(e["flags"]),
                 next="robust-zoo evaluate --help",
             )
-        if (heading := f"# {printable(e['model'])}") not in lines:
-            lines += [heading, ""]
-        lines += ["[[checkpoint.measured]]", *(f"{k} = {json.dumps(v)}" for k, v in measurement(e).items()), ""]
-    return "\n".join(lines)
+        figures.setdefault(e["model"], []).append(f"  {json.dumps(measurement(e))}")
+    blocks = [f" {json.dumps(name)}: [\n" + ",\n".join(lines) + "\n ]" for name, lines in figures.items()]
+    return "{\n" + ",\n".join(blocks) + "\n}\n"
 
 
 def measurement(entry: dict[str, Any]) -> dict[str, Any]:
@@ -106,7 +104,7 @@ def measurement(entry: dict[str, Any]) -> dict[str, Any]:
         entry: Of the ledger.
 
     Returns:
-        The fields of a `Measurement` that the entry is the evidence of, as checkpoints.toml spells them.
+        The fields of a `Measurement` that the entry is the evidence of, as a row spells them.
     """
     attacked = entry["norm"] is not None
     fields = {

@@ -287,7 +287,7 @@ def test_report_is_a_table_a_csv_and_a_picture(whole, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "has no entries" in run("report", tmp_path / "empty", code=2).stderr
     with pytest.raises(UsageError, match="not fit for a row"):
-        report.rows_toml([entry])
+        report.rows_json([entry])
 
 
 def test_the_counts_are_those_of_the_attack(whole):
