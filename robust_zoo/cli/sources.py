@@ -13,7 +13,7 @@ from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.text import printable, several
 from robust_zoo.weights.cache import local_directories
 from robust_zoo.weights.sources import is_offline, mirrors, promised, sources_for
-from robust_zoo.weights.watch import Seen, look_at
+from robust_zoo.weights.watch import Answer, look_at
 from robust_zoo.weights.whereabouts import Source
 
 
@@ -93,20 +93,20 @@ def _known(row: Checkpoint, source: Source) -> dict[str, Any]:
     return about | {"size": size, "sha256": sha256}
 
 
-def _said(one: Seen) -> dict[str, Any]:
+def _said(one: Answer) -> dict[str, Any]:
     """size and sha256 in `said` are the source's own words."""
     said = {"size": one.size, "sha256": one.sha256}
     return {"verdict": one.verdict, "detail": one.detail or None, "said": said}
 
 
-def _asked(found: list[tuple[Checkpoint, Source]]) -> tuple[Seen, ...]:
+def _asked(found: list[tuple[Checkpoint, Source]]) -> tuple[Answer, ...]:
     from tqdm import tqdm
 
     with tqdm(total=len(found), unit="source", disable=None) as bar:
         return look_at(found, tick=bar.update)
 
 
-def _error(one: Seen, seen: tuple[Seen, ...]) -> ZooError:
+def _error(one: Answer, seen: tuple[Answer, ...]) -> ZooError:
     """What is wrong with one source, and whether the checkpoint can still be had."""
     row, (size, sha256) = one.checkpoint, _promise(one.checkpoint, one.source)
     others = [s.source for s in seen if s.checkpoint.name == row.name and s.verdict == "ok"]

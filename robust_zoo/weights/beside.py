@@ -9,7 +9,7 @@ from torch import Tensor
 
 from robust_zoo.errors import VerificationFailed
 from robust_zoo.weights.payload import Tensors, joined
-from robust_zoo.weights.state_dict import is_stored
+from robust_zoo.weights.state_dict import MOST_CHANNELS, is_stored
 
 COUNTER = "num_batches_tracked"
 AVERAGED = re.compile(r"(?<![a-z])(ema|swa|avg|averaged?|averaging|polyak|shadow|wa)(?![a-z])")
@@ -17,7 +17,6 @@ RAW = re.compile(r"(?<![a-z])(unaveraged|current|raw|online|non_?ema|no_?ema)(?!
 
 _MEANS = {"mean", "_mean", "new_mean", "mu", "image_mean", "pixel_mean"}
 _STDS = {"std", "_std", "new_std", "sigma", "image_std", "pixel_std"}
-_MOST_CHANNELS = 64  # hyperspectral images have tens; more is not a normaliser
 _BESIDE = re.compile(  # a part of a name that says what a training keeps beside its network
     r"\w*loss\w*|crit|criteri(on|a)\w*|objective|\w*metrics?\w*|\w*acc(uracy)?|optim\w*|\w*schedulers?|\w*scaler|"
     r"callbacks|loops|\w*rng_?states?"
@@ -81,7 +80,7 @@ def _statistic(tensors: Tensors, path: str, of_networks: Set[str], leaves: set[s
     values = {}
     for name in (name for name, depth in near.items() if depth == max(near.values())):
         tensor = tensors.by_name[name]
-        if not is_stored(tensor) or not 0 < tensor.numel() <= _MOST_CHANNELS or tensor.is_complex():
+        if not is_stored(tensor) or not 0 < tensor.numel() <= MOST_CHANNELS or tensor.is_complex():
             shown = f"{name}: {tuple(tensor.shape)} {tensor.dtype}"
             raise VerificationFailed(_NONSENSE, expected="a number for each channel", actual=shown)
         values[name] = tuple(float(value) for value in tensor.flatten().tolist())

@@ -9,10 +9,9 @@ from torch import Tensor
 
 from robust_zoo.errors import Refused
 from robust_zoo.registry.formats import Format
-from robust_zoo.weights.state_dict import Found, is_stored, mismatch, same
+from robust_zoo.weights.state_dict import MOST_CHANNELS, Found, is_stored, mismatch, same
 
 State = dict[str, Tensor]
-_MOST_CHANNELS = 64  # hyperspectral images have tens; more is not a normaliser
 _NONSENSE = "the checkpoint's normaliser makes no sense"
 
 # What this package wrote itself, whatever it was made of.
@@ -95,7 +94,7 @@ def _under(state: State, prefix: str) -> State:
 
 def _statistic(state: State, keys: Sequence[str]) -> tuple[float, ...] | None:
     tensors = [state[key] for key in keys if key in state]
-    if not all(0 < t.numel() <= _MOST_CHANNELS and t.is_floating_point() and t.isfinite().all() for t in tensors):
+    if not all(0 < t.numel() <= MOST_CHANNELS and t.is_floating_point() and t.isfinite().all() for t in tensors):
         shapes = ", ".join(f"{tuple(t.shape)} {t.dtype}" for t in tensors)
         raise mismatch(_NONSENSE, f"one finite number per channel in {keys[0]}", shapes)
     found = [tuple(t.flatten().tolist()) for t in tensors]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from robust_zoo.errors import Refused, VerificationFailed
 
+MOST_CHANNELS = 64  # hyperspectral images have tens; more is not a normaliser
 _CLASSIFIER_BIAS = re.compile(r"((head\.)?(fc|classifier(\.\d+)?)|head)\.bias")
 
 

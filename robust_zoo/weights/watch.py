@@ -20,7 +20,7 @@ _PASSING = (0, 408, 425, 429)  # of an answer that says nothing of the file, as 
 
 
 @dataclass(frozen=True)
-class Seen:
+class Answer:
     """What one source says of a checkpoint's file.
 
     Attributes:
@@ -46,7 +46,7 @@ class Seen:
     answered: bool = True
 
 
-def look(checkpoint: Checkpoint, source: Source) -> Seen:
+def look(checkpoint: Checkpoint, source: Source) -> Answer:
     """Asks one source.
 
     Args:
@@ -64,11 +64,11 @@ def look(checkpoint: Checkpoint, source: Source) -> Seen:
         except requests.RequestException as error:
             raise explained(error, source.address) from error
     except WebPage as error:
-        return Seen(checkpoint, source, error.verdict, detail=str(error), remedy=error.remedy)
+        return Answer(checkpoint, source, error.verdict, detail=str(error), remedy=error.remedy)
     except SourceFailed as error:
         said = (None, None, str(error), error.remedy, bool(error.status))
-        return Seen(checkpoint, source, _verdict(error), *said)
-    return Seen(checkpoint, source, *_compared(checkpoint, source, answer))
+        return Answer(checkpoint, source, _verdict(error), *said)
+    return Answer(checkpoint, source, *_compared(checkpoint, source, answer))
 
 
 def _compared(checkpoint: Checkpoint, source: Source, said: Told) -> tuple[str, int | None, str | None, str]:
@@ -92,7 +92,7 @@ def _verdict(error: SourceFailed) -> str:
 
 def look_at(
     asked: Sequence[tuple[Checkpoint, Source]], *, tick: Callable[[], object] = lambda: None
-) -> tuple[Seen, ...]:
+) -> tuple[Answer, ...]:
     """Asks many sources, politely: some hosts at once, and each of them one thing at a time.
 
     Args:
@@ -106,7 +106,7 @@ def look_at(
     for i, (_, source) in enumerate(asked):
         hosts.setdefault(_host(source), []).append(i)
 
-    def ask(indices: Iterable[int]) -> list[tuple[int, Seen]]:
+    def ask(indices: Iterable[int]) -> list[tuple[int, Answer]]:
         seen = []
         for i in indices:
             seen.append((i, look(*asked[i])))
