@@ -72,7 +72,8 @@ def overwrite(path, content):
         file.truncate()
 
 
-def test_100_000_mutated_safetensors_headers(tmp_path):
+@pytest.mark.parametrize("count", [20_000, pytest.param(100_000, marks=pytest.mark.peers)])
+def test_mutated_safetensors_headers(tmp_path, count):
     """What passes is read by the safetensors library as the same table, and no hash is ever satisfied by it.
 
     All are parsed in memory, and put into a cache; what passes, and a tenth of the rest, is read from there too.
@@ -87,7 +88,7 @@ def test_100_000_mutated_safetensors_headers(tmp_path):
     assert receipt_in(ROW, tmp_path)
     end = 8 + int.from_bytes(sound[:8], "little")
     dice, passed = random.Random(0), 0
-    for turn in range(100_000):
+    for turn in range(count):
         content = mutated(sound[:end], dice) + sound[end:]
         if dice.random() < 0.9 and content[8:end] != sound[8:end]:  # or nearly all would end at the header's length
             content = (len(content) - (len(sound) - end) - 8).to_bytes(8, "little") + content[8:]
@@ -108,7 +109,7 @@ def test_100_000_mutated_safetensors_headers(tmp_path):
             table.pop("__metadata__", None)
             theirs = {name: (t["dtype"], t["shape"]) for name, t in safetensors.deserialize(content)}
             assert {name: (t["dtype"], t["shape"]) for name, t in table.items()} == theirs, content
-    assert 1000 < passed < 50_000
+    assert count / 100 < passed < count / 2
 
 
 def test_20_000_mutated_manifests(tmp_path, monkeypatch):
