@@ -30,6 +30,12 @@ EVERY_NAME_RAN = {
     "test_model_forward_intermediates", "test_model_forward_intermediates_features",
 }  # fmt: skip
 
+
+def left_out(name: str) -> set[str]:
+    """What timm's file does not ask of any ViT or XCiT (its NON_STD_FILTERS)."""
+    return {"test_model_default_cfgs", "test_model_forward_features"} if name.startswith(("vit_", "xcit_")) else set()
+
+
 _PLUGIN = """
 import robust_zoo, timm
 robust_zoo.register_with_timm()
@@ -85,4 +91,5 @@ def test_timms_own_tests_pass(suite: Path, tmp_path: Path) -> None:
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
     ran = re.findall(r"^PASSED \S*::(\w+)\[(\S+)\]$", run.stdout, re.MULTILINE)
     tests_of = {name: {test for test, case in ran if name in case.split("-")} for name in NAMES}
-    assert all(tests >= EVERY_NAME_RAN for tests in tests_of.values()), tests_of
+    missing = {name: EVERY_NAME_RAN - tests - left_out(name) for name, tests in tests_of.items()}
+    assert not any(missing.values()), missing
