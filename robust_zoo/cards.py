@@ -42,7 +42,6 @@ def card(checkpoint: Checkpoint, recipe: Trained | None) -> str:
     kept = "" if checkpoint.may_be_passed_on else "; loaded from its authors' host, never bundled or published"
     proven = checkpoint.bundled or checkpoint.has_public_hash
     kind = "verified weights, a timm model" if proven else "a timm model"
-    gives = "embeddings" if checkpoint.is_encoder else "logits"
     hub = f'\nmodel = torch.hub.load("OWNER/robust_zoo", "{checkpoint.name}")  # the same model\n'
     return f"""{_front_matter(checkpoint)}
 
@@ -60,7 +59,7 @@ def card(checkpoint: Checkpoint, recipe: Trained | None) -> str:
 import robust_zoo, torch
 
 model = robust_zoo.create_model({_written(checkpoint.handle)}).eval()  # {kind}
-{gives} = robust_zoo.pixel_model(model)(images)  # images: (B, 3, H, W) in [0, 1]
+{checkpoint.gives} = robust_zoo.pixel_model(model)(images)  # images: (B, 3, H, W) in [0, 1]
 {"" if checkpoint.is_own_file else hub}```
 {"" if proven else _first_seen(checkpoint)}
 | preprocessing | as `timm.data.resolve_data_config(model=model)` says it |

@@ -102,8 +102,7 @@ def command(name: str, as_json: bool) -> None:
         if text:
             click.echo(f"{key + ':':<16}{printable(text, limit=None)}")
     click.echo(f"\nmodel = robust_zoo.create_model({checkpoint.handle!r})")
-    gives = "embeddings" if checkpoint.is_encoder else "logits"
-    click.echo(f"{gives} = robust_zoo.pixel_model(model.eval())(images)  # images: (B, 3, H, W) in [0, 1]")
+    click.echo(f"{checkpoint.gives} = robust_zoo.pixel_model(model.eval())(images)  # images: (B, 3, H, W) in [0, 1]")
 
 
 def _meaning(checkpoint: Checkpoint, status: str) -> str:

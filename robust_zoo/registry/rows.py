@@ -143,6 +143,11 @@ class Checkpoint:
         return self.collection.kind == "encoder"
 
     @property
+    def gives(self) -> str:
+        """What its network gives, in a word."""
+        return "embeddings" if self.is_encoder else "logits"
+
+    @property
     def is_own_file(self) -> bool:
         """Whether it is a file of a user's own, whose path is `file`, and no row of the registry."""
         return Path(self.file).is_absolute()
