@@ -20,6 +20,8 @@ class Architecture:
         parameters: How many it has, with a head for the classes it was trained on.
         label: Its part of a checkpoint's name.
         arguments: Of the builder, beside those of a caller: what no file says, such as the activation.
+        plain_timm: What timm without this package calls a builder of the same network, "" where it has none.
+        plain_arguments: Of that builder.
     """
 
     name: str
@@ -29,6 +31,15 @@ class Architecture:
     parameters: int
     label: str
     arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    plain_timm: str = ""
+    plain_arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def published(self) -> tuple[str, dict[str, Any]]:
+        """The builder that a published file names, and what it is told beside the number of classes: plain timm's, else
+        that of this package, which timm knows after `register_with_timm()`."""
+        builder, told = (self.plain_timm, self.plain_arguments) if self.plain_timm else (self.timm, self.arguments)
+        return builder, {key: value for key, value in told.items() if key != "num_classes"}
 
     @property
     def built(self) -> str:

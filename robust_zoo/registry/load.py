@@ -141,7 +141,10 @@ def _format(name: str, row: dict[str, Any]) -> Format:
 def _architecture(name: str, row: dict[str, Any], keys: Mapping[str, KeyTable]) -> Architecture:
     if row["keys"] not in (*KEY_RULES, *keys):
         raise ValueError(f"architecture.{name}: keys {row['keys']!r} is not one of {', '.join((*KEY_RULES, *keys))}")
-    return Architecture(name, **{"label": name, "torchvision": ""} | row)
+    plain = {"plain_timm": row["timm"], "plain_arguments": row.get("arguments", {})}
+    if "plain_arguments" in row and not row.get("plain_timm"):
+        raise ValueError(f"architecture.{name}: plain_arguments of no plain_timm")
+    return Architecture(name, **{"label": name, "torchvision": ""} | ({} if "plain_timm" in row else plain) | row)
 
 
 def _collection(
