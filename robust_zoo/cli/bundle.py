@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from robust_zoo.cli.describe import count, megabytes
 from robust_zoo.cli.options import CACHE_DIR, require_directory, select
+from robust_zoo.describe import count, megabytes
 from robust_zoo.errors import UsageError
 from robust_zoo.weights import bundle
 from robust_zoo.weights.ensure import ensure

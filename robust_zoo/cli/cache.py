@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from robust_zoo.cli.describe import count, megabytes
 from robust_zoo.cli.options import CACHE_DIR
+from robust_zoo.describe import count, megabytes
 from robust_zoo.errors import StorageError
 from robust_zoo.files import open_file
 from robust_zoo.registry.lookup import get, list_models, natural_key

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from robust_zoo.cards import card
-from robust_zoo.cli.describe import count
+from robust_zoo.describe import count
 from robust_zoo.errors import UsageError, VerificationFailed
 from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.lookup import get, list_models

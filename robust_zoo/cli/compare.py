@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from robust_zoo.cli.describe import all_of, count, promise, size_text
 from robust_zoo.cli.options import select
-from robust_zoo.cli.table import Marks, echo_table, images_of, short_count, source_of
+from robust_zoo.cli.table import Marks, echo_table
+from robust_zoo.describe import all_of, count, images_of, promise, short_count, size_text, source_of
 from robust_zoo.errors import UsageError
 from robust_zoo.registry.comparison import Line, compare
 from robust_zoo.registry.robustness import Figure

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from robust_zoo.cli.describe import count, gravest, megabytes
 from robust_zoo.cli.options import CACHE_DIR
+from robust_zoo.describe import count, gravest, megabytes
 from robust_zoo.errors import StorageError, UsageError, VerificationFailed
 from robust_zoo.registry.lookup import list_models
 from robust_zoo.text import printable

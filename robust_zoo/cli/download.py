@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from robust_zoo.cli.describe import as_json, count, gravest, megabytes
 from robust_zoo.cli.net import storage_error
 from robust_zoo.cli.options import CACHE_DIR, by_a_signer, require_signature, select
+from robust_zoo.describe import as_json, count, gravest, megabytes
 from robust_zoo.errors import UsageError, ZooError
 from robust_zoo.registry.lookup import get, list_models
 from robust_zoo.registry.rows import Checkpoint

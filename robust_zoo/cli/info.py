@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from robust_zoo.cli.describe import all_of, promise, size_text
+from robust_zoo.describe import all_of, promise, size_text
 from robust_zoo.registry.rows import DATA, Checkpoint
 from robust_zoo.text import printable
 from robust_zoo.weights.cache import cache_root, local_directories, read_receipt, weights_path

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from robust_zoo.cli.describe import as_json, count, promise, size_text
 from robust_zoo.cli.options import Named
-from robust_zoo.cli.table import Marks, echo_table, images_of, short_count
+from robust_zoo.cli.table import Marks, echo_table
+from robust_zoo.describe import as_json, count, images_of, promise, short_count, size_text
 from robust_zoo.errors import UsageError
 from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.lookup import get, list_models, natural_key

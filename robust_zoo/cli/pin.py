@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
-from robust_zoo.cli.describe import count, gravest
 from robust_zoo.cli.net import explained
 from robust_zoo.cli.options import CACHE_DIR, select
+from robust_zoo.describe import count, gravest
 from robust_zoo.errors import UsageError, ZooError
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.weights.cache import cache_root, read_receipt

@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from robust_zoo.cli.describe import count
 from robust_zoo.cli.options import select
+from robust_zoo.describe import count
 from robust_zoo.errors import Unavailable, UsageError, VerificationFailed, ZooError
 from robust_zoo.registry.lookup import list_models
 from robust_zoo.registry.rows import Checkpoint

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import click
 
-from robust_zoo.registry.robustness import Figure
 from robust_zoo.text import printable
 
 
@@ -37,20 +36,3 @@ def echo_table(rows: Sequence[Sequence[str]], align: str) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(f"{c:{a}{w}}" for c, a, w in zip(row, align, widths, strict=True)).rstrip() for row in rows)
     click.echo("\n".join(lines))
-
-
-def images_of(figure: Figure) -> str:
-    """How many images a figure is of, and of what size where that is not the checkpoint's own."""
-    count = f"{figure.n:,} images" if figure.n else "number of images not said"
-    return count + (f" of {figure.size} px" if figure.size else "")
-
-
-def source_of(figure: Figure) -> str:
-    """Who has a figure: where this project measured it, on which images."""
-    return f"measured by {figure.by} on {figure.images}" if figure.measured else figure.by
-
-
-def short_count(number: int) -> str:
-    """A number of parameters in three digits: "0.7M", "88.6M", "1013M"."""
-    millions = number / 1e6
-    return f"{millions:.1f}M" if millions < 100 else f"{millions:.0f}M"

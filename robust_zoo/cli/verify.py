@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from robust_zoo.cli.describe import as_json, gravest
 from robust_zoo.cli.net import storage_error
 from robust_zoo.cli.options import CACHE_DIR, by_a_signer, require_signature, select
+from robust_zoo.describe import as_json, gravest
 from robust_zoo.errors import StorageError, Unavailable, UsageError, VerificationFailed, ZooError
 from robust_zoo.registry.lookup import get, list_models, natural_key
 from robust_zoo.registry.rows import DATA, Checkpoint

@@ -23,7 +23,7 @@ from verbs import ROOT, commands, run
 
 from robust_zoo import __version__
 from robust_zoo.cli import _VERBS, main
-from robust_zoo.cli.describe import gravest
+from robust_zoo.describe import gravest
 from robust_zoo.errors import ZooError
 from robust_zoo.registry import load, rows
 from robust_zoo.registry.lookup import get, list_models

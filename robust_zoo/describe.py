@@ -1,4 +1,4 @@
-"""What the verbs say: checkpoints as JSON objects, sizes, the gravest of several exit codes."""
+"""What verbs and pages say: checkpoints as JSON objects, sizes, the gravest of several exit codes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from robust_zoo.registry.robustness import Under, best_robust
+from robust_zoo.registry.robustness import Figure, Under, best_robust
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.text import several
 
@@ -77,6 +77,7 @@ def all_of(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def megabytes(size: float) -> str:
+    """Bytes as text: "31.9 MB", "355 MB"."""
     return f"{size / 1e6:,.1f} MB" if size < 1e8 else f"{size / 1e6:,.0f} MB"
 
 
@@ -86,4 +87,22 @@ def size_text(checkpoint: Checkpoint) -> str:
 
 
 def count(n: int, noun: str = "checkpoint") -> str:
+    """A number with its word: "1 checkpoint", "3 checkpoints"."""
     return several(n, noun)
+
+
+def images_of(figure: Figure) -> str:
+    """How many images a figure is of, and of what size where that is not the checkpoint's own."""
+    count = f"{figure.n:,} images" if figure.n else "number of images not said"
+    return count + (f" of {figure.size} px" if figure.size else "")
+
+
+def source_of(figure: Figure) -> str:
+    """Who has a figure: where this project measured it, on which images."""
+    return f"measured by {figure.by} on {figure.images}" if figure.measured else figure.by
+
+
+def short_count(number: int) -> str:
+    """A number of parameters in three digits: "0.7M", "88.6M", "1013M"."""
+    millions = number / 1e6
+    return f"{millions:.1f}M" if millions < 100 else f"{millions:.0f}M"
