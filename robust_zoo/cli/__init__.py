@@ -38,6 +38,7 @@ _VERBS = {
     "recipe": "Show how a checkpoint is trained.",
     "train": "Train a checkpoint by its recipe and export it.",
     "plot": "Draw the curves of a training.",
+    "site": "Write the zoo as a static site.",
 }
 
 

@@ -1,0 +1,8 @@
+"""The sections of the site, a row each, in the navigation's order. A new page is a row here and a module beside."""
+
+from __future__ import annotations
+
+from robust_zoo.site import index
+from robust_zoo.site.pages import Section
+
+SECTIONS: tuple[Section, ...] = (Section("index.html", "Checkpoints", index.build),)
