@@ -57,3 +57,49 @@ def sign_test(wins: int, losses: int) -> float:
         total += term  # n over k
         term = term * (n - k) // (k + 1)
     return min(1.0, 2 * total / 2**n)
+
+
+@dataclass(frozen=True)
+class PairedCount:
+    """Two models on the same images: only the images that one gets right and the other wrong tell them apart.
+
+    Attributes:
+        wins: Images that only the first gets right.
+        losses: Images that only the second gets right.
+        n: Of how many, at least `wins + losses`.
+    """
+
+    wins: int
+    losses: int
+    n: int
+
+    @property
+    def p(self) -> float:
+        """Of `sign_test`: how likely so uneven a split is where both are equally good."""
+        return sign_test(self.wins, self.losses)
+
+    @property
+    def difference(self) -> float:
+        """Accuracy of the first less that of the second, in percentage points."""
+        return 100 * (self.wins - self.losses) / self.n
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % score interval of `difference`, in percentage points (Tango 1998, Statistics in Medicine 17, 891)."""
+        return -100 * _largest(self.losses, self.wins, self.n), 100 * _largest(self.wins, self.losses, self.n)
+
+
+def _largest(wins: int, losses: int, n: int) -> float:
+    """The largest difference of two paired proportions, in [-1, 1], that the score test does not reject, by bisection.
+
+    Under a difference d the likeliest share of images that only the second gets right is q, the larger root of
+    2 n q^2 + linear q - losses d (1 - d) = 0, and the difference that is seen has the variance (2 q + d - d^2) / n.
+    """
+    low, high = (wins - losses) / n, 1.0
+    for _ in range(52):  # to the last bit of a double
+        d = (low + high) / 2
+        linear = (2 * n - wins + losses) * d - wins - losses
+        q = (math.sqrt(max(0.0, linear * linear + 8 * n * losses * d * (1 - d))) - linear) / (4 * n)
+        accepted = n * d - (wins - losses) <= _Z * math.sqrt(max(0.0, n * (2 * q + d - d * d)))
+        low, high = (d, high) if accepted else (low, d)
+    return low

@@ -11,6 +11,7 @@ import click
 
 from robust_zoo.cli.options import select
 from robust_zoo.cli.table import Marks, echo_table
+from robust_zoo.counts import PairedCount
 from robust_zoo.describe import all_of, count, images_of, promise, short_count, size_text, source_of
 from robust_zoo.errors import UsageError
 from robust_zoo.registry.comparison import Line, compare
@@ -117,9 +118,9 @@ def _word(line: Line, letters: str) -> str:
     if line.word:
         return line.word
     words = []
-    for (i, j, p), apart in zip(line.pairs, line.apart, strict=True):
-        word = "apart" if apart else "overlap" if p is None else "not apart"
-        words.append((f"{letters[i]}{letters[j]} {word}" + (f" (p {p:.2g})" if p is not None else ""), apart))
+    for (i, j, counted), apart in zip(line.pairs, line.apart, strict=True):
+        word = "apart" if apart else "not apart" if counted else "overlap"
+        words.append((f"{letters[i]}{letters[j]} {word}" + (f" (p {counted.p:.2g})" if counted else ""), apart))
     if len(words) == 1:
         return words[0][0].partition(" ")[2]
     return ", ".join(word for word, apart in words if not apart) or "all apart"
@@ -131,7 +132,20 @@ def _json(checkpoints: Sequence[Checkpoint], line: Line) -> dict[str, Any]:
     about = {key: getattr(kind, key) for key in ("attack", "norm", "eps", "n", "size")}
     values = {handle: asdict(figure) for handle, figure in zip(handles, line.figures, strict=True) if figure}
     pairs = [
-        {"names": [handles[i], handles[j]], "apart": apart, "p": p}
-        for (i, j, p), apart in zip(line.pairs, line.apart, strict=True)
+        {"names": [handles[i], handles[j]], "apart": apart, **_paired(counted)}
+        for (i, j, counted), apart in zip(line.pairs, line.apart, strict=True)
     ]
     return {**about, "comparable": not line.word, "note": line.word, "figures": values, "pairs": pairs}
+
+
+def _paired(counted: PairedCount | None) -> dict[str, Any]:
+    """What the same images say of two, all null where their fates are not known."""
+    if counted is None:
+        return dict.fromkeys(("p", "only_first", "only_second", "difference", "interval_95"))
+    return {
+        "p": counted.p,
+        "only_first": counted.wins,
+        "only_second": counted.losses,
+        "difference": counted.difference,
+        "interval_95": counted.interval,
+    }

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from robust_zoo.counts import PairedCount
 from robust_zoo.registry.robustness import Figure, Under, figures
 from robust_zoo.registry.rows import Checkpoint
 
 ALONE, UNKNOWN = "alone", "number of images not said"
-Paired = Callable[[int, int, Figure], float | None]
+Paired = Callable[[int, int, Figure], PairedCount | None]
 _Kind = tuple[object, ...]
 
 
@@ -22,13 +23,13 @@ class Line:
         figures: Of each checkpoint, None where it has none of the kind.
         word: ALONE where only one has, so that there is nothing to compare it with; UNKNOWN where chance cannot be
             judged; else "", and `pairs` says which can be told apart.
-        pairs: For each two that have one, by their places: (first, second, p), p None where only intervals are known.
+        pairs: For each two that have one, by their places: (first, second, count), None where only intervals are known.
         apart: For each of `pairs`, whether the two can be told apart.
     """
 
     figures: tuple[Figure | None, ...]
     word: str = ""
-    pairs: tuple[tuple[int, int, float | None], ...] = ()
+    pairs: tuple[tuple[int, int, PairedCount | None], ...] = ()
     apart: tuple[bool, ...] = ()
 
     @property
@@ -46,8 +47,8 @@ def compare(checkpoints: Sequence[Checkpoint], paired: Paired = lambda *_: None)
 
     Args:
         checkpoints: Two or more.
-        paired: Of two places and a figure of theirs: p that both withstand equally, from the fates of the same images;
-            None where these are not known.
+        paired: Of two places and a figure of theirs: the images that only one gets right, from the fates of the same
+            images; None where these are not known.
 
     Returns:
         The lines: clean first, then by threat model, AutoAttack first, those on most images first.
@@ -97,9 +98,9 @@ def _line(found: list[Figure | None], paired: Paired) -> Line:
         return Line(tuple(found), UNKNOWN)
     pairs, apart = [], []
     for (i, a), (j, b) in combinations(have, 2):
-        p = paired(i, j, a)
-        pairs.append((i, j, p))
-        apart.append(p < 0.05 if p is not None else not _overlap(a, b))
+        count = paired(i, j, a)
+        pairs.append((i, j, count))
+        apart.append(count.p < 0.05 if count else not _overlap(a, b))
     return Line(tuple(found), pairs=tuple(pairs), apart=tuple(apart))
 
 

@@ -70,7 +70,8 @@ def test_json(strong):
     line = next(x for x in found["figures"] if x["attack"] == "autoattack" and x["comparable"])
     assert (line["norm"], line["n"], line["note"]) == ("linf", 5000, "")
     assert {name: figure["value"] for name, figure in line["figures"].items()} == {SWIN: 53.82, CONVNEXT: 54.4}
-    assert line["pairs"] == [{"names": [SWIN, CONVNEXT], "apart": False, "p": None}]
+    nothing = dict.fromkeys(("p", "only_first", "only_second", "difference", "interval_95"))
+    assert line["pairs"] == [{"names": [SWIN, CONVNEXT], "apart": False, **nothing}]
     assert {x["note"] for x in found["figures"] if not x["comparable"]} == {"alone"}
 
 
@@ -106,7 +107,11 @@ def test_a_ledger_tells_apart_image_by_image(monkeypatch):
                 ):
                     files.append(file)
         a, b = (right(file, line["attack"] == "none") for file in files)
-        assert line["pairs"][0]["p"] == pytest.approx(p_of(a, b), rel=1e-9)
+        pair = line["pairs"][0]
+        assert (pair["only_first"], pair["only_second"]) == ((a & ~b).sum(), (b & ~a).sum())
+        assert pair["difference"] == pytest.approx(100 * (a.mean() - b.mean()), abs=1e-9)
+        assert pair["interval_95"][0] < pair["difference"] < pair["interval_95"][1]
+        assert pair["p"] == pytest.approx(p_of(a, b), rel=1e-9)
         assert line["pairs"][0]["apart"] == (p_of(a, b) < 0.05)
         checked += 1
     assert checked >= 2

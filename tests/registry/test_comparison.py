@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from robust_zoo.counts import sign_test
+from robust_zoo.counts import PairedCount, sign_test
 from robust_zoo.registry.comparison import ALONE, UNKNOWN, compare
 from robust_zoo.registry.lookup import get
 from robust_zoo.registry.measurement import Measurement
@@ -90,9 +90,12 @@ def test_intervals_that_meet_are_not_told_apart():
 
 
 def test_the_same_images_tell_more_than_intervals():
-    (line,) = lines([here(40, 100)], [here(45, 100)], paired=lambda i, j, figure: 0.01 * (i + j) * (figure.n == 100))
-    assert line.pairs == ((0, 1, 0.01),) and line.apart == (True,)
-    assert lines([here(40, 100)], [here(90, 100)], paired=lambda *_: 0.5)[0].apart == (False,)
+    counted = PairedCount(1, 10, 100)
+    (line,) = lines(
+        [here(40, 100)], [here(49, 100)], paired=lambda i, j, f: counted if (i, j, f.n) == (0, 1, 100) else None
+    )
+    assert line.pairs == ((0, 1, counted),) and line.apart == (True,)
+    assert lines([here(40, 100)], [here(90, 100)], paired=lambda *_: PairedCount(4, 9, 100))[0].apart == (False,)
 
 
 @pytest.mark.parametrize(
@@ -106,3 +109,29 @@ def test_sign_test(wins, losses, p):
 def test_sign_test_of_many_is_the_normal_distributions():
     z = (200 - 1) / math.sqrt(10_200)  # with the correction for continuity
     assert sign_test(5000, 5200) == pytest.approx(math.erfc(z / math.sqrt(2)), rel=1e-3)
+
+
+def test_interval_of_a_paired_difference():
+    """Tango's, as published for Bentur et al. 2009: 1 and 7 of 21 (Fagerland, Lydersen and Laake 2014)."""
+    counted = PairedCount(1, 7, 21)
+    assert (counted.difference, *counted.interval) == pytest.approx((-28.57, -51.7, -2.6), abs=0.05)
+    assert PairedCount(7, 1, 21).interval == pytest.approx((2.6, 51.7), abs=0.05)
+    zz = 1.959964**2  # no discordant image: one proportion's score limit
+    assert PairedCount(0, 0, 50).interval == pytest.approx((-100 * zz / (50 + zz), 100 * zz / (50 + zz)))
+    assert PairedCount(9, 0, 9).interval[1] == 100
+
+
+def score(wins, losses, n, d):
+    """The score statistic with the likeliest proportions under a difference, found by trying."""
+    q = max(
+        (k / 1e5 * (1 - abs(d)) / 2 + max(0, -d) for k in range(1, 100_000)),
+        key=lambda q: wins * math.log(q + d) + losses * math.log(q) + (n - wins - losses) * math.log(1 - 2 * q - d),
+    )
+    return (wins - losses - n * d) / math.sqrt(n * (2 * q + d - d * d))
+
+
+@pytest.mark.parametrize(("wins", "losses", "n"), [(12, 5, 250), (40, 61, 300)])
+def test_interval_ends_where_the_score_test_rejects(wins, losses, n):
+    low, high = (end / 100 for end in PairedCount(wins, losses, n).interval)
+    assert score(wins, losses, n, low) == pytest.approx(1.96, abs=1e-3)
+    assert score(wins, losses, n, high) == pytest.approx(-1.96, abs=1e-3)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from robust_zoo.counts import sign_test
+from robust_zoo.counts import PairedCount
 from robust_zoo.errors import missing_file
 from robust_zoo.registry.comparison import Paired
 from robust_zoo.registry.robustness import Figure
@@ -28,8 +28,8 @@ def paired(ledger_dir: Path, checkpoints: Sequence[Checkpoint]) -> Paired:
         checkpoints: In the order of their places.
 
     Returns:
-        For `registry.comparison.compare`: (place, place, figure) -> p of McNemar's exact test, None where the ledger
-        has not both, or not of the same images and settings.
+        For `registry.comparison.compare`: (place, place, figure) -> how many images only one of them gets right, None
+        where the ledger has not both, or not of the same images and settings.
 
     Raises:
         UsageError: There is no such folder.
@@ -39,14 +39,14 @@ def paired(ledger_dir: Path, checkpoints: Sequence[Checkpoint]) -> Paired:
         raise missing_file(ledger_dir, "a ledger of robust-zoo evaluate", "robust-zoo evaluate NAME --out LEDGER")
     known = [_fates(ledger_dir, checkpoint) for checkpoint in checkpoints]
 
-    def test(i: int, j: int, figure: Figure) -> float | None:
+    def count(i: int, j: int, figure: Figure) -> PairedCount | None:
         key = (figure.attack, figure.norm, figure.eps, figure.n, figure.images)
         if key not in known[i] or key not in known[j]:
             return None
         (one, a), (other, b) = known[i][key], known[j][key]
-        return sign_test(int((a & ~b).sum()), int((b & ~a).sum())) if one == other else None
+        return PairedCount(int((a & ~b).sum()), int((b & ~a).sum()), len(a)) if one == other else None
 
-    return test
+    return count
 
 
 def _fates(ledger_dir: Path, checkpoint: Checkpoint) -> Fates:
