@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,18 @@ def paired(ledger_dir: Path, checkpoints: Sequence[Checkpoint]) -> Paired:
     """
     if not ledger_dir.is_dir():
         raise missing_file(ledger_dir, "a ledger of robust-zoo evaluate", "robust-zoo evaluate NAME --out LEDGER")
-    known = [_fates(ledger_dir, checkpoint) for checkpoint in checkpoints]
+    return paired_by([fates(_entries(ledger_dir, checkpoint)) for checkpoint in checkpoints])
+
+
+def paired_by(known: Sequence[Fates]) -> Paired:
+    """As `paired`, by fates that were read before.
+
+    Args:
+        known: Of each checkpoint, in the order of their places.
+
+    Returns:
+        As there.
+    """
 
     def count(i: int, j: int, figure: Figure) -> PairedCount | None:
         key = (figure.attack, figure.norm, figure.eps, figure.n, figure.images)
@@ -49,14 +60,26 @@ def paired(ledger_dir: Path, checkpoints: Sequence[Checkpoint]) -> Paired:
     return count
 
 
-def _fates(ledger_dir: Path, checkpoint: Checkpoint) -> Fates:
-    """Which images a checkpoint gets right, by what a figure is of; with the hashes of images and settings."""
-    weights, found = {m.weights_sha256 for m in checkpoint.measured}, {}
+def fates(entries: Iterable[tuple[Mapping[str, Any], np.ndarray]]) -> Fates:
+    """Which images a checkpoint gets right, by what a figure is of; with the hashes of images and settings.
+
+    Args:
+        entries: Of the ledger and of one file of weights, each with what broke every image, (n,).
+
+    Returns:
+        (attack, norm, eps, n, images) -> (hashes, right), the last a bool (n,).
+    """
+    found = {}
+    for entry, broken_by in entries:
+        right = broken_by != engine.WRONG if entry["norm"] is None else broken_by == engine.ROBUST
+        key = (entry["attack"], entry["norm"] or "", entry["eps"], entry["n"], entry["dataset"])
+        found[key] = ((entry["data_sha256"], entry["settings_sha256"]), right)
+    return found
+
+
+def _entries(ledger_dir: Path, checkpoint: Checkpoint) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+    weights = {m.weights_sha256 for m in checkpoint.measured}
     for file in sorted((ledger_dir / checkpoint.name).glob("*.json")):
         entry = read_entry(file)
         if entry["weights_sha256"] in weights:
-            (broken_by,) = read_npz(file.with_suffix(".npz"), [("broken_by", "fell")])
-            right = broken_by != engine.WRONG if entry["norm"] is None else broken_by == engine.ROBUST
-            key = (entry["attack"], entry["norm"] or "", entry["eps"], entry["n"], entry["dataset"])
-            found[key] = ((entry["data_sha256"], entry["settings_sha256"]), right)
-    return found
+            yield entry, *read_npz(file.with_suffix(".npz"), [("broken_by", "fell")])
