@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 from robust_zoo.counts import PairedCount
 from robust_zoo.registry.robustness import Figure, Under, figures
@@ -12,7 +13,7 @@ from robust_zoo.registry.rows import Checkpoint
 
 ALONE, UNKNOWN = "alone", "number of images not said"
 Paired = Callable[[int, int, Figure], PairedCount | None]
-_Kind = tuple[object, ...]
+Kind = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -53,29 +54,45 @@ def compare(checkpoints: Sequence[Checkpoint], paired: Paired = lambda *_: None)
     Returns:
         The lines: clean first, then by threat model, AutoAttack first, those on most images first.
     """
-    known = [figures(checkpoint) for checkpoint in checkpoints]
-    threats = [{_under(figure) for figure in of} for of in known]
+    tables = [by_kind(checkpoint) for checkpoint in checkpoints]
+    threats = [{under(figure) for figure in table.values()} for table in tables]
     shared = {None}.union(*(a & b for a, b in combinations(threats, 2)))  # None: clean accuracy
-    tables = [
-        _by_kind(checkpoint.dataset, (figure for figure in of if _under(figure) in shared))
-        for checkpoint, of in zip(checkpoints, known, strict=True)
-    ]
-    kinds = {kind: figure for table in reversed(tables) for kind, figure in table.items()}
-    ordered = sorted(kinds, key=lambda kind: (_order(kinds[kind]), kind[-1]))
-    return [_line([table.get(kind) for table in tables], paired) for kind in ordered]
+    lines = [kind for kind, figure in in_order(tables).items() if under(figure) in shared]
+    return [_line([table.get(kind) for table in tables], paired) for kind in lines]
 
 
-def _under(figure: Figure) -> Under | None:
-    return None if figure.eps is None else (figure.norm, round(figure.eps, 9))
+def by_kind(checkpoint: Checkpoint) -> dict[Kind, Figure]:
+    """What is known of a checkpoint, by what must be the same in a line.
 
+    Args:
+        checkpoint: Whose.
 
-def _by_kind(dataset: str, found: Iterable[Figure]) -> dict[_Kind, Figure]:
-    """Figures by what must be the same in a line; a second one of a kind, of another reporter, has its own."""
-    table: dict[_Kind, Figure] = {}
-    for figure in found:
-        kind = (dataset, figure.attack, _under(figure), figure.n, figure.size, figure.images)
+    Returns:
+        A key for each kind -> the figure. A second figure of a kind, of another reporter, has a kind of its own.
+    """
+    table: dict[Kind, Figure] = {}
+    for figure in figures(checkpoint):
+        kind = (checkpoint.dataset, figure.attack, under(figure), figure.n, figure.size, figure.images)
         table[(*kind, sum(other[:-1] == kind for other in table))] = figure
     return table
+
+
+def in_order(tables: Sequence[Mapping[Kind, Figure]]) -> dict[Kind, Figure]:
+    """The kinds of several checkpoints, sorted as lines are.
+
+    Args:
+        tables: Of `by_kind`.
+
+    Returns:
+        Each kind, with a figure of it.
+    """
+    kinds = {kind: figure for table in reversed(tables) for kind, figure in table.items()}
+    return dict(sorted(kinds.items(), key=lambda item: (_order(item[1]), item[0][-1])))
+
+
+def under(figure: Figure) -> Under | None:
+    """The threat model of a figure's attack; None for clean accuracy."""
+    return None if figure.eps is None else (figure.norm, round(figure.eps, 9))
 
 
 def _order(figure: Figure) -> tuple[object, ...]:

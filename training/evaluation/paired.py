@@ -82,4 +82,5 @@ def _entries(ledger_dir: Path, checkpoint: Checkpoint) -> Iterator[tuple[dict[st
     for file in sorted((ledger_dir / checkpoint.name).glob("*.json")):
         entry = read_entry(file)
         if entry["weights_sha256"] in weights:
-            yield entry, *read_npz(file.with_suffix(".npz"), [("broken_by", "fell")])
+            (broken_by,) = read_npz(file.with_suffix(".npz"), [("broken_by", "fell")])
+            yield entry, broken_by
