@@ -1,0 +1,59 @@
+"""Words of pages: what states of weights mean, who has a figure, threat models as headings. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from robust_zoo.registry.reported import NORM_TITLES
+from robust_zoo.registry.robustness import Figure, figures, radius_of
+from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.threat import NORMS
+
+# What describe.promise says -> what it means.
+STATES = {
+    "bundled": "comes with the package",
+    "pinned": "the row has its sha256; whatever source serves it, other bytes are refused",
+    "hub-declared": "the sha256 that the hub records at the pinned revision must match",
+    "unverified": "no hash is public: taken only when asked for, then noted, and other bytes later are an alarm",
+}
+KINDS = {"classifier": "classifier", "encoder": "image encoder"}
+
+
+def threat_title(norm: str, eps: float) -> str:
+    """A threat model as the field writes it: "Linf 4/255", "L2 3"; "standard" for no threat."""
+    return f"{NORM_TITLES[norm]} {radius_of(norm, eps)}" if eps else "standard"
+
+
+def radius_key(text: str) -> tuple[bool, float]:
+    """Sorts written radii: numbers, then counts of 1/255, each by value."""
+    count, slash, _ = text.partition("/")
+    return bool(slash), float(count)
+
+
+def letters(checkpoints: Iterable[Checkpoint]) -> dict[str, str]:
+    """A letter for each author of reported figures, those with most figures first.
+
+    Args:
+        checkpoints: Whose figures.
+
+    Returns:
+        Author -> "a", "b", ...
+    """
+    counts: dict[str, int] = {}
+    for checkpoint in checkpoints:
+        for figure in figures(checkpoint):
+            if not figure.measured:
+                counts[figure.by] = counts.get(figure.by, 0) + 1
+    ordered = sorted(counts, key=lambda by: (-counts[by], by))
+    return {by: chr(ord("a") + i) if i < 26 else f"a{i}" for i, by in enumerate(ordered)}
+
+
+def images(figure: Figure) -> str:
+    """How many images a figure is of: "5,000 images", "images not said"."""
+    count = f"{figure.n:,} images" if figure.n else "number of images not said"
+    return count + (f" of {figure.size} px" if figure.size else "")
+
+
+def norm_title(norm: str) -> str:
+    """A norm in sentences: "Linf"."""
+    return NORMS[norm].label
