@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from robust_zoo.counts import Count
 from robust_zoo.threat import ThreatModel
+
+_ENTRY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,180}__[0-9a-f]{12}")  # as evaluation/entries.py names its files
 
 
 @dataclass(frozen=True)
@@ -22,9 +25,12 @@ class Measurement:
         norm: What the attack was bounded in, None for clean.
         eps: Its radius in [0, 1] units, None for clean.
         settings: The attack's, in words.
+        entry: The name of its evidence: the file in the checkpoint's folder of results/, without its ending. "" where
+            it has none, as in a file that was just trained.
 
     Raises:
-        ValueError: An attack without norm and eps, or these without an attack; no count of images; words that are none.
+        ValueError: An attack without norm and eps, or these without an attack; no count of images; words that are none;
+            an entry that is no name of one.
         UsageError: No such norm or radius.
     """
 
@@ -37,6 +43,7 @@ class Measurement:
     norm: str | None = None
     eps: float | None = None
     settings: str = ""
+    entry: str = ""
 
     def __post_init__(self) -> None:
         given = (self.norm is not None, self.eps is not None)
@@ -46,6 +53,8 @@ class Measurement:
             raise ValueError(f"a figure of {self.correct!r} of {self.n!r} images")
         if not all(isinstance(words, str) for words in (self.attack, self.data, self.code, self.settings)):
             raise ValueError(f"a figure whose words are no text: {self}")
+        if self.entry and not (isinstance(self.entry, str) and _ENTRY.fullmatch(self.entry)):
+            raise ValueError(f"a figure whose evidence is {self.entry!r:.80}")
         _ = self.threat
 
     @property
@@ -57,6 +66,11 @@ class Measurement:
     def title(self) -> str:
         """What it is an accuracy under, as text: "clean accuracy", "pgd-20 accuracy at l2 eps 0.5"."""
         return f"{self.attack} accuracy at {self.threat}" if self.threat else "clean accuracy"
+
+    @property
+    def digits(self) -> str:
+        """The twelve digits that tell the entry from all others; "" where there is none."""
+        return self.entry[-12:]
 
     @property
     def count(self) -> Count:

@@ -4,6 +4,7 @@ import json
 import random
 import re
 import tomllib
+from pathlib import Path
 
 import pytest
 from row_oracles import UPSTREAM, differences
@@ -13,6 +14,7 @@ from robust_zoo.errors import Refused
 from robust_zoo.registry import load
 from robust_zoo.registry.load import MEASURED, TOML, load_registry, parse
 from robust_zoo.registry.lookup import get, list_models
+from robust_zoo.registry.measurement import Measurement
 
 TEXT = TOML.read_text(encoding="utf-8")
 FIGURES = json.loads(MEASURED.read_text(encoding="utf-8"))
@@ -82,6 +84,30 @@ def test_measurements_of_no_row_are_refused(tmp_path, monkeypatch):
         monkeypatch.setattr(load, "MEASURED", tmp_path / "measured.json")
         with pytest.raises(Refused, match="registry cannot be read"):
             load_registry.__wrapped__()
+
+
+def test_every_measured_figure_names_its_evidence():
+    root = Path(__file__).parents[2] / "results"
+    named = {name: [figure["entry"] for figure in figures] for name, figures in FIGURES.items()}
+    assert {f"{name}/{entry}" for name, found in named.items() for entry in found} == {
+        path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.json")
+    }
+    for name in named:
+        for m in get(name).measured:
+            entry = json.loads((root / name / f"{m.entry}.json").read_text())
+            assert (entry["robust_correct"], entry["n"], entry["norm"], entry["eps"]) == (m.correct, m.n, m.norm, m.eps)
+            assert m.digits == m.entry.rpartition("__")[2] and len(m.digits) == 12
+
+
+@pytest.mark.parametrize(
+    "entry", ["../x__0123456789ab", "x_0123456789ab", "x__0123456789aB", 5, "x" * 182 + "__" + "0" * 12]
+)
+def test_evidence_that_is_no_entry_is_refused(entry):
+    """But for none at all, as figures of exported files have it."""
+    plain = {"attack": "none", "correct": 1, "n": 2, "data": "d", "weights_sha256": "0" * 64, "code": "c"}
+    assert Measurement(**plain).digits == ""
+    with pytest.raises(ValueError, match="whose evidence is"):
+        Measurement(**plain, entry=entry)
 
 
 def test_rows_that_are_none_are_refused(monkeypatch):

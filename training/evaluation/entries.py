@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,21 @@ class EntryKey:
         return Path(self.model, f"{self.dataset.replace(' ', '-').replace(',', '')}__{under}__{key[:12]}")
 
 
+def stem_of(entry: Mapping[str, Any]) -> Path:
+    """Where an entry lies in a ledger, without its ending.
+
+    Args:
+        entry: As `complete` made it; its `settings_sha256` is taken at its word.
+
+    Returns:
+        As `EntryKey.stem` gives it for the settings that the entry was measured with.
+    """
+    threat = ThreatModel("l2", 0.0) if entry["norm"] is None else ThreatModel(entry["norm"], entry["eps"])
+    key = EntryKey(threat=threat, **{name: entry[name] for name in EntryKey.__dataclass_fields__ if name != "threat"})
+    digits = _sha256([key.weights_sha256, key.data_sha256, entry["settings_sha256"]])[:12]
+    return key.stem.with_name(key.stem.name.rpartition("__")[0] + f"__{digits}")
+
+
 def _sha256(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
@@ -141,10 +156,9 @@ def _contradiction(file: Path, entry: dict[str, Any], broken_by: np.ndarray, lab
             return f"settings that are not those of {entry['attack']}"
     except ZooError as error:
         return error.message
-    key_sha256 = _sha256([key.weights_sha256, key.data_sha256, entry["settings_sha256"]])
     if _sha256(entry["settings"]) != entry["settings_sha256"]:
         return "another settings_sha256 than that of its settings"
-    stem = key.stem.with_name(key.stem.name.rpartition("__")[0] + f"__{key_sha256[:12]}")
+    stem = stem_of(entry)
     if file.stem != "__".join(stem.parts) and (file.parent.name, file.stem) != stem.parts:
         return f"the name {file.parent.name}/{file.stem} of an entry {stem}"
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or labels.shape != broken_by.shape or not labels.size:

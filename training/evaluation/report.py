@@ -13,6 +13,7 @@ from robust_zoo.errors import UsageError
 from robust_zoo.text import markdown as cell
 from robust_zoo.threat import NORMS, ThreatModel
 from robust_zoo.training.attacks.suites import in_words
+from robust_zoo.training.evaluation.entries import stem_of
 from robust_zoo.training.plotting import error_bar, figure, label
 
 _COLUMNS = ("model", "dataset", "attack", "norm", "eps", "n", "clean_accuracy", "robust_accuracy", "flags")
@@ -114,6 +115,7 @@ def measurement(entry: dict[str, Any]) -> dict[str, Any]:
         "data": entry["dataset"],
         "weights_sha256": entry["weights_sha256"],
         "code": entry["code"],
+        "entry": stem_of(entry).name,
     }
     if not attacked:
         return fields
