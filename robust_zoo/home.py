@@ -4,3 +4,35 @@ from __future__ import annotations
 
 REPOSITORY = ""  # "OWNER/NAME" on GitHub, not set yet: nothing is published
 ORGANISATION = ""  # on the Hugging Face hub, whose models `robust-zoo publish` makes, not set yet
+CHECKOUT = "path/of/robust_zoo"  # stands in examples for a copy of the repository on one's own disk
+
+
+def torch_hub(name: str) -> str:
+    """The line of Python that loads a checkpoint through torch.hub.
+
+    Args:
+        name: The checkpoint's.
+
+    Returns:
+        An expression; of a local checkout where no repository is set.
+    """
+    if REPOSITORY:
+        return f'torch.hub.load("{REPOSITORY}", "{name}")'
+    return f'torch.hub.load("{CHECKOUT}", "{name}", source="local")'
+
+
+def page(path: str) -> str:
+    """The address of a file or folder of the repository.
+
+    Args:
+        path: Within it, such as "results/README.md".
+
+    Returns:
+        A link to its newest state, "" where no repository is set.
+    """
+    return f"https://github.com/{REPOSITORY}/blob/main/{path}" if REPOSITORY else ""
+
+
+def install() -> str:
+    """The command that installs the package: from the repository, or from a checkout where none is set."""
+    return f"pip install git+https://github.com/{REPOSITORY}" if REPOSITORY else "pip install .   # in a checkout"
