@@ -21,6 +21,11 @@ def torch_hub(name: str) -> str:
     return f'torch.hub.load("{CHECKOUT}", "{name}", source="local")'
 
 
+def hub_note() -> str:
+    """What to say beside it: nothing, or that it is of a copy on disk."""
+    return "" if REPOSITORY else ", from a copy on disk: the project has no public repository yet"
+
+
 def page(path: str) -> str:
     """The address of a file or folder of the repository.
 

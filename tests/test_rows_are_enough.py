@@ -13,7 +13,7 @@ from shared_rows import added
 from torch import nn
 
 from robust_zoo import threat
-from robust_zoo.cards import card
+from robust_zoo.cards.card import card
 from robust_zoo.errors import Refused, UsageError, ZooError
 from robust_zoo.registry import load
 from robust_zoo.registry.load import load_registry, parse

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from second_rows import CIFAR, CONVNEXT, ENGSTROM, GIANT, SWIN, planted
 
-from robust_zoo import strongest
+from robust_zoo.cards import strongest
 from robust_zoo.errors import UsageError
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from robust_zoo.cards import card
+from robust_zoo.cards.card import card
 from robust_zoo.files import GO_ON, replace_file
 from robust_zoo.names import within
 from robust_zoo.registry.load import load_registry

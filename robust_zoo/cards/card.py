@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any, Protocol
+from typing import Protocol
 
+from robust_zoo import home as project
+from robust_zoo.cards.figures import figures
+from robust_zoo.cards.front_matter import front_matter, written
 from robust_zoo.registry.load import load_registry
-from robust_zoo.registry.measurement import Measurement
 from robust_zoo.registry.rows import Checkpoint
-from robust_zoo.text import markdown, printable
+from robust_zoo.text import markdown
 
 
 class Trained(Protocol):
@@ -19,7 +20,9 @@ class Trained(Protocol):
         """The recipe as sentences."""
 
 
-def card(checkpoint: Checkpoint, recipe: Trained | None) -> str:
+def card(
+    checkpoint: Checkpoint, recipe: Trained | None, *, results: str = "", picture: str = "", repo: str = ""
+) -> str:
     """The whole card: YAML front matter with a `model-index`, then Markdown. The same arguments give the same text.
 
     What a file of one's own says of itself is shown as text: no mark-up of it works in the card.
@@ -27,6 +30,9 @@ def card(checkpoint: Checkpoint, recipe: Trained | None) -> str:
     Args:
         checkpoint: What the card is of.
         recipe: How it was trained (training.recipes.recipe_for), None where that is not known.
+        results: Where the folder results/ is, as seen from the card, for links to the evidence; "" for none.
+        picture: The file of its curve (cards.curve) beside the card, "" where there is none.
+        repo: The card's place on the Hugging Face hub, "" where it has none.
 
     Returns:
         The text of a model card.
@@ -42,8 +48,7 @@ def card(checkpoint: Checkpoint, recipe: Trained | None) -> str:
     kept = "" if checkpoint.may_be_passed_on else "; loaded from its authors' host, never bundled or published"
     proven = checkpoint.bundled or checkpoint.has_public_hash
     kind = "verified weights, a timm model" if proven else "a timm model"
-    hub = f'\nmodel = torch.hub.load("OWNER/robust_zoo", "{checkpoint.name}")  # the same model\n'
-    return f"""{_front_matter(checkpoint)}
+    return f"""{front_matter(checkpoint)}
 
 # {checkpoint.name}
 
@@ -56,11 +61,11 @@ def card(checkpoint: Checkpoint, recipe: Trained | None) -> str:
 ## Use
 
 ```python
-import robust_zoo, torch
+import robust_zoo, timm, torch
 
-model = robust_zoo.create_model({_written(checkpoint.handle)}).eval()  # {kind}
+model = robust_zoo.create_model({written(checkpoint.handle)}).eval()  # {kind}
 {checkpoint.gives} = robust_zoo.pixel_model(model)(images)  # images: (B, 3, H, W) in [0, 1]
-{"" if checkpoint.is_own_file else hub}```
+{"" if checkpoint.is_own_file else _elsewhere(checkpoint, repo)}```
 {"" if proven else _first_seen(checkpoint)}
 | preprocessing | as `timm.data.resolve_data_config(model=model)` says it |
 | --- | --- |
@@ -71,10 +76,8 @@ model = robust_zoo.create_model({_written(checkpoint.handle)}).eval()  # {kind}
 
 ## Figures
 
-| figure | value | evidence |
-| --- | --- | --- |
-{_figures(checkpoint)}
-
+{figures(checkpoint, results)}
+{_curve(checkpoint, picture)}
 - They are of the original head on the original classes. With a new head, other input channels or fine-tuned weights
   they do not apply.
 - An eps is a radius in units of images with pixels in [0, 1], before normalisation. Robust accuracy at other radii, in
@@ -97,9 +100,25 @@ model = robust_zoo.create_model({_written(checkpoint.handle)}).eval()  # {kind}
 {_citation(home.citation)}"""
 
 
-def _written(value: Any) -> str:
-    """A value as YAML and Python read it: JSON of one line, with \\x, \\u and \\U for what is not printable."""
-    return printable(json.dumps(value, ensure_ascii=False), limit=None)
+def _elsewhere(checkpoint: Checkpoint, repo: str) -> str:
+    """The same model through torch.hub and timm. Plain timm knows it where it is published, in timm's own words."""
+    alone = repo and checkpoint.network.plain_timm
+    name = f"hf-hub:{repo}" if repo else checkpoint.name
+    lines = [
+        f"# the same by torch.hub{project.hub_note()}",
+        f"model = {project.torch_hub(checkpoint.name)}",
+        "",
+        "# the same by timm",
+        *([] if alone else ["robust_zoo.register_with_timm()"]),
+        f'model = timm.create_model("{name}", pretrained=True)',
+    ]
+    return "\n".join(["", *lines, ""])
+
+
+def _curve(checkpoint: Checkpoint, picture: str) -> str:
+    if not picture:
+        return ""
+    return f"\n![Accuracy of {checkpoint.name} over the radius of the attack, with 95 % intervals]({picture})\n"
 
 
 def _code(text: str) -> str:
@@ -132,26 +151,6 @@ def _threat_model(checkpoint: Checkpoint) -> str:
     return f"An adversary may {checkpoint.threat.adversary}; pixels are in [0, 1] and stay there."
 
 
-def _figures(checkpoint: Checkpoint) -> str:
-    lines = []
-    for f in checkpoint.reported:
-        images = f", {f.n:,} images" if f.n else ""
-        lines.append(f"| {markdown(f.title)} | {f.value:.2f} % | *reported by* {markdown(f.by)}{images} |")
-    if checkpoint.clean is None:
-        lines.append(f"| clean accuracy | - | {checkpoint.evidence} |")
-    for m in checkpoint.measured:
-        low, high = m.count.interval
-        count = f"{m.correct:,} of {m.n:,} ({markdown(m.data)}), 95 % Wilson interval {low:.2f}-{high:.2f}"
-        facts = [count, markdown(m.settings), f"weights sha256 `{m.weights_sha256}`", markdown(m.code)]
-        evidence = "; ".join(fact for fact in facts if fact)
-        lines.append(f"| {markdown(_name(m))} | {m.accuracy:.2f} % | *measured here*: {evidence} |")
-    return "\n".join(lines)
-
-
-def _name(m: Measurement) -> str:
-    return f"accuracy under {m.attack.upper()}, {m.threat}" if m.threat else m.title
-
-
 def _training(checkpoint: Checkpoint, recipe: Trained | None) -> str:
     if recipe is None:
         return " ".join(
@@ -177,55 +176,3 @@ def _behaviour(checkpoint: Checkpoint) -> str:
 
 def _citation(bibtex: str) -> str:
     return f"\n## Citation\n\n```bibtex\n{bibtex.strip()}\n```\n" if bibtex else ""
-
-
-def _front_matter(checkpoint: Checkpoint) -> str:
-    """YAML whose values are written as JSON (JSON is YAML), so that no text needs quoting rules of its own."""
-    task = "image-feature-extraction" if checkpoint.is_encoder else "image-classification"
-    tags = ["adversarial-robustness", "robust_zoo", "timm", task, checkpoint.norm]
-    paper = checkpoint.collection.paper.lower()  # the hub turns a tag "arxiv:..." into a link
-    fields: dict[str, Any] = {
-        "license": checkpoint.licence,
-        "library_name": "timm",
-        "pipeline_tag": task,
-        "tags": [*tags, paper] if paper else tags,
-        "datasets": [checkpoint.collection.dataset.hub_id],
-    }
-    lines = [f"{key}: {_written(value)}" for key, value in fields.items()]
-    if results := [f"  - {_written(result)}" for result in _results(checkpoint)]:  # an empty model-index is refused
-        lines += ["model-index:", f"- name: {_written(checkpoint.name)}", "  results:", *results]
-    return "\n".join(["---", *lines, "---"])
-
-
-def _results(checkpoint: Checkpoint) -> list[dict[str, Any]]:
-    """`norm` and `eps` are the threat model that a figure is about; `attack` "none" means unperturbed images."""
-    clean = {"norm": checkpoint.norm, "eps": checkpoint.eps, "attack": "none"}
-    reported = [
-        _result(
-            checkpoint,
-            f.value,
-            f"{f.title} (reported by {f.by})",
-            {"norm": f.norm, "eps": f.eps, "attack": f.attack} if f.eps else clean,
-        )
-        for f in checkpoint.reported
-    ]
-    measured = [
-        _result(
-            checkpoint,
-            round(m.accuracy, 2),
-            f"{_name(m)} (measured by robust_zoo, n = {m.n})",
-            clean if m.attack == "none" else {"norm": m.norm, "eps": m.eps, "attack": m.attack},
-        )
-        for m in checkpoint.measured
-    ]
-    return reported + measured
-
-
-def _result(checkpoint: Checkpoint, value: float, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    dataset = checkpoint.collection.dataset
-    # The hub's library merges results that differ in the dataset's arguments only, so the metric has them as well.
-    return {
-        "task": {"type": "image-classification"},
-        "dataset": {"name": dataset.title, "type": dataset.hub_id, "split": dataset.split, "args": arguments},
-        "metrics": [{"type": "accuracy", "value": value, "name": name, "args": arguments, "verified": False}],
-    }

@@ -1,12 +1,7 @@
-"""The README's table of the strongest checkpoints, from the rows: `make cards`, or python -m robust_zoo.strongest."""
+"""The README's table of the strongest checkpoints, from the rows."""
 
 from __future__ import annotations
 
-import re
-import sys
-from pathlib import Path
-
-from robust_zoo.errors import UsageError
 from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.lookup import get_dataset, natural_key
 from robust_zoo.registry.robustness import Figure, best_robust, by_robustness
@@ -15,7 +10,6 @@ from robust_zoo.text import markdown
 from robust_zoo.threat import NORMS, ThreatModel
 
 MOST = 5  # checkpoints of a norm
-_BEGIN, _END = "<!-- The strongest checkpoints, by `make cards`; never edited by hand. -->\n", "<!-- end -->\n"
 _HEADER = """| robust at | checkpoint | clean | robust | attack | images | reported by | parameters |
 |---|---|---|---|---|---|---|---|"""
 
@@ -68,32 +62,3 @@ def _line(threat: ThreatModel, checkpoint: Checkpoint, figure: Figure) -> str:
         f"{checkpoint.network.parameters / 1e6:,.1f} M",
     )
     return f"| {' | '.join(cells)} |"
-
-
-def renewed(text: str) -> str:
-    """A README with the table as the rows have it.
-
-    Args:
-        text: The README.
-
-    Returns:
-        The same, but for what stands between the two marks.
-
-    Raises:
-        UsageError: The marks are not there, once each.
-    """
-    pattern = f"(?<={re.escape(_BEGIN)}).*?(?={re.escape(_END)})"
-    changed, count = re.subn(pattern, lambda _: f"\n{block()}\n", text, flags=re.DOTALL)
-    if count != 1:
-        raise UsageError(
-            "no place for the table of the strongest checkpoints",
-            expected=f"one line {_BEGIN.strip()} and one {_END.strip()}",
-            actual=f"{count} such pairs",
-            next="git checkout README.md",
-        )
-    return changed
-
-
-if __name__ == "__main__":
-    README = Path(sys.argv[1])
-    README.write_text(renewed(README.read_text(encoding="utf-8")), encoding="utf-8", newline="\n")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from robust_zoo.cards import card
+from robust_zoo.cards.card import card
 from robust_zoo.describe import count
 from robust_zoo.errors import UsageError, VerificationFailed
 from robust_zoo.registry.load import load_registry

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from robust_zoo.threat import NORMS
 
-TITLES = {"none": "clean", "autoattack": "AutoAttack", "pgd-100": "PGD-100"}
+_TITLES = {"none": "clean", "autoattack": "AutoAttack", "square": "Square"}
 # L1 as a reported figure only: no attack here has it.
 NORM_TITLES = {"l1": "L1"} | {name: norm.label for name, norm in NORMS.items()}
+
+
+def attack_title(attack: str) -> str:
+    """An attack as the field writes it.
+
+    Args:
+        attack: Its name, as `robust-zoo evaluate --attack` takes it; words of others stay as they are.
+
+    Returns:
+        "AutoAttack", "PGD-20", "PGD-20x5", "APGD-CE"; "clean" for "none".
+    """
+    if attack in _TITLES or not re.fullmatch(r"[a-z0-9-]+", attack):
+        return _TITLES.get(attack, attack)
+    return re.sub(r"(?<!\d)[a-z]+", lambda letters: letters[0].upper(), attack)
 
 
 def radius_of(norm: str, eps: float) -> str:
@@ -49,5 +64,19 @@ class Reported:
     @property
     def title(self) -> str:
         """What it is of, in words: "clean accuracy", "AutoAttack accuracy, Linf 4/255"."""
-        words = f"{TITLES.get(self.attack, self.attack)} accuracy"
-        return f"{words}, {NORM_TITLES[self.norm]} {radius_of(self.norm, self.eps)}" if self.eps else words
+        return title_of(self.attack, self.norm, self.eps)
+
+
+def title_of(attack: str, norm: str, eps: float | None) -> str:
+    """What a figure is of, in words: "clean accuracy", "AutoAttack accuracy, Linf 4/255".
+
+    Args:
+        attack: Its name here; "none" for clean accuracy.
+        norm: Of NORM_TITLES, "" for clean accuracy.
+        eps: The attack's radius in [0, 1] image units, None for clean accuracy.
+
+    Returns:
+        The words.
+    """
+    words = f"{attack_title(attack)} accuracy"
+    return f"{words}, {NORM_TITLES[norm]} {radius_of(norm, eps)}" if eps else words

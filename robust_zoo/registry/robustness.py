@@ -8,7 +8,7 @@ from robust_zoo.counts import Count
 from robust_zoo.errors import UsageError, unknown
 from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.measurement import Measurement
-from robust_zoo.registry.reported import NORM_TITLES, TITLES, Reported, radius_of
+from robust_zoo.registry.reported import NORM_TITLES, Reported, attack_title, radius_of, title_of
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import NORMS, ThreatModel, parse_eps
 
@@ -57,7 +57,12 @@ class Figure:
     @property
     def attack_title(self) -> str:
         """As the field writes it: "AutoAttack", "PGD-20"."""
-        return TITLES.get(self.attack) or (self.attack.upper() if self.measured else self.attack)
+        return attack_title(self.attack)
+
+    @property
+    def title(self) -> str:
+        """What it is of, in words: "clean accuracy", "AutoAttack accuracy, Linf 4/255"."""
+        return title_of(self.attack, self.norm, self.eps)
 
     @property
     def under(self) -> str:

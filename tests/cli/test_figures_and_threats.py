@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from verbs import run_to as run
 
 from robust_zoo import get
-from robust_zoo.cards import card
+from robust_zoo.cards.card import card
 from robust_zoo.errors import ZooError
 from robust_zoo.registry.lookup import list_models
 from robust_zoo.registry.measurement import Measurement

@@ -12,7 +12,7 @@ from fault_table import command_here, refused
 from torch import nn
 
 from robust_zoo.architectures.build import build
-from robust_zoo.cards import card
+from robust_zoo.cards.card import card
 from robust_zoo.cli import verify as cli
 from robust_zoo.errors import Refused
 from robust_zoo.files import read_hashed

@@ -1,0 +1,121 @@
+"""A checkpoint's figures as tables of Markdown: what was measured here, attack by radius; what others reported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from robust_zoo.registry.measurement import Measurement
+from robust_zoo.registry.reported import Reported, attack_title
+from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.text import markdown
+from robust_zoo.threat import NORMS, ThreatModel
+
+Rows = list[list[str]]
+_RANK = [*NORMS]  # columns of one norm stand together
+
+
+def figures(checkpoint: Checkpoint, results: str = "") -> str:
+    """All accuracies that are known of a checkpoint, measured and reported ones apart.
+
+    Args:
+        checkpoint: Whose.
+        results: Where the folder results/ is, for links to the evidence; "" leaves them out.
+
+    Returns:
+        Markdown of one or two sections, or a sentence that says there are none.
+    """
+    parts = []
+    if checkpoint.measured:
+        parts.append(f"### Measured here\n\n{_measured(checkpoint, results)}")
+    if checkpoint.reported:
+        parts.append(f"### Reported by others\n\n{_reported(checkpoint.reported)}")
+    if checkpoint.clean is None:
+        parts.append(f"Clean accuracy: {checkpoint.evidence}.")
+    return "\n\n".join(parts)
+
+
+def table(head: Sequence[str], rows: Rows, numbers: int = 0) -> str:
+    """A table of Markdown.
+
+    Args:
+        head: The columns' names.
+        rows: A cell for each column; what is not ours went through `text.markdown`.
+        numbers: From which column on cells stand to the right; 0: none does.
+
+    Returns:
+        Its lines, without a line break at the end.
+    """
+    rule = ["---:" if numbers and i >= numbers else "---" for i in range(len(head))]
+    return "\n".join("".join(f"| {cell} " if cell else "| " for cell in cells) + "|" for cells in (head, rule, *rows))
+
+
+def _reported(found: Sequence[Reported]) -> str:
+    rows = []
+    for f in found:
+        images = (f"{f.n:,}" if f.n else "not said") + (f" of {f.size} px" if f.size else "")
+        rows.append([markdown(f.title), f"{f.value:.2f} %", images, f"*reported by* {markdown(f.by)}"])
+    return table(["figure", "accuracy", "images", "source"], rows)
+
+
+def _measured(checkpoint: Checkpoint, results: str) -> str:
+    """The table, then what its words mean."""
+    found = checkpoint.measured
+    radii = sorted({m.threat for m in found if m.threat}, key=lambda t: (_RANK.index(t.norm), t.eps))
+    clean = [m for m in found if m.threat is None]
+    columns: list[ThreatModel | None] = [*([None] if clean else []), *radii]
+    head = ["attack", "images", *(f"{NORMS[t.norm].label} {t.radius}" if t else "clean" for t in columns)]
+    where = f"{results}/{checkpoint.name}" if results else ""
+    rows = []
+    for line in _lines(found):
+        first = next((m for m in line if m.threat), line[0])
+        name = markdown(attack_title(first.attack)) if first.threat else "none"
+        which = markdown(first.data).replace(f", {first.n} ", ", ")  # "cifar10 test, 1000 evenly spread"
+        images = f"{first.n:,}<br><sub>{which}</sub>"
+        cells = ["<br>".join(_cell(m, where) for m in line if m.threat == threat) for threat in columns]
+        rows.append([name, images, *cells])
+    return f"{table(head, rows, numbers=2)}\n\n{_legend(found, bool(where))}"
+
+
+def _lines(found: Sequence[Measurement]) -> list[list[Measurement]]:
+    """The table's lines: an attack on the same images. Most images first; of the same, the strongest attack last.
+
+    A clean accuracy joins the first line of its images.
+    """
+    attacked: dict[tuple[str, int, str], list[Measurement]] = {}
+    for m in found:
+        if m.threat:
+            attacked.setdefault((m.data, m.n, m.attack), []).append(m)
+
+    def order(line: list[Measurement]) -> tuple[int, str, float, bool]:
+        return -line[0].n, line[0].data, -sum(m.accuracy for m in line) / len(line), line[0].attack == "autoattack"
+
+    lines = sorted(attacked.values(), key=order)
+    for m in reversed([m for m in found if not m.threat]):
+        same = (line for line in lines if (line[0].data, line[0].n) == (m.data, m.n))
+        if (line := next(same, None)) is None:
+            lines.insert(0, [m])
+        else:
+            line.append(m)
+    return lines
+
+
+def _cell(m: Measurement, where: str) -> str:
+    """A figure, small its interval, and the twelve digits of its evidence."""
+    low, high = m.count.interval
+    small = f"{low:.1f}-{high:.1f}"
+    if m.digits:
+        small += f" [`{m.digits}`]({where}/{m.entry}.json)" if where else f" `{m.digits}`"
+    return f"{m.accuracy:.2f} %<br><sub>{small}</sub>"
+
+
+def _legend(found: Sequence[Measurement], linked: bool) -> str:
+    proof = "an entry of results/, with every image's fate, the attack's settings, versions and the weights' sha256"
+    digits = f" The twelve digits {'lead to' if linked else 'name'} the evidence: {proof}."
+    codes = ", ".join(dict.fromkeys(markdown(m.code) for m in found if m.code))
+    lines = [
+        f"Small: the 95 % Wilson interval.{digits if any(m.digits for m in found) else ''}"
+        + (f" Measured by {codes}." if codes else "")
+    ]
+    settings = dict.fromkeys((m.attack, m.settings) for m in found if m.settings)
+    lines += [f"- {markdown(attack_title(attack))}: {markdown(words)}." for attack, words in settings]
+    return lines[0] + ("\n\n" + "\n".join(lines[1:]) if lines[1:] else "")
