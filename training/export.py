@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from robust_zoo.cards.card import card
+from robust_zoo.cards.card import card_files
 from robust_zoo.files import GO_ON, replace_file
 from robust_zoo.names import within
 from robust_zoo.registry.load import load_registry
@@ -47,7 +47,7 @@ def export(
     how: str,
     hours: float,
 ) -> Path:
-    """Writes `<name>.safetensors`, `row.toml` and `card.md` under `out`.
+    """Writes `<name>.safetensors`, `row.toml`, `card.md` and its picture `card.svg` under `out`.
 
     Args:
         model: The bare network (not the pixel-space wrapper), on the CPU.
@@ -90,7 +90,8 @@ def export(
         measured=tuple(Measurement(weights_sha256=sha256, **values) for values in measured),
     )
     replace_file(out / "row.toml", row_toml(exported).encode(), GO_ON)
-    replace_file(out / "card.md", card(exported, recipe).encode(), GO_ON)
+    for file, text in card_files(exported, recipe, "card").items():
+        replace_file(out / file, text.encode(), GO_ON)
     return path
 
 

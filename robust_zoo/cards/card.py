@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from robust_zoo import home as project
+from robust_zoo.cards.curve import curve
 from robust_zoo.cards.figures import figures
 from robust_zoo.cards.front_matter import front_matter, written
 from robust_zoo.registry.load import load_registry
@@ -98,6 +99,26 @@ model = robust_zoo.create_model({written(checkpoint.handle)}).eval()  # {kind}
 | licence | {markdown(checkpoint.licence)}{licence_from}{kept} |
 | origin | {markdown(home.origin)} |
 {_citation(home.citation)}"""
+
+
+def card_files(
+    checkpoint: Checkpoint, recipe: Trained | None, stem: str, *, results: str = "", repo: str = ""
+) -> dict[str, str]:
+    """A card and its picture, as files that lie side by side.
+
+    Args:
+        checkpoint: As `card` takes it.
+        recipe: The same.
+        stem: What both files are called, without an ending.
+        results: As `card` takes it.
+        repo: The same.
+
+    Returns:
+        Name -> text: ``STEM.md``, and ``STEM.svg`` where something was measured over several radii.
+    """
+    picture = curve(checkpoint)
+    text = card(checkpoint, recipe, results=results, picture=f"{stem}.svg" if picture else "", repo=repo)
+    return {f"{stem}.md": text} | ({f"{stem}.svg": picture} if picture else {})
 
 
 def _elsewhere(checkpoint: Checkpoint, repo: str) -> str:

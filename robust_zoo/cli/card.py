@@ -4,7 +4,9 @@ from pathlib import Path
 
 import click
 
-from robust_zoo.cards.card import card
+from robust_zoo import home
+from robust_zoo.cards.card import Trained, card, card_files
+from robust_zoo.cards.index import index
 from robust_zoo.describe import count
 from robust_zoo.errors import UsageError, VerificationFailed
 from robust_zoo.registry.load import load_registry
@@ -19,14 +21,15 @@ from robust_zoo.weights.exported import checkpoint_of
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="A file (with --all: a directory), not stdout.")
 @click.option("--check", type=click.Path(path_type=Path), help="With --all: compare with this directory.")
 def command(name: str | None, all_: bool, output: Path | None, check: Path | None) -> None:
-    """Write model cards, generated from the registry.
+    """Write model cards with the pictures of their curves, generated from the registry.
 
     \b
     robust-zoo card resnet50_l2_eps3
     robust-zoo card --all -o model_cards
     robust-zoo card --all --check model_cards
 
-    --check names the cards that differ from their rows, are missing, or have no row, and then exits with 1.
+    -o puts the picture beside the card. --all adds a README.md that lists them. --check names the files that differ
+    from their rows, are missing, or have no row, and then exits with 1.
     """
     if bool(name) == all_ or (name and check) or (all_ and bool(output) == bool(check)):
         given = [flag for flag, on in {"NAME": name, "--all": all_, "-o": output, "--check": check}.items() if on]
@@ -37,46 +40,57 @@ def command(name: str | None, all_: bool, output: Path | None, check: Path | Non
             next="robust-zoo card --all -o model_cards",
         )
     if name:
-        text = card_of(checkpoint_of(name))
+        checkpoint, results = checkpoint_of(name), home.page("results")
         if output:
-            _write(output, text)
+            for file, text in card_files(checkpoint, _recipe(checkpoint), output.stem, results=results).items():
+                _write(output.with_name(file) if file.endswith(".svg") else output, text)
         else:
-            click.echo(text, nl=False)
+            click.echo(card_of(checkpoint), nl=False)
         return
-    cards = {f"{n}.md": card_of(get(n)) for n in list_models()}
+    files = {"README.md": index()}
+    for checkpoint in map(get, list_models()):
+        files |= card_files(checkpoint, _recipe(checkpoint), checkpoint.name, results="../results")
     if check:
-        _check(cards, check)
+        _check(files, check)
     elif output:
         output.mkdir(parents=True, exist_ok=True)
-        for file, text in cards.items():
+        for file, text in files.items():
             _write(output / file, text)
-        click.echo(f"{count(len(cards), 'card')} in {output}", err=True)
+        click.echo(f"{count(sum(file.endswith('.md') for file in files) - 1, 'card')} in {output}", err=True)
         # Only told, never deleted: the directory may be one that holds other files.
-        for stale in sorted({path.name for path in output.glob("*.md")} - cards.keys()):
+        for stale in sorted(_on_disk(output) - files.keys()):
             click.echo(f"no row has this card, delete it if it was one: {output / stale}", err=True)
 
 
 def card_of(checkpoint: Checkpoint) -> str:
-    """The card, with the checkpoint's own recipe."""
+    """The card alone, without its picture, with the checkpoint's own recipe."""
+    return card(checkpoint, _recipe(checkpoint), results=home.page("results"))
+
+
+def _recipe(checkpoint: Checkpoint) -> Trained | None:
     from robust_zoo.training.recipes import recipe_for
 
-    return card(checkpoint, recipe_for(checkpoint) if checkpoint.recipe in load_registry().recipes else None)
+    return recipe_for(checkpoint) if checkpoint.recipe in load_registry().recipes else None
 
 
 def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")  # the same bytes on every platform
 
 
-def _check(cards: dict[str, str], directory: Path) -> None:
-    on_disk = {path.name: path.read_bytes().decode("utf-8", "replace") for path in directory.glob("*.md")}
-    drifted = sorted(n for n in cards.keys() | on_disk.keys() if cards.get(n) != on_disk.get(n))
+def _on_disk(directory: Path) -> set[str]:
+    return {path.name for ending in ("*.md", "*.svg") for path in directory.glob(ending)}
+
+
+def _check(files: dict[str, str], directory: Path) -> None:
+    on_disk = {name: (directory / name).read_bytes().decode("utf-8", "replace") for name in _on_disk(directory)}
+    drifted = sorted(n for n in files.keys() | on_disk.keys() if files.get(n) != on_disk.get(n))
     for file in drifted:
         click.echo(file)
     if drifted:
         raise VerificationFailed(
-            f"{count(len(drifted), 'card')} not as the registry has it",
+            f"{count(len(drifted), 'file')} not as the registry has it",
             source=str(directory),
-            expected=f"{count(len(cards), 'card')}, each generated from its row",
+            expected=f"{count(len(files), 'file')}: cards, their pictures and README.md, generated from rows",
             actual=f"changed, missing or without a row: {', '.join(drifted[:5])}{', ...' if len(drifted) > 5 else ''}",
             next=f"robust-zoo card --all -o {directory}",
         )

@@ -1,0 +1,61 @@
+"""The tables of docs/measured.md: what was measured of the bundled models, on all test images and under more attacks."""
+
+from __future__ import annotations
+
+from robust_zoo.cards.figures import table
+from robust_zoo.registry.load import load_registry
+from robust_zoo.registry.measurement import Measurement
+from robust_zoo.registry.reported import attack_title
+from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.threat import NORMS, ThreatModel
+
+_WEAKEST_FIRST = ("fgsm", "pgd-20", "apgd-ce", "autoattack")
+
+
+def on_all_images() -> str:
+    """A line for each model: clean accuracy and the attack that was made on the same images.
+
+    Returns:
+        Markdown.
+    """
+    lines = []
+    for row in _rows():
+        clean = next(m for m in row.measured if m.threat is None)
+        for m in row.measured:
+            if m.threat and m.n == clean.n:
+                trained = _words(row.threat) if row.eps else "no attack (standard training)"
+                attack = f"{attack_title(m.attack)} {_words(m.threat)}"
+                lines.append([f"`{row.name}`", trained, _percent(clean), attack, _percent(m)])
+    return table(["model", "trained for", "clean", "attack", "robust"], lines) + "\n"
+
+
+def on_fewer_images() -> str:
+    """A line for each model and threat model, a column for each attack, on the same images.
+
+    Returns:
+        Markdown.
+    """
+    lines = []
+    for norm in NORMS:
+        for row in _rows():
+            found = [m for m in row.measured if m.norm == norm and m.n == _fewest(row)]
+            for threat in dict.fromkeys(m.threat for m in found if m.threat):
+                at = {m.attack: _percent(m) for m in found if m.threat == threat}
+                lines.append([f"`{row.name}`", _words(threat), *(at.get(attack, "") for attack in _WEAKEST_FIRST)])
+    return table(["model", "attacks at", *map(attack_title, _WEAKEST_FIRST)], lines) + "\n"
+
+
+def _rows() -> list[Checkpoint]:
+    return [row for row in load_registry().checkpoints.values() if row.bundled]
+
+
+def _fewest(row: Checkpoint) -> int:
+    return min(m.n for m in row.measured)
+
+
+def _words(threat: ThreatModel) -> str:
+    return f"{NORMS[threat.norm].label} eps {threat.radius}"
+
+
+def _percent(m: Measurement) -> str:
+    return f"{m.accuracy:.2f} %"
