@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-peers check cards strongest manifest results faults bench clean
+.PHONY: demo test test-peers check cards pages manifest results faults bench clean
 
 demo: .venv/demo.stamp
 	$(BIN)/robust-zoo demo
@@ -20,12 +20,12 @@ check: .venv/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-cards: manifest strongest
+cards: manifest pages
 	$(BIN)/robust-zoo card --all -o model_cards
 
-# The README's table of the strongest checkpoints, from the rows.
-strongest: .venv/dev.stamp
-	$(BIN)/python -m robust_zoo.strongest README.md
+# What stands between marks in README.md and docs/, from the rows.
+pages: .venv/dev.stamp
+	$(BIN)/python -m robust_zoo.cards.blocks .
 
 # The hashes of all that the package vouches for; `robust-zoo verify --signature` checks who signed them.
 manifest: .venv/dev.stamp

@@ -38,6 +38,13 @@ def page(path: str) -> str:
     return f"https://github.com/{REPOSITORY}/blob/main/{path}" if REPOSITORY else ""
 
 
-def install() -> str:
-    """The command that installs the package: from the repository, or from a checkout where none is set."""
-    return f"pip install git+https://github.com/{REPOSITORY}" if REPOSITORY else "pip install .   # in a checkout"
+def install(extra: str = "") -> str:
+    """The command that installs the package: from the repository, or from a checkout where none is set.
+
+    Args:
+        extra: A name of pyproject.toml's optional dependencies, "" for none.
+    """
+    wanted = f"[{extra}]" if extra else ""
+    if REPOSITORY:
+        return f"pip install 'robust-zoo{wanted} @ git+https://github.com/{REPOSITORY}'"
+    return f"pip install '.{wanted}'" if extra else "pip install ."

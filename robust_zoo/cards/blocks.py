@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,14 +14,43 @@ Blocks = Mapping[str, Callable[[], str]]
 
 
 def where() -> str:
-    """How to install the package and to load a model without installing it, by what is public today."""
-    said = "" if home.REPOSITORY else "Nothing is public yet: not the repository, no package on an index, no model.\n\n"
-    return f"""{said}```
-{home.install("training")}
+    """How to install the package, by what is public today.
+
+    Returns:
+        Markdown.
+    """
+    public = (
+        "From the repository:"
+        if home.REPOSITORY
+        else ("No release is on a package index yet, and the repository has no public address; in a checkout:")
+    )
+    plain, training = home.install(), home.install("training")
+    column = max(map(len, (plain, training))) + 3
+    return f"""{public}
+
+```
+{plain:{column}}# Python >= 3.11: load, classify, download, verify
+{training:{column}}# and attack, evaluate, train, transfer
+{"make demo":{column}}# or, on a fresh machine: all of it into .venv, then an attack on two bundled models
 ```
 
-```python
-model = {home.torch_hub("resnet50_l2_eps3")}
+Further extras: `slurm`, `tensorboard`, `hf` (datasets of the hub), `signing`, `site`; `dev` has all, for the tests.
+"""
+
+
+def elsewhere() -> str:
+    """A checkpoint through torch.hub.
+
+    Returns:
+        Markdown.
+    """
+    said = (
+        ""
+        if home.REPOSITORY
+        else "The project has no public repository yet, so torch.hub loads from a copy on disk.\n\n"
+    )
+    return f"""{said}```python
+robust = {home.torch_hub("resnet50_l2_eps3")}
 ```
 """
 
@@ -30,9 +58,11 @@ model = {home.torch_hub("resnet50_l2_eps3")}
 # A page -> the marks that stand in it -> what stands between each and the next "end".
 PAGES: Mapping[str, Blocks] = {
     "README.md": {
+        "Where it is": where,
         "The strongest checkpoints": strongest.block,
         "The first checkpoints": ladders.ladder,
     },
+    "docs/use.md": {"Through torch.hub": elsewhere},
     "docs/measured.md": {"On all test images": bundled.on_all_images, "On fewer": bundled.on_fewer_images},
 }
 
@@ -52,15 +82,16 @@ def renewed(text: str, blocks: Blocks) -> str:
     """
     for name, block in blocks.items():
         begin, end = f"<!-- {name}, by `make cards`; never edited by hand. -->\n", "<!-- end -->\n"
-        pattern = f"(?<={re.escape(begin)}).*?(?={re.escape(end)})"
-        text, count = re.subn(pattern, lambda _, made=block(): f"\n{made}\n", text, flags=re.DOTALL)  # type: ignore[misc]
-        if count != 1:
+        before, _, rest = text.partition(begin)
+        _, found, after = rest.partition(end)
+        if not found or begin in after:
             raise UsageError(
                 f"no place for {name[0].lower()}{name[1:]}",
-                expected=f"one line {begin.strip()} and one {end.strip()}",
-                actual=f"{count} such pairs",
-                next="git checkout the page",
+                expected=f"one line {begin.strip()}, and after it one {end.strip()}",
+                actual=f"{text.count(begin)} and {text.count(end)} of them",
+                next="git checkout README.md docs",
             )
+        text = f"{before}{begin}\n{block()}\n{end}{after}"
     return text
 
 
