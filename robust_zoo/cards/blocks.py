@@ -29,9 +29,9 @@ def where() -> str:
     return f"""{public}
 
 ```
-{plain:{column}}# Python >= 3.11: load, classify, download, verify
+{plain:{column}}# Python 3.11 or newer: load, classify, verify
 {training:{column}}# and attack, evaluate, train, transfer
-{"make demo":{column}}# or, on a fresh machine: all of it into .venv, then an attack on two bundled models
+{"make demo":{column}}# or all of it into .venv, then an attack on two models
 ```
 
 Further extras: `slurm`, `tensorboard`, `hf` (datasets of the hub), `signing`, `site`; `dev` has all, for the tests.
@@ -60,7 +60,7 @@ PAGES: Mapping[str, Blocks] = {
     "README.md": {
         "Where it is": where,
         "The strongest checkpoints": strongest.block,
-        "The first checkpoints": ladders.ladder,
+        "The first checkpoints": ladders.ladders,
     },
     "docs/use.md": {"Through torch.hub": elsewhere},
     "docs/measured.md": {"On all test images": bundled.on_all_images, "On fewer": bundled.on_fewer_images},

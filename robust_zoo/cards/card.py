@@ -64,7 +64,8 @@ def card(
 ```python
 import robust_zoo, timm, torch
 
-model = robust_zoo.create_model({written(checkpoint.handle)}).eval()  # {kind}
+# {kind}
+model = robust_zoo.create_model({written(checkpoint.handle)}).eval()
 {checkpoint.gives} = robust_zoo.pixel_model(model)(images)  # images: (B, 3, H, W) in [0, 1]
 {"" if checkpoint.is_own_file else _elsewhere(checkpoint, repo)}```
 {"" if proven else _first_seen(checkpoint)}

@@ -65,14 +65,14 @@ def _measured(checkpoint: Checkpoint, results: str) -> str:
     columns: list[ThreatModel | None] = [*([None] if clean else []), *radii]
     head = ["attack", "images", *(f"{NORMS[t.norm].label} {t.radius}" if t else "clean" for t in columns)]
     where = f"{results}/{checkpoint.name}" if results else ""
+    images = dict.fromkeys((m.data, m.n) for m in found)
+    mixed = len({n for _, n in images}) < len(images)  # then a number does not say which
     rows = []
     for line in _lines(found):
         first = next((m for m in line if m.threat), line[0])
         name = markdown(attack_title(first.attack)) if first.threat else "none"
-        which = markdown(first.data).replace(f", {first.n} ", ", ")  # "cifar10 test, 1000 evenly spread"
-        images = f"{first.n:,}<br><sub>{which}</sub>"
         cells = ["<br>".join(_cell(m, where) for m in line if m.threat == threat) for threat in columns]
-        rows.append([name, images, *cells])
+        rows.append([name, f"{first.n:,}" + (f"<br>{markdown(first.data)}" if mixed else ""), *cells])
     return f"{table(head, rows, numbers=2)}\n\n{_legend(found, bool(where))}"
 
 
@@ -104,18 +104,21 @@ def _cell(m: Measurement, where: str) -> str:
     low, high = m.count.interval
     small = f"{low:.1f}-{high:.1f}"
     if m.digits:
-        small += f" [`{m.digits}`]({where}/{m.entry}.json)" if where else f" `{m.digits}`"
+        small += f"<br>[{m.digits}]({where}/{m.entry}.json)" if where else f"<br>{m.digits}"
     return f"{m.accuracy:.2f} %<br><sub>{small}</sub>"
 
 
 def _legend(found: Sequence[Measurement], linked: bool) -> str:
+    """What the table's words and digits mean, and all settings once."""
     proof = "an entry of results/, with every image's fate, the attack's settings, versions and the weights' sha256"
-    digits = f" The twelve digits {'lead to' if linked else 'name'} the evidence: {proof}."
     codes = ", ".join(dict.fromkeys(markdown(m.code) for m in found if m.code))
-    lines = [
-        f"Small: the 95 % Wilson interval.{digits if any(m.digits for m in found) else ''}"
-        + (f" Measured by {codes}." if codes else "")
+    images = dict.fromkeys(f"{m.n:,} of {markdown(m.data).replace(f', {m.n} ', ', ')}" for m in found)
+    sentences = [
+        f"Images: {'; '.join(images)}.",
+        "Small: the 95 % Wilson interval.",
+        f"The twelve digits {'lead to' if linked else 'name'} {proof}." if any(m.digits for m in found) else "",
+        f"Measured by {codes}." if codes else "",
     ]
     settings = dict.fromkeys((m.attack, m.settings) for m in found if m.settings)
-    lines += [f"- {markdown(attack_title(attack))}: {markdown(words)}." for attack, words in settings]
-    return lines[0] + ("\n\n" + "\n".join(lines[1:]) if lines[1:] else "")
+    lines = [f"- {markdown(attack_title(attack))}: {markdown(words)}." for attack, words in settings]
+    return "\n".join([" ".join(filter(None, sentences)), *(["", *lines] if lines else [])])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from string import ascii_lowercase
-
 from robust_zoo.cards.figures import table
+from robust_zoo.cards.letters import Letters
 from robust_zoo.registry.families import Collection
 from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.lookup import natural_key
-from robust_zoo.registry.robustness import Figure, best_robust, figures
+from robust_zoo.registry.robustness import best_robust, figures
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.text import markdown, several
 from robust_zoo.threat import NORMS
@@ -43,37 +42,21 @@ def _collections() -> list[Collection]:
 
 
 def _section(home: Collection, members: list[Checkpoint]) -> str:
-    marks: dict[str, str] = {}  # what stands in the legend -> its letter
-    rows = [_row(row, marks) for row in sorted(members, key=_order)]
-    legend = [f"({letter}) {about}" for about, letter in marks.items()]
+    letters = Letters()
+    rows = [_row(row, letters) for row in sorted(members, key=_order)]
     links = [f"[{home.paper}](https://arxiv.org/abs/{home.paper.partition(':')[2]})"] if home.paper else []
     facts = ", ".join([*links, f"on {home.dataset.title}", f"licence {markdown(home.licence)}"])
-    return f"{facts}\n\n{table(_HEAD, rows, numbers=2)}\n\n{'<br>'.join(legend)}\n"
+    return f"{facts}\n\n{table(_HEAD, rows, numbers=2)}\n\n{letters.legend}\n"
 
 
 def _order(row: Checkpoint) -> tuple[object, ...]:
     return _RANK.index(row.norm), row.eps, natural_key(row.name)
 
 
-def _row(row: Checkpoint, marks: dict[str, str]) -> list[str]:
+def _row(row: Checkpoint, letters: Letters) -> list[str]:
     clean = next((f for f in figures(row) if f.eps is None), None)
     radius = f"{NORMS[row.norm].label} {row.threat.radius}" if row.eps else "no attack"
     link = f"[`{row.name}`]({row.name}.md)"
     if clean is None:
-        return [radius, link, f"- {_mark(markdown(row.evidence), marks)}", ""]
-    return [radius, link, _cell(clean, marks), _cell(best_robust(row), marks)]
-
-
-def _cell(figure: Figure | None, marks: dict[str, str]) -> str:
-    if figure is None:
-        return ""
-    attack = "" if figure.eps is None else f"{markdown(figure.attack_title)}{', an upper bound' * figure.bound}; "
-    size = f" of {figure.size} px" if figure.size else ""
-    images = f"{figure.n:,} images{size}" if figure.n else f"number of images not said{size}"
-    source = f"*measured here*: {markdown(figure.images)}" if figure.measured else f"reported by {markdown(figure.by)}"
-    number = f"{figure.value:.2f} %"
-    return f"{'*measured* ' * figure.measured}{number} {_mark(f'{attack}{source}, {images}', marks)}"
-
-
-def _mark(about: str, marks: dict[str, str]) -> str:
-    return f"({marks.setdefault(about, ascii_lowercase[len(marks)])})"
+        return [radius, link, f"- {letters.of(markdown(row.evidence))}", ""]
+    return [radius, link, letters.cell(clean), letters.cell(best_robust(row))]

@@ -9,11 +9,9 @@ from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.text import markdown
 from robust_zoo.threat import NORMS
 
-_RANK = [*NORMS]
 
-
-def ladder(collection: str = "salman2020") -> str:
-    """Clean accuracy of a collection: a line for each architecture, a column for each radius of training.
+def ladders(collection: str = "salman2020") -> str:
+    """Clean accuracy of a collection: a table for each norm, with architectures and radii of training.
 
     Args:
         collection: Its name.
@@ -22,14 +20,18 @@ def ladder(collection: str = "salman2020") -> str:
         Markdown; each number, in percent with one decimal, leads to its card. Who reported them stands below.
     """
     rows = [row for row in load_registry().checkpoints.values() if row.collection.name == collection]
-    threats = sorted({row.threat for row in rows}, key=lambda t: (_RANK.index(t.norm), t.eps))
-    head = ["architecture", *(f"{NORMS[t.norm].label}<br>{t.radius}" for t in threats)]
-    at = {(row.architecture, row.threat): row for row in rows}
-    steps = {name: [at.get((name, threat)) for threat in threats] for name, _ in at}
-    names = sorted(steps, key=lambda name: (steps[name].count(None), natural_key(name)))
-    lines = [[name, *map(_step, steps[name])] for name in names]
+    tables = [_ladder(norm, [row for row in rows if row.norm == norm]) for norm in NORMS]
     sources = ", ".join(dict.fromkeys(markdown(row.evidence) for row in rows))
-    return f"{table(head, lines, numbers=1)}\n\nClean accuracy in %, {sources}.\n"
+    return "\n".join([*tables, f"Clean accuracy in %, {sources}.\n"])
+
+
+def _ladder(norm: str, rows: list[Checkpoint]) -> str:
+    radii = sorted({row.eps for row in rows})
+    at = {(row.architecture, row.eps): row for row in rows}
+    steps = {name: [at.get((name, eps)) for eps in radii] for name, _ in at}
+    names = sorted(steps, key=lambda name: (steps[name].count(None), natural_key(name)))
+    head = [f"{NORMS[norm].label} eps", *(NORMS[norm].spell(eps) for eps in radii)]
+    return table(head, [[name, *map(_step, steps[name])] for name in names], numbers=1) + "\n"
 
 
 def _step(row: Checkpoint | None) -> str:

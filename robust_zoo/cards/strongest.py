@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from robust_zoo.cards.figures import table
+from robust_zoo.cards.letters import Letters
 from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.lookup import get_dataset, natural_key
-from robust_zoo.registry.robustness import Figure, best_robust, by_robustness
+from robust_zoo.registry.robustness import Figure, best_robust, by_robustness, figures
 from robust_zoo.registry.rows import Checkpoint
-from robust_zoo.text import markdown
 from robust_zoo.threat import NORMS, ThreatModel
 
 MOST = 5  # checkpoints of a norm
-_HEADER = """| robust at | checkpoint | clean | robust | attack | images | reported by | parameters |
-|---|---|---|---|---|---|---|---|"""
+_HEAD = ["robust at", "checkpoint", "clean", "robust", "parameters"]
 
 
 def strongest(threat: ThreatModel, dataset: str) -> list[tuple[Checkpoint, Figure]]:
@@ -39,26 +39,25 @@ def block(dataset: str = "imagenet") -> str:
     Returns:
         Markdown; a sentence for a norm in which no figure is known.
     """
-    source, lines, silent = get_dataset(dataset), [], []
+    source, letters = get_dataset(dataset), Letters()
+    lines: list[list[str]] = []
+    silent = []
     for norm in reversed(NORMS):  # Linf first, in which most is known
         threat = source.usual_threat(norm)
         found = strongest(threat, dataset)
-        lines += [_line(threat, *pair) for pair in found]
+        lines += [_line(threat, *pair, letters) for pair in found]
         silent += [] if found else [f"{NORMS[norm].label} {threat.radius}"]
-    text = "\n".join([_HEADER, *lines, ""]) if lines else ""
+    text = f"{table(_HEAD, lines, numbers=2)}\n\n{letters.legend}\n" if lines else ""
     none = f"No robust accuracy on {source.title} is known of any row at {' or '.join(silent)} yet.\n" if silent else ""
     return "\n".join(filter(None, [text, none]))
 
 
-def _line(threat: ThreatModel, checkpoint: Checkpoint, figure: Figure) -> str:
-    cells = (
+def _line(threat: ThreatModel, checkpoint: Checkpoint, robust: Figure, letters: Letters) -> list[str]:
+    clean = next((figure for figure in figures(checkpoint) if figure.eps is None), None)
+    return [
         f"{NORMS[threat.norm].label} {threat.radius}",
         f"[`{checkpoint.name}`](model_cards/{checkpoint.name}.md)",
-        "-" if checkpoint.clean_accuracy is None else f"{checkpoint.clean_accuracy:.2f} %",
-        f"{figure.value:.2f} %",
-        markdown(figure.attack_title) + (" (an upper bound)" if figure.bound else ""),
-        f"{figure.n:,}" if figure.n else "not said",
-        "*measured here*" if figure.measured else markdown(figure.by),
+        letters.cell(clean),
+        letters.cell(robust),
         f"{checkpoint.network.parameters / 1e6:,.1f} M",
-    )
-    return f"| {' | '.join(cells)} |"
+    ]

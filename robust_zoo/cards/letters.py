@@ -1,0 +1,48 @@
+"""Figures in a table with room for numbers alone: a letter in brackets says below who has them, on what."""
+
+from __future__ import annotations
+
+from string import ascii_lowercase
+
+from robust_zoo.registry.robustness import Figure
+from robust_zoo.text import markdown
+
+
+class Letters:
+    """The letters of one table: the same words have the same letter."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, str] = {}
+
+    def of(self, about: str) -> str:
+        """The letter of some words, as "(a)".
+
+        Args:
+            about: In Markdown.
+
+        Returns:
+            The letter; the next one where the words are new.
+        """
+        return f"({self._of.setdefault(about, ascii_lowercase[len(self._of)])})"
+
+    def cell(self, figure: Figure | None) -> str:
+        """A figure as a cell of Markdown.
+
+        Args:
+            figure: Measured or reported; None leaves the cell empty.
+
+        Returns:
+            "34.96 % (b)", with *measured* before it where this project measured it.
+        """
+        if figure is None:
+            return ""
+        attack = f"{markdown(figure.attack_title)}{', an upper bound' * figure.bound}; " if figure.eps else ""
+        who = f"*measured here*: {markdown(figure.images)}" if figure.measured else f"reported by {markdown(figure.by)}"
+        count = f"{figure.n:,} images" if figure.n else "number of images not said"
+        size = f" of {figure.size} px" if figure.size else ""
+        return f"{'*measured* ' * figure.measured}{figure.value:.2f} % {self.of(f'{attack}{who}, {count}{size}')}"
+
+    @property
+    def legend(self) -> str:
+        """What all letters mean, a line each."""
+        return "<br>\n".join(f"({letter}) {about}" for about, letter in self._of.items())
