@@ -91,7 +91,7 @@ def renewed(text: str, blocks: Blocks) -> str:
                 actual=f"{text.count(begin)} and {text.count(end)} of them",
                 next="git checkout README.md docs",
             )
-        text = f"{before}{begin}\n{block()}\n{end}{after}"
+        text = f"{before}{begin}{block()}{end}{after}"
     return text
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from robust_zoo.registry.measurement import Measurement
 from robust_zoo.registry.reported import Reported, attack_title
@@ -11,7 +11,6 @@ from robust_zoo.text import markdown
 from robust_zoo.threat import NORMS, ThreatModel
 
 Rows = list[list[str]]
-_RANK = [*NORMS]  # columns of one norm stand together
 
 
 def figures(checkpoint: Checkpoint, results: str = "") -> str:
@@ -34,18 +33,18 @@ def figures(checkpoint: Checkpoint, results: str = "") -> str:
     return "\n\n".join(parts)
 
 
-def table(head: Sequence[str], rows: Rows, numbers: int = 0) -> str:
+def table(head: Sequence[str], rows: Rows, numbers: Collection[int] = ()) -> str:
     """A table of Markdown.
 
     Args:
         head: The columns' names.
         rows: A cell for each column; what is not ours went through `text.markdown`.
-        numbers: From which column on cells stand to the right; 0: none does.
+        numbers: The columns whose cells stand to the right, from 0.
 
     Returns:
         Its lines, without a line break at the end.
     """
-    rule = ["---:" if numbers and i >= numbers else "---" for i in range(len(head))]
+    rule = ["---:" if i in numbers else "---" for i in range(len(head))]
     return "\n".join("".join(f"| {cell} " if cell else "| " for cell in cells) + "|" for cells in (head, rule, *rows))
 
 
@@ -58,22 +57,28 @@ def _reported(found: Sequence[Reported]) -> str:
 
 
 def _measured(checkpoint: Checkpoint, results: str) -> str:
-    """The table, then what its words mean."""
+    """A table for each norm, the checkpoint's own first, then what their words mean."""
     found = checkpoint.measured
-    radii = sorted({m.threat for m in found if m.threat}, key=lambda t: (_RANK.index(t.norm), t.eps))
-    clean = [m for m in found if m.threat is None]
-    columns: list[ThreatModel | None] = [*([None] if clean else []), *radii]
-    head = ["attack", "images", *(f"{NORMS[t.norm].label} {t.radius}" if t else "clean" for t in columns)]
     where = f"{results}/{checkpoint.name}" if results else ""
     images = dict.fromkeys((m.data, m.n) for m in found)
     mixed = len({n for _, n in images}) < len(images)  # then a number does not say which
-    rows = []
-    for line in _lines(found):
-        first = next((m for m in line if m.threat), line[0])
-        name = markdown(attack_title(first.attack)) if first.threat else "none"
-        cells = ["<br>".join(_cell(m, where) for m in line if m.threat == threat) for threat in columns]
-        rows.append([name, f"{first.n:,}" + (f"<br>{markdown(first.data)}" if mixed else ""), *cells])
-    return f"{table(head, rows, numbers=2)}\n\n{_legend(found, bool(where))}"
+    norms = sorted({m.norm for m in found if m.norm}, key=lambda norm: (norm != checkpoint.norm, norm))
+    clean = [m for m in found if m.threat is None]
+    tables = []
+    for number, norm in enumerate(norms or [checkpoint.norm]):
+        here = [*([] if number else clean), *(m for m in found if m.norm == norm)]
+        radii = sorted({m.threat for m in here if m.threat})
+        columns: list[ThreatModel | None] = [*([None] if clean and not number else []), *radii]
+        head = ["attack", "images", *(f"{NORMS[t.norm].label} {t.radius}" if t else "clean" for t in columns)]
+        rows = []
+        for line in _lines(here):
+            first = next((m for m in line if m.threat), line[0])
+            name = markdown(attack_title(first.attack)) if first.threat else "none"
+            which = f"{first.n:,}" + (f"<br>{markdown(first.data)}" if mixed else "")
+            cells = ["<br>".join(_cell(m, where) for m in line if m.threat == threat) for threat in columns]
+            rows.append([name, which, *cells])
+        tables.append(table(head, rows, numbers=range(1, len(head))))
+    return "\n\n".join([*tables, _legend(found, bool(where))])
 
 
 def _lines(found: Sequence[Measurement]) -> list[list[Measurement]]:

@@ -12,7 +12,7 @@ from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.text import markdown, several
 from robust_zoo.threat import NORMS
 
-_HEAD = ["trained for", "checkpoint", "clean accuracy", "robust accuracy"]
+_HEAD = ["trained for", "checkpoint", "clean, %", "robust, %", "attack"]
 _RANK = [*NORMS]
 
 
@@ -46,7 +46,7 @@ def _section(home: Collection, members: list[Checkpoint]) -> str:
     rows = [_row(row, letters) for row in sorted(members, key=_order)]
     links = [f"[{home.paper}](https://arxiv.org/abs/{home.paper.partition(':')[2]})"] if home.paper else []
     facts = ", ".join([*links, f"on {home.dataset.title}", f"licence {markdown(home.licence)}"])
-    return f"{facts}\n\n{table(_HEAD, rows, numbers=2)}\n\n{letters.legend}\n"
+    return f"{facts}\n\n{table(_HEAD, rows, numbers=range(2, 4))}\n\n{letters.legend}\n"
 
 
 def _order(row: Checkpoint) -> tuple[object, ...]:
@@ -58,5 +58,6 @@ def _row(row: Checkpoint, letters: Letters) -> list[str]:
     radius = f"{NORMS[row.norm].label} {row.threat.radius}" if row.eps else "no attack"
     link = f"[`{row.name}`]({row.name}.md)"
     if clean is None:
-        return [radius, link, f"- {letters.of(markdown(row.evidence))}", ""]
-    return [radius, link, letters.cell(clean), letters.cell(best_robust(row))]
+        return [radius, link, f"- {letters.of(markdown(row.evidence))}", "", ""]
+    robust = best_robust(row)
+    return [radius, link, letters.cell(clean), letters.cell(robust), letters.attack(robust)]

@@ -31,7 +31,7 @@ def _ladder(norm: str, rows: list[Checkpoint]) -> str:
     steps = {name: [at.get((name, eps)) for eps in radii] for name, _ in at}
     names = sorted(steps, key=lambda name: (steps[name].count(None), natural_key(name)))
     head = [f"{NORMS[norm].label} eps", *(NORMS[norm].spell(eps) for eps in radii)]
-    return table(head, [[name, *map(_step, steps[name])] for name in names], numbers=1) + "\n"
+    return table(head, [[name, *map(_step, steps[name])] for name in names], numbers=range(1, len(head))) + "\n"
 
 
 def _step(row: Checkpoint | None) -> str:

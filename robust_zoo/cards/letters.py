@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from string import ascii_lowercase
 
+from robust_zoo.describe import images_of
 from robust_zoo.registry.robustness import Figure
 from robust_zoo.text import markdown
 
@@ -32,15 +33,18 @@ class Letters:
             figure: Measured or reported; None leaves the cell empty.
 
         Returns:
-            "34.96 % (b)", with *measured* before it where this project measured it.
+            "34.96 (b)", in percent, with *measured* before it where this project measured it.
         """
         if figure is None:
             return ""
-        attack = f"{markdown(figure.attack_title)}{', an upper bound' * figure.bound}; " if figure.eps else ""
         who = f"*measured here*: {markdown(figure.images)}" if figure.measured else f"reported by {markdown(figure.by)}"
-        count = f"{figure.n:,} images" if figure.n else "number of images not said"
-        size = f" of {figure.size} px" if figure.size else ""
-        return f"{'*measured* ' * figure.measured}{figure.value:.2f} % {self.of(f'{attack}{who}, {count}{size}')}"
+        about = self.of(f"{who}, {images_of(figure)}")
+        return f"{'*measured* ' * figure.measured}{figure.value:.2f} {about}"
+
+    @staticmethod
+    def attack(figure: Figure | None) -> str:
+        """The attack of a robust accuracy as a cell of Markdown: "AutoAttack", "PGD-100, an upper bound"."""
+        return f"{markdown(figure.attack_title)}{', an upper bound' * figure.bound}" if figure else ""
 
     @property
     def legend(self) -> str:

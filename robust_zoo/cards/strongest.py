@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from robust_zoo.cards.figures import table
 from robust_zoo.cards.letters import Letters
+from robust_zoo.describe import short_count
 from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.lookup import get_dataset, natural_key
 from robust_zoo.registry.robustness import Figure, best_robust, by_robustness, figures
@@ -11,7 +12,7 @@ from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import NORMS, ThreatModel
 
 MOST = 5  # checkpoints of a norm
-_HEAD = ["robust at", "checkpoint", "clean", "robust", "parameters"]
+_HEAD = ["robust at", "checkpoint", "clean, %", "robust, %", "attack", "parameters"]
 
 
 def strongest(threat: ThreatModel, dataset: str) -> list[tuple[Checkpoint, Figure]]:
@@ -47,7 +48,7 @@ def block(dataset: str = "imagenet") -> str:
         found = strongest(threat, dataset)
         lines += [_line(threat, *pair, letters) for pair in found]
         silent += [] if found else [f"{NORMS[norm].label} {threat.radius}"]
-    text = f"{table(_HEAD, lines, numbers=2)}\n\n{letters.legend}\n" if lines else ""
+    text = f"{table(_HEAD, lines, numbers=(2, 3, 5))}\n\n{letters.legend}\n" if lines else ""
     none = f"No robust accuracy on {source.title} is known of any row at {' or '.join(silent)} yet.\n" if silent else ""
     return "\n".join(filter(None, [text, none]))
 
@@ -59,5 +60,6 @@ def _line(threat: ThreatModel, checkpoint: Checkpoint, robust: Figure, letters: 
         f"[`{checkpoint.name}`](model_cards/{checkpoint.name}.md)",
         letters.cell(clean),
         letters.cell(robust),
-        f"{checkpoint.network.parameters / 1e6:,.1f} M",
+        letters.attack(robust),
+        short_count(checkpoint.network.parameters),
     ]
