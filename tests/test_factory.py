@@ -217,10 +217,10 @@ def test_torch_hub(tmp_path, monkeypatch, reference):
     root = Path(__file__).parents[1]
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     (tmp_path / "hub").mkdir()
-    (tmp_path / "hub" / "OWNER_robust_zoo_main").symlink_to(root)
-    names = torch.hub.list("OWNER/robust_zoo:main", trust_repo=True, verbose=False)
+    (tmp_path / "hub" / "someone_zoo_main").symlink_to(root)
+    names = torch.hub.list("someone/zoo:main", trust_repo=True, verbose=False)
     assert set(robust_zoo.list_models()) <= set(names)
-    text = torch.hub.help("OWNER/robust_zoo:main", "resnet50_l2_eps3", trust_repo=True)
+    text = torch.hub.help("someone/zoo:main", "resnet50_l2_eps3", trust_repo=True)
     assert "62.83 %" in text and "reported by" in text
     model = torch.hub.load(str(root), NAME, source="local").eval()
     with torch.no_grad():
