@@ -1,36 +1,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 
 from robust_zoo.cli.options import DEVICE, Named, select, threats
 from robust_zoo.errors import UsageError
 from robust_zoo.threat import NORMS
-
-
-def _datasets() -> Mapping[str, Any]:
-    from robust_zoo.training.evaluation.datasets import DATASETS
-
-    return DATASETS
-
-
-def _attacks() -> Mapping[str, Any]:
-    from robust_zoo.training.attacks.suites import EXAMPLES
-
-    return EXAMPLES
+from robust_zoo.training.choices import ATTACKS, IMAGE_SETS, PGD
 
 
 @click.command("evaluate")
 @click.argument("names", nargs=-1, required=True)
 @click.option(
-    "--dataset", "-d", default="", cls=Named, table=_datasets, help="What --data is, where that is not plain:"
+    "--dataset", "-d", default="", cls=Named, table=lambda: IMAGE_SETS, help="What --data is, where that is not plain:"
 )
 @click.option("--data", default="", help="The images: a folder of class folders, a .tar, an .npz or hfds/NAME.")
-@click.option("--attack", "-a", default="autoattack", show_default=True, cls=Named, table=_attacks, help="How:")
+@click.option(
+    "--attack", "-a", default="autoattack", show_default=True, cls=Named, table=lambda: ATTACKS | PGD, help="How:"
+)
 @click.option("--norm", type=click.Choice([*NORMS]), help="With --eps; otherwise what each model was trained for.")
 @click.option("--eps", multiple=True, help="A radius, e.g. 0.5 or 4/255; repeat it for a curve.")
 @click.option("--n", type=click.IntRange(1), help="So many images, evenly spread; all when left out.")

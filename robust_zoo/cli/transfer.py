@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from robust_zoo.cli.options import (
 from robust_zoo.errors import UsageError
 from robust_zoo.text import listed
 from robust_zoo.threat import NORMS
+from robust_zoo.training import choices
 
 _PATH = click.Path(path_type=Path)
 _CSV = click.option("--csv", "csv_file", type=_PATH, help="Also write the table as CSV.")
@@ -51,19 +51,15 @@ def command() -> None:
     """
 
 
-def _protocols() -> Mapping[str, Any]:
-    from robust_zoo.training.transfer.protocols.table import PROTOCOLS
-
-    return PROTOCOLS
-
-
 @command.command("run", short_help="Transfer models; the default.")
 @click.argument("models", nargs=-1)
 @click.option("--dataset", "-d", multiple=True, help="A name of robust-zoo data list, or an image folder; repeatable.")
 @click.option("--data", multiple=True, hidden=True)  # what --dataset was called
 @click.option("--root", type=_PATH, default=".", help="Where named datasets lie.")
 @click.option("--suite", type=click.Choice(["sample"]), help="Bundled models and images: needs no download.")
-@click.option("--protocol", "-p", default="linear", show_default=True, cls=Named, table=_protocols, help="How:")
+@click.option(
+    "--protocol", "-p", default="linear", show_default=True, cls=Named, table=lambda: choices.PROTOCOLS, help="How:"
+)
 @click.option("--settings", "settings_file", type=_PATH, help="A TOML file of the protocol's settings.")
 @click.option("--quirks", is_flag=True, help="With salman2020: also without each of its quirks, and what it changes.")
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="So many seeds, from 0.")

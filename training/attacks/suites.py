@@ -15,6 +15,7 @@ from robust_zoo.training.attacks.apgd import apgd
 from robust_zoo.training.attacks.fab import fab_targeted
 from robust_zoo.training.attacks.pgd import pgd_until_wrong
 from robust_zoo.training.attacks.square import square
+from robust_zoo.training.choices import ATTACKS, PGD, go_together
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,7 @@ SUITES: dict[str, tuple[Stage, ...]] = {
     **{stage.name: (stage,) for stage in _STANDARD},
     "autoattack": _STANDARD,  # Croce & Hein 2020, the standard version
 }
-# For help texts: a name of each kind -> what it is.
-EXAMPLES = {**dict.fromkeys(SUITES, ""), "pgd-20": "any number of steps", "pgd-20x5": "five random restarts"}
+go_together("training/attacks/suites.py", SUITES, ATTACKS)
 _PGD = re.compile(r"pgd-([1-9]\d{0,4})(?:x([1-9]\d{0,2}))?")
 
 
@@ -78,7 +78,7 @@ def suite(name: str) -> tuple[Stage, ...]:
     if match := _PGD.fullmatch(name):
         return (Stage(name, pgd_until_wrong, {"steps": int(match[1]), "restarts": int(match[2] or 0)}),)
     if name not in SUITES:
-        about = "pgd-20: any number of steps; pgd-20x5: five random restarts"
+        about = "; ".join(f"{key}: {words}" for key, words in PGD.items())
         raise unknown("attack", name, [*SUITES, "pgd-20"], next=f"--attack {{closest}}   ({about})")
     return SUITES[name]
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from robust_zoo.errors import UsageError, cannot_read, unknown
 from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.training.choices import IMAGE_SETS, ImageSet, go_together
 from robust_zoo.training.data import imagenet
 from robust_zoo.training.data.arrays import image_tensor, label_tensor
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
@@ -22,25 +23,14 @@ from robust_zoo.training.data.npz import read_npy
 
 
 @dataclass(frozen=True)
-class EvaluationSet:
-    """A dataset that figures are measured on.
+class EvaluationSet(ImageSet):
+    """A dataset that figures are measured on, and how it is opened.
 
     Attributes:
-        classes: The dataset that a checkpoint must be of; empty for any.
-        title: What its figures carry, after the checkpoint's dataset where they can be of any.
-        where: What --data is to hold; empty for what comes with the package.
         open: Of --data and the checkpoint; its images.
     """
 
-    classes: str
-    title: str
-    where: str
     open: Callable[[str, Checkpoint], Dataset]
-
-    @property
-    def about(self) -> str:
-        """Title and place, for --help."""
-        return ": ".join(filter(None, (self.title, self.where)))
 
 
 def _cifar101(data: str, checkpoint: Checkpoint) -> Images:
@@ -69,22 +59,18 @@ def _cifar10(data: str, checkpoint: Checkpoint) -> Images:
     return load_npz(Path(data), "test")
 
 
-DATASETS = {
-    "sample": EvaluationSet("cifar10", "cifar10 bundled sample", "", _sample),
-    "cifar10": EvaluationSet("cifar10", "cifar10 test", "an .npz with x_test and y_test", _cifar10),
-    "cifar10.1": EvaluationSet(
-        "cifar10", "cifar10.1 v6", "cifar10.1_v6_data.npy and cifar10.1_v6_labels.npy", _cifar101
-    ),
-    "imagenet": EvaluationSet("imagenet", "imagenet validation", "the 50,000 validation images", imagenet.validation),
-    "robustbench": EvaluationSet(
-        "imagenet", "imagenet robustbench", "the 50,000 validation images", imagenet.robustbench
-    ),
-    "imagenetv2": EvaluationSet(
-        "imagenet", "imagenetv2", "one of its three folders of 0 ... 999", imagenet.imagenet_v2
-    ),
-    "folder": EvaluationSet("", "folder", "folders, or a tar file, with the names of the model's classes", folder),
-    "numbered": EvaluationSet("", "folder", "the same with the classes' numbers", partial(folder, numbered=True)),
+_OPEN: dict[str, Callable[[str, Checkpoint], Dataset]] = {
+    "sample": _sample,
+    "cifar10": _cifar10,
+    "cifar10.1": _cifar101,
+    "imagenet": imagenet.validation,
+    "robustbench": imagenet.robustbench,
+    "imagenetv2": imagenet.imagenet_v2,
+    "folder": folder,
+    "numbered": partial(folder, numbered=True),
 }
+go_together("training/evaluation/datasets.py", _OPEN, IMAGE_SETS)
+DATASETS = {name: EvaluationSet(row.classes, row.title, row.where, _OPEN[name]) for name, row in IMAGE_SETS.items()}
 
 
 def dataset_of(data: str, checkpoint: Checkpoint) -> str:

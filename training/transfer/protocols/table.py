@@ -14,6 +14,7 @@ from robust_zoo.errors import UsageError, cannot_read, unknown
 from robust_zoo.readers import read_toml
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
+from robust_zoo.training import choices
 from robust_zoo.training.transfer.protocols.finetune import Finetune, finetune
 from robust_zoo.training.transfer.protocols.linear import Linear, linear, robust_accuracy, with_head
 from robust_zoo.training.transfer.protocols.salman2020 import Salman2020, salman2020, variants
@@ -78,14 +79,12 @@ class Protocol:
     Attributes:
         settings: A frozen dataclass of JSON values, with a default for each.
         run: Of a `Transfer` and settings; its outcome.
-        about: What it does, for help texts.
         variants: Of settings and names of targets; the settings, then those without each quirk that matters. None for a
             protocol without quirks.
     """
 
     settings: type
     run: Callable[[Transfer, Any], Outcome]
-    about: str
     variants: Callable[[Any, Sequence[str]], list[Any]] | None = None
 
 
@@ -121,10 +120,11 @@ def _attacked(outcome: Outcome, t: Transfer, model: Callable[[], nn.Module]) -> 
 
 
 PROTOCOLS: Mapping[str, Protocol] = {
-    "linear": Protocol(Linear, _linear, "logistic regression on cached features, chosen on validation images"),
-    "finetune": Protocol(Finetune, _finetune, "training all or a part of the network, chosen on validation images"),
-    "salman2020": Protocol(Salman2020, _salman2020, "as the paper, quirks included", variants),
+    "linear": Protocol(Linear, _linear),
+    "finetune": Protocol(Finetune, _finetune),
+    "salman2020": Protocol(Salman2020, _salman2020, variants),
 }
+choices.go_together("training/transfer/protocols/table.py", PROTOCOLS, choices.PROTOCOLS)
 
 
 def settings_for(protocol: str, values: Mapping[str, Any]) -> Any:

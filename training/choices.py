@@ -1,0 +1,81 @@
+"""Names of attacks, image sets and protocols, and what each is, for help texts and pages; what is done is elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from robust_zoo.errors import ZooError
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """What figures are measured on.
+
+    Attributes:
+        classes: The dataset that a checkpoint must be of; empty for any.
+        title: What its figures carry, after the checkpoint's dataset where they can be of any.
+        where: What --data is to hold; empty for what comes with the package.
+    """
+
+    classes: str
+    title: str
+    where: str
+
+    @property
+    def about(self) -> str:
+        """Title and place, for --help."""
+        return ": ".join(filter(None, (self.title, self.where)))
+
+
+# evaluation.datasets opens each.
+IMAGE_SETS = {
+    "sample": ImageSet("cifar10", "cifar10 bundled sample", ""),
+    "cifar10": ImageSet("cifar10", "cifar10 test", "an .npz with x_test and y_test"),
+    "cifar10.1": ImageSet("cifar10", "cifar10.1 v6", "cifar10.1_v6_data.npy and cifar10.1_v6_labels.npy"),
+    "imagenet": ImageSet("imagenet", "imagenet validation", "the 50,000 validation images"),
+    "robustbench": ImageSet("imagenet", "imagenet robustbench", "the 50,000 validation images"),
+    "imagenetv2": ImageSet("imagenet", "imagenetv2", "one of its three folders of 0 ... 999"),
+    "folder": ImageSet("", "folder", "folders, or a tar file, with the names of the model's classes"),
+    "numbered": ImageSet("", "folder", "the same with the classes' numbers"),
+}
+
+# attacks.suites has the settings of each; PGD's steps and restarts are a part of its name.
+ATTACKS = {
+    "none": "clean accuracy",
+    "fgsm": "one step of the whole radius",
+    "apgd-ce": "Auto-PGD on the cross entropy",
+    "apgd-t": "Auto-PGD towards nine classes",
+    "fab-t": "FAB towards nine classes",
+    "square": "without gradients",
+    "autoattack": "the four before it, in sequence",
+}
+PGD = {"pgd-20": "any number of steps", "pgd-20x5": "five random restarts"}
+
+# transfer.protocols.table carries each out.
+PROTOCOLS = {
+    "linear": "logistic regression on cached features, chosen on validation images",
+    "finetune": "training all or a part of the network, chosen on validation images",
+    "salman2020": "as the paper, quirks included",
+}
+
+
+def go_together(module: str, rows: Iterable[str], names: Iterable[str]) -> None:
+    """That a table of what is done has a row for each name here, and no other.
+
+    Args:
+        module: Which has the table.
+        rows: The names in it.
+        names: Those here.
+
+    Raises:
+        ZooError: A name without its row, or a row without its name.
+    """
+    if alone := set(rows) ^ set(names):
+        raise ZooError(
+            f"only in one of training/choices.py and {module}: {', '.join(sorted(alone))}",
+            source=module,
+            expected=f"a row for each of {', '.join(names)}",
+            actual=f"rows for {', '.join(rows)}",
+            next="add the name, or the row",
+        )
