@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+"""Of the package, as `robust-zoo --version` prints it."""
 
 _EXPORTS = {
     "Checkpoint": "registry.rows",

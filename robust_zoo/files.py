@@ -19,7 +19,8 @@ from robust_zoo.errors import UsageError, cannot_write
 _SHA256 = re.compile("[0-9a-f]{64}")
 LARGEST = 1 << 34  # bytes of one file of weights; a sparse one may say that it has any number
 
-Buffer = bytearray | mmap.mmap  # a file's content, which tensors may share
+Buffer = bytearray | mmap.mmap
+"""A file's content, which tensors may share."""
 
 
 def open_file(path: Path, limit: int | None = None) -> FileIO:

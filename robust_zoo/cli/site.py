@@ -36,6 +36,7 @@ def command(output: Path, ledger: Path | None, base_url: str) -> None:
     from robust_zoo.site.folder import write
     from robust_zoo.site.ledger import evidence
     from robust_zoo.site.pages import Contents
+    from robust_zoo.site.tutorials import beside_the_package
 
     if base_url and not base_url.startswith(("https://", "http://")):
         raise UsageError(
@@ -54,6 +55,7 @@ def command(output: Path, ledger: Path | None, base_url: str) -> None:
             checkpoints=tuple(get(name) for name in list_models()),
             evidence=evidence(ledger) if ledger else (),
             commands=main,
+            tutorials=beside_the_package(),
             base_url=base_url and base_url.rstrip("/") + "/",
         )
     )

@@ -14,7 +14,8 @@ from robust_zoo.threat import NORMS, ThreatModel, parse_eps
 
 HERE = "robust_zoo"  # who measured, where this project did
 STRONGEST = "autoattack"
-Under = tuple[str, float]  # norm, of NORM_TITLES, and radius in [0, 1] image units
+Under = tuple[str, float]
+"""A norm, of `NORM_TITLES`, and a radius in [0, 1] image units."""
 SAME = 1e-9  # 4/255 typed as 0.01568627451 is still 4/255
 
 

@@ -36,6 +36,16 @@ class Sources:
         found = module.members.get(name) if module else None
         return self.find(found.target_path) if isinstance(found, griffe.Alias) else found
 
+    def file(self, found: Any) -> str:
+        """Where it is in the repository, in which training/ lies beside the package and not in it."""
+        inside = Path(found.filepath).relative_to(self.root).as_posix()
+        return inside.removeprefix(f"{self.package}/") if inside.startswith(f"{self.package}/training/") else inside
+
+    def classes(self, dotted: str) -> list[str]:
+        """The classes that a module defines, as dotted paths, in its order."""
+        members = getattr(self._module(dotted), "members", {})
+        return [found.path for found in members.values() if found.kind.value == "class"]
+
     def _module(self, dotted: str) -> griffe.Module | None:
         stem = self.root.joinpath(*dotted.split("."))
         file = next((f for f in (stem.with_suffix(".py"), stem / "__init__.py") if f.is_file()), None)
@@ -86,17 +96,19 @@ def _entry(sources: Sources, found: Any, name: str) -> Entry:
     entry = Entry(
         name=name,
         path=found.path,
-        kind=found.kind.value,
-        file=found.filepath.relative_to(sources.root).as_posix(),
+        kind="dataclass" if "dataclass" in found.labels else found.kind.value,
+        file=sources.file(found),
         line=found.lineno,
         text="\n\n".join(sections["text"]),
         raises=tuple(Item("", _words(item.annotation), item.description) for item in sections["raises"]),
         examples="\n".join(sections["examples"]),
     )
     if entry.kind == "function":
-        results = [Item("", _words(found.returns), item.description) for item in sections["returns"]]
-        return replace(entry, parameters=_parameters(found.parameters, said), returns=next(iter(results), None))
-    if entry.kind != "class":
+        bound = found.parent.kind.value == "class" and "staticmethod" not in found.labels
+        taken = _parameters([*found.parameters][bound:], said)
+        returns = Item("", _words(found.returns), " ".join(item.description for item in sections["returns"]))
+        return replace(entry, parameters=taken, returns=None if str(found.returns) == "None" else returns)
+    if found.kind.value != "class":
         return replace(entry, value=_words(found.value))
     taken = _constructor(sources, found, said)
     named = {item.name for item in taken}
@@ -112,14 +124,15 @@ def _entry(sources: Sources, found: Any, name: str) -> Entry:
 
 
 def _constructor(sources: Sources, found: Any, said: dict[str, str]) -> tuple[Item, ...]:
-    """What a class is called with: what its `__init__` takes, or its fields after those of its bases."""
+    """What a class's own `__init__` takes; of a dataclass its fields, after those of its bases."""
     if "__init__" in found.members:
         return _parameters([*found.members["__init__"].parameters][1:], said)
+    if "dataclass" not in found.labels:
+        return ()
     bases = [sources.find(base.canonical_path) for base in found.bases if not isinstance(base, str)]
-    items = [item for base in bases if base for item in _constructor(sources, base, said | _described(base))]
-    if "dataclass" in found.labels:
-        fields = [m for m in found.members.values() if m.kind.value == "attribute" and "property" not in m.labels]
-        items += [_field(member, said) for member in fields if member.annotation is not None]
+    items = [item for base in bases if base for item in _constructor(sources, base, _described(base) | said)]
+    fields = [m for m in found.members.values() if m.kind.value == "attribute" and "property" not in m.labels]
+    items += [_field(member, said) for member in fields if member.annotation is not None]
     return tuple({item.name: item for item in items}.values())
 
 

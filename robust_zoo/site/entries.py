@@ -44,8 +44,8 @@ class Entry:
     Attributes:
         name: How users reach it: "robust_zoo.create_model"; of a method its bare name.
         path: Where it is defined: "robust_zoo.factory.create_model".
-        kind: "function", "class", "attribute" (a value).
-        file: Of its source, from the directory that holds the package.
+        kind: "function", "class", "dataclass", "attribute" (a value).
+        file: Of its source, in the repository.
         line: Where it begins, from 1.
         text: The docstring without its sections, in paragraphs.
         parameters: As a call takes them.

@@ -37,12 +37,14 @@ class Contents:
         checkpoints: The rows, in the order of `list_models`.
         evidence: The ledger, in the order of `read_ledger`.
         commands: `robust-zoo` itself, whose help is the reference of the command line; None leaves that out.
+        tutorials: Names of files without their ending, and their text; none where the package is installed.
         base_url: Where the site will be, with "/" at its end; "" where that is not known.
     """
 
     checkpoints: tuple[Checkpoint, ...]
     evidence: tuple[Evidence, ...] = ()
     commands: Group | None = None
+    tutorials: Mapping[str, str] = field(default_factory=dict)
     base_url: str = ""
 
     def of(self, checkpoint: Checkpoint) -> tuple[Evidence, ...]:

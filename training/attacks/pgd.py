@@ -17,12 +17,12 @@ from robust_zoo.errors import UsageError, unknown
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks.norms import as_images, rules
 
-# (logits (B, K), labels (B,)) -> one loss per image (B,)
 Loss = Callable[[Tensor, Tensor], Tensor]
-# called after each step of what takes long; may raise to end it
+"""Of logits (B, K) and labels (B,): one loss per image, (B,)."""
 Poll = Callable[..., None] | None
-# (step, logits (B, K) of that step's gradient pass); what it raises ends the attack
+"""Called after each step of what takes long; what it raises ends the work."""
 Watch = Callable[[int, Tensor], None]
+"""Called with a step's number and the logits (B, K) of its gradient pass; what it raises ends the attack."""
 
 
 def _margin(logits: Tensor, labels: Tensor) -> Tensor:

@@ -1,0 +1,118 @@
+"""The reference of the Python interface: all that users import, and the types that these name."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import robust_zoo
+from robust_zoo import home, training
+from robust_zoo.site.docstrings import Sources, read
+from robust_zoo.site.entries import Entry
+from robust_zoo.site.pages import Contents, Page
+from robust_zoo.site.prose import docstring, python
+
+PATH = "api.html"
+_KINDS = {"function": "function", "class": "class", "dataclass": "dataclass", "attribute": "value"}
+# What users are told of, beside what the two packages export.
+TOLD = (
+    "robust_zoo.weights.ensure.ensure",
+    "robust_zoo.weights.own.OwnFileWarning",
+    "robust_zoo.registry.robustness.best_robust",
+    "robust_zoo.training.attacks.suites.suite",
+    "robust_zoo.training.recipes.load_overrides",
+    "robust_zoo.training.transfer.recommend.open_images",
+    "robust_zoo.training.transfer.sample_suite.digits",
+)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Entries under one heading.
+
+    Attributes:
+        title: The heading.
+        about: A sentence below it.
+        entries: In their order.
+    """
+
+    title: str
+    about: str
+    entries: tuple[Entry, ...]
+
+
+def groups(sources: Sources, exports: Mapping[str, Sequence[str]]) -> tuple[Group, ...]:
+    """The reference by headings.
+
+    Args:
+        sources: Of the package.
+        exports: Packages, and the names that each exports.
+
+    Returns:
+        A group for each package, the errors, what else users are told of, and the types that all these name.
+
+    Raises:
+        LookupError: A name that the package does not define.
+    """
+    headed = {
+        **{package: ("", [f"{package}.{name}" for name in names]) for package, names in exports.items()},
+        "Errors": ("Each ends the command line with its own exit code.", sources.classes("robust_zoo.errors")),
+        "More": ("What the pages and messages of the zoo also name.", TOLD),
+    }
+    given = {name: title for title, (_, names) in reversed(headed.items()) for name in names}
+    entries = read(sources, [name for _, names in headed.values() for name in names])
+    about = {title: text for title, (text, _) in headed.items()} | {"Types": "What signatures above are made of."}
+    return tuple(
+        Group(title, text, tuple(sorted((e for e in entries if given.get(e.name, "Types") == title), key=_rank)))
+        for title, text in about.items()
+    )
+
+
+def _rank(entry: Entry) -> int:
+    """Functions, then classes, then values; those of a kind stay as they are."""
+    return {"function": 0, "attribute": 2}.get(entry.kind, 1)
+
+
+def links(entries: Sequence[Entry]) -> dict[str, str]:
+    """Names by which a reader may mean an entry -> its place in the page: the whole name, and each end that is its alone.
+
+    Args:
+        entries: All.
+
+    Returns:
+        "robust_zoo.registry.robustness.best_robust", "robustness.best_robust", "best_robust" -> "#...", and so on.
+    """
+    ends = [(end, f"#{e.name}") for e in entries for path in {e.name, e.path} for end in _ends(path)]
+    targets = Counter(end for end, _ in set(ends))
+    return {end: target for end, target in ends if targets[end] == 1}
+
+
+def _ends(path: str) -> list[str]:
+    parts = path.split(".")
+    return [".".join(parts[i:]) for i in range(len(parts))]
+
+
+def build(contents: Contents) -> Iterator[Page]:
+    """The page.
+
+    Args:
+        contents: Nothing of it; the reference is of the package itself.
+
+    Yields:
+        One page.
+    """
+    sources = Sources(Path(robust_zoo.__file__).parents[1])
+    found = groups(sources, {"robust_zoo": robust_zoo.__all__, "robust_zoo.training": training.__all__})
+    known = links([entry for group in found for entry in group.entries])
+    values = {
+        "groups": found,
+        "links": known,
+        "said": partial(docstring, links=known),
+        "python": python,
+        "kinds": _KINDS,
+        "blob": f"https://github.com/{home.REPOSITORY}/blob/main/" if home.REPOSITORY else "",
+    }
+    yield Page(PATH, "Python interface", "api.html", values)

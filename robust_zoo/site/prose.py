@@ -1,0 +1,81 @@
+"""Text as people write it in sources -> HTML: docstrings, Markdown, Python with its words marked."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Mapping
+from functools import cache
+from html import escape
+from typing import Any
+
+from markupsafe import Markup
+
+_CODE = re.compile(r"<code>([\w.]+)(\([^<]*\))?</code>")
+_PROMPT = re.compile(r"^(?:>>>|\.\.\.) ", re.MULTILINE)
+_TOKEN = re.compile(
+    rf"""(?P<c>\#[^\n]*)|(?P<k>\b(?:{"|".join(keyword.kwlist)})\b)"""
+    r"""|(?P<s>(?<!\w)(?i:[rbfu]{0,2})(?:'''.*?'''|\"{3}.*?\"{3}|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"))""",
+    re.DOTALL,
+)
+
+
+@cache
+def _parser(preset: str) -> Any:
+    from markdown_it import MarkdownIt
+
+    if preset == "docstring":  # words, `code` and lists; a star or an underscore is itself
+        return MarkdownIt("zero").enable(["backticks", "list"])
+    return MarkdownIt("commonmark", {"html": False}).enable("table")
+
+
+def markdown(text: str) -> Markup:
+    """CommonMark with tables as HTML; HTML in it is shown as text."""
+    return Markup(_parser("commonmark").render(text))
+
+
+def docstring(text: str, links: Mapping[str, str] | None = None, *, inline: bool = False) -> Markup:
+    """A docstring's text as HTML; names in backticks that are known lead to where they are.
+
+    Args:
+        text: Paragraphs.
+        links: Names, and where each leads.
+        inline: A single paragraph, without its tags.
+
+    Returns:
+        HTML.
+    """
+
+    def linked(found: re.Match[str]) -> str:
+        target = (links or {}).get(found[1])
+        return f'<a href="{escape(target)}">{found[0]}</a>' if target else found[0]
+
+    parser = _parser("docstring")
+    return Markup(_CODE.sub(linked, parser.renderInline(text) if inline else parser.render(text)))
+
+
+def python(code: str) -> Markup:
+    """Python with keywords, strings and comments marked; of a console's lines only what was typed.
+
+    Args:
+        code: Lines of a file, or of a console.
+
+    Returns:
+        HTML for the inside of `pre`: `i` of class k (keyword), s (string), c (comment), p (prompt).
+    """
+    if not _PROMPT.search(code):
+        return Markup(_marked(code))
+    lines = [
+        f'<i class="p">{escape(line[:4])}</i>{_marked(line[4:])}' if _PROMPT.match(line) else escape(line, quote=False)
+        for line in code.splitlines()
+    ]
+    return Markup("\n".join(lines))
+
+
+def _marked(code: str) -> str:
+    pieces, done = [], 0
+    for token in _TOKEN.finditer(code):
+        pieces.append(escape(code[done : token.start()], quote=False))
+        pieces.append(f'<i class="{token.lastgroup}">{escape(token[0], quote=False)}</i>')
+        done = token.end()
+    return "".join(pieces) + escape(code[done:], quote=False)

@@ -1,0 +1,102 @@
+"""Tutorials, which are Python files in the percent format -> pages and notebooks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import robust_zoo
+from robust_zoo.site.pages import Contents, Page, Raw
+from robust_zoo.site.prose import markdown, python
+
+PATH = "tutorials/index.html"
+_KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+
+
+@dataclass(frozen=True)
+class Tutorial:
+    """A tutorial.
+
+    Attributes:
+        name: Of its file, without the ending.
+        title: Its first heading.
+        about: The paragraph below it: what one gets, and how long it takes.
+        cells: Whether each is code, and its text.
+    """
+
+    name: str
+    title: str
+    about: str
+    cells: tuple[tuple[bool, str], ...]
+
+
+def beside_the_package() -> dict[str, str]:
+    """The tutorials of a checkout, by the names of their files; none where the package is installed without it."""
+    root = Path(robust_zoo.__file__).parents[1]
+    files = sorted((root / "tutorials").glob("*.py")) if (root / "pyproject.toml").is_file() else []
+    return {file.stem: file.read_text(encoding="utf-8") for file in files}
+
+
+def read(name: str, text: str) -> Tutorial:
+    """A tutorial from its source.
+
+    Args:
+        name: Of its file, without the ending.
+        text: Percent format; the first cell is Markdown: a heading, then a paragraph.
+
+    Returns:
+        The tutorial.
+
+    Raises:
+        ValueError: It does not begin so.
+    """
+    cells = tuple((cell.cell_type == "code", cell.source) for cell in _notebook(text).cells)
+    head = re.match(r"# (.+)\n\n(.+(?:\n.+)*)", cells[0][1]) if cells and not cells[0][0] else None
+    if not head:
+        raise ValueError(f"{name} does not begin with a Markdown cell of a heading and a paragraph")
+    return Tutorial(name, head[1], head[2], cells)
+
+
+def notebook(name: str, text: str) -> bytes:
+    """The same as a notebook, without outputs.
+
+    Args:
+        name: Of its file, without the ending.
+        text: Percent format.
+
+    Returns:
+        An .ipynb (nbformat 4.5); the same text gives the same bytes.
+    """
+    import nbformat
+
+    made = _notebook(text)
+    made.metadata = nbformat.from_dict(_KERNEL)
+    for number, cell in enumerate(made.cells, 1):
+        cell.id = f"{name}-{number}"[-64:]  # jupytext draws them at random
+    return nbformat.writes(made, version=4).encode() + b"\n"
+
+
+def _notebook(text: str) -> Any:
+    import jupytext
+
+    return jupytext.reads(text, fmt="py:percent")
+
+
+def build(contents: Contents) -> Iterator[Page | Raw]:
+    """A list of the tutorials, and of each a page and a notebook.
+
+    Args:
+        contents: Its tutorials.
+
+    Yields:
+        Pages and notebooks.
+    """
+    found = [read(name, text) for name, text in sorted(contents.tutorials.items())]
+    yield Page(PATH, "Tutorials", "tutorials.html", {"tutorials": found, "markdown": markdown})
+    for each in found:
+        cells = [(is_code, python(text) if is_code else markdown(text)) for is_code, text in each.cells]
+        yield Page(f"tutorials/{each.name}.html", each.title, "tutorial.html", {"tutorial": each, "cells": cells})
+        yield Raw(f"tutorials/{each.name}.ipynb", notebook(each.name, contents.tutorials[each.name]))
