@@ -26,8 +26,10 @@ from robust_zoo.training.choices import ATTACKS, IMAGE_SETS, PGD
 @click.option(
     "--out", "ledger_dir", type=click.Path(path_type=Path), default="results", show_default=True, help="The ledger."
 )
-@click.option("--batch-size", type=click.IntRange(1), default=250, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--batch-size", type=click.IntRange(1), default=250, show_default=True, help="Images at once; one of the settings."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of what an attack draws at random.")
 @click.option("--shard", default="0/1", show_default=True, help="i/k: every k-th thousand images from the i-th.")
 @DEVICE
 @click.option("--no-checks", is_flag=True, help="Leave out the checks for figures that mean nothing.")

@@ -24,6 +24,9 @@ TOLD = (
     "robust_zoo.registry.robustness.best_robust",
     "robust_zoo.training.attacks.suites.suite",
     "robust_zoo.training.recipes.load_overrides",
+    "robust_zoo.training.transfer.protocols.finetune.Finetune",
+    "robust_zoo.training.transfer.protocols.linear.Linear",
+    "robust_zoo.training.transfer.protocols.salman2020.Salman2020",
     "robust_zoo.training.transfer.recommend.open_images",
     "robust_zoo.training.transfer.sample_suite.digits",
 )
@@ -77,7 +80,7 @@ def _rank(entry: Entry) -> int:
 
 
 def links(entries: Sequence[Entry]) -> dict[str, str]:
-    """Names by which a reader may mean an entry -> its place in the page: the whole name, and each end that is its alone.
+    """Names that mean an entry -> its place in the page: its whole name, and each end of it that is no other's.
 
     Args:
         entries: All.

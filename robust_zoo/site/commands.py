@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from robust_zoo.site.pages import Contents, Page
+from robust_zoo.site.prose import docstring
 from robust_zoo.site.verbs import Verb, verbs
 
 PATH = "cli.html"
@@ -27,4 +28,6 @@ def build(contents: Contents) -> Iterator[Page]:
     """
     if contents.commands is not None:
         main, *found = verbs(contents.commands, PROGRAM)
-        yield Page(PATH, "Command line", "cli.html", {"main": main, "verbs": found, "anchor": anchor})
+        yield Page(
+            PATH, "Command line", "cli.html", {"main": main, "verbs": found, "anchor": anchor, "said": docstring}
+        )

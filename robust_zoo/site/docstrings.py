@@ -36,6 +36,17 @@ class Sources:
         found = module.members.get(name) if module else None
         return self.find(found.target_path) if isinstance(found, griffe.Alias) else found
 
+    def words(self, expression: Any) -> tuple[Word, ...]:
+        """A type in pieces; names of the package lead to their definition, however they were imported."""
+        if expression is None:
+            return ()
+        pieces = [expression] if isinstance(expression, str) else expression.iterate(flat=True)
+        return tuple(Word(piece) if isinstance(piece, str) else self._word(piece) for piece in pieces)
+
+    def _word(self, name: Any) -> Word:
+        found = self.find(name.canonical_path)
+        return Word(name.name, found.path if found else name.canonical_path)
+
     def file(self, found: Any) -> str:
         """Where it is in the repository, in which training/ lies beside the package and not in it."""
         inside = Path(found.filepath).relative_to(self.root).as_posix()
@@ -62,7 +73,8 @@ def read(sources: Sources, names: Iterable[str]) -> tuple[Entry, ...]:
         names: As users reach them ("robust_zoo.create_model").
 
     Returns:
-        An entry for each name, in their order; then those of the types, by the place of their definition.
+        An entry for each, in their order, under the first of its names; then those of the types, by the place of their
+        definition.
 
     Raises:
         LookupError: A name that the package does not define.
@@ -71,7 +83,7 @@ def read(sources: Sources, names: Iterable[str]) -> tuple[Entry, ...]:
     for name in names:
         if (found := sources.find(name)) is None:
             raise LookupError(f"{name} is defined nowhere in {sources.root / sources.package}")
-        entries[found.path] = _entry(sources, found, name)
+        entries.setdefault(found.path, _entry(sources, found, name))
     types: dict[str, Entry] = {}
     waiting = [path for entry in entries.values() for path in _paths(entry)]
     while waiting:
@@ -85,9 +97,10 @@ def read(sources: Sources, names: Iterable[str]) -> tuple[Entry, ...]:
 def _paths(entry: Entry) -> list[str]:
     """Where the names are defined that stand in an entry's types."""
     items = [*entry.parameters, *entry.attributes, *entry.raises, *filter(None, [entry.returns])]
-    pieces = [*(item.type for item in items), *entry.bases, entry.value]
-    inside = [path for method in entry.methods for path in _paths(method)]
-    return [word.path for piece in pieces for word in piece if word.path] + inside
+    types = [*(item.type for item in items), *entry.bases, entry.value]
+    return [word.path for words in types for word in words if word.path] + [
+        path for method in entry.methods for path in _paths(method)
+    ]
 
 
 def _entry(sources: Sources, found: Any, name: str) -> Entry:
@@ -100,16 +113,16 @@ def _entry(sources: Sources, found: Any, name: str) -> Entry:
         file=sources.file(found),
         line=found.lineno,
         text="\n\n".join(sections["text"]),
-        raises=tuple(Item("", _words(item.annotation), item.description) for item in sections["raises"]),
+        raises=tuple(Item("", sources.words(item.annotation), item.description) for item in sections["raises"]),
         examples="\n".join(sections["examples"]),
     )
     if entry.kind == "function":
         bound = found.parent.kind.value == "class" and "staticmethod" not in found.labels
-        taken = _parameters([*found.parameters][bound:], said)
-        returns = Item("", _words(found.returns), " ".join(item.description for item in sections["returns"]))
+        taken = _parameters(sources, [*found.parameters][bound:], said)
+        returns = Item("", sources.words(found.returns), " ".join(item.description for item in sections["returns"]))
         return replace(entry, parameters=taken, returns=None if str(found.returns) == "None" else returns)
     if found.kind.value != "class":
-        return replace(entry, value=_words(found.value))
+        return replace(entry, value=sources.words(found.value))
     taken = _constructor(sources, found, said)
     named = {item.name for item in taken}
     public = [member for key, member in found.members.items() if not key.startswith("_")]
@@ -117,58 +130,50 @@ def _entry(sources: Sources, found: Any, name: str) -> Entry:
     return replace(
         entry,
         parameters=taken,
-        attributes=tuple(_attribute(member, said) for member in held),
+        attributes=tuple(_attribute(sources, member, said) for member in held),
         methods=tuple(_entry(sources, m, m.name) for m in public if m.kind.value == "function"),
-        bases=tuple(_words(base) for base in found.bases),
+        bases=tuple(sources.words(base) for base in found.bases),
     )
 
 
 def _constructor(sources: Sources, found: Any, said: dict[str, str]) -> tuple[Item, ...]:
     """What a class's own `__init__` takes; of a dataclass its fields, after those of its bases."""
     if "__init__" in found.members:
-        return _parameters([*found.members["__init__"].parameters][1:], said)
+        return _parameters(sources, [*found.members["__init__"].parameters][1:], said)
     if "dataclass" not in found.labels:
         return ()
     bases = [sources.find(base.canonical_path) for base in found.bases if not isinstance(base, str)]
     items = [item for base in bases if base for item in _constructor(sources, base, _described(base) | said)]
     fields = [m for m in found.members.values() if m.kind.value == "attribute" and "property" not in m.labels]
-    items += [_field(member, said) for member in fields if member.annotation is not None]
+    items += [_field(sources, member, said) for member in fields if member.annotation is not None]
     return tuple({item.name: item for item in items}.values())
 
 
-def _field(member: Any, said: dict[str, str]) -> Item:
+def _field(sources: Sources, member: Any, said: dict[str, str]) -> Item:
     default = member.value
     if isinstance(default, griffe.ExprCall) and str(default.function) == "field":
         given = {a.name: a.value for a in default.arguments if isinstance(a, griffe.ExprKeyword)}
         default = given.get("default", f"{given['default_factory']}()" if "default_factory" in given else None)
     default = None if default is None else str(default)
-    return Item(member.name, _words(member.annotation), said.get(member.name, ""), _EITHER, default)
+    return Item(member.name, sources.words(member.annotation), said.get(member.name, ""), _EITHER, default)
 
 
-def _parameters(parameters: Iterable[Any], said: dict[str, str]) -> tuple[Item, ...]:
+def _parameters(sources: Sources, parameters: Iterable[Any], said: dict[str, str]) -> tuple[Item, ...]:
     found = []
     for given in parameters:
         stars = _STARS.get(given.kind.value, "")
         name = f"{stars}{given.name}"
         default = None if given.default is None or stars else str(given.default)
-        found.append(Item(name, _words(given.annotation), said.get(name, ""), given.kind.value, default))
+        found.append(Item(name, sources.words(given.annotation), said.get(name, ""), given.kind.value, default))
     return tuple(found)
 
 
-def _attribute(member: Any, said: dict[str, str]) -> Item:
+def _attribute(sources: Sources, member: Any, said: dict[str, str]) -> Item:
     """A class's own value, or a property, whose docstring may have no sections."""
     is_property = "property" in member.labels
     text = "\n\n".join(_sections(member)["text"]) if is_property else said.get(member.name, "")
     kind, default = ("property", None) if is_property else ("attribute", str(member.value))
-    return Item(member.name, _words(member.annotation), text, kind, default)
-
-
-def _words(expression: Any) -> tuple[Word, ...]:
-    """A type in pieces, neighbours that are no names of the package joined."""
-    if expression is None:
-        return ()
-    pieces = [expression] if isinstance(expression, str) else expression.iterate(flat=True)
-    return tuple(Word(piece) if isinstance(piece, str) else Word(piece.name, piece.canonical_path) for piece in pieces)
+    return Item(member.name, sources.words(member.annotation), text, kind, default)
 
 
 def _described(found: Any) -> dict[str, str]:

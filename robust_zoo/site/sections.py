@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from robust_zoo.site import api, commands, index, tutorials
+from robust_zoo.site import api, index, reference, tutorials
 from robust_zoo.site.pages import Section
 
 SECTIONS: tuple[Section, ...] = (
     Section("index.html", "Checkpoints", index.build),
     Section(tutorials.PATH, "Tutorials", tutorials.build),
-    Section("api.html", "Reference", lambda contents: [*api.build(contents), *commands.build(contents)]),
+    Section(api.PATH, "Reference", reference.build),
 )

@@ -23,7 +23,8 @@ from robust_zoo.training.data.npz import read_npz
 _PAD = 4  # crop offset in pixels, the field's standard CIFAR augmentation
 _CPU = torch.device("cpu")
 
-Batches = Iterator[tuple[Tensor, Tensor]]  # images (B, 3, H, W) float in [0, 1], labels (B,) int64
+Batches = Iterator[tuple[Tensor, Tensor]]
+"""Images (B, 3, H, W), float in [0, 1], with their labels (B,), int64."""
 
 
 class Dataset(Protocol):

@@ -1,0 +1,109 @@
+"""Tutorials as pages and notebooks."""
+
+import html
+import re
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+
+import robust_zoo
+from robust_zoo.site import tutorials
+from robust_zoo.site.build import build
+from robust_zoo.site.pages import Contents, Section
+from robust_zoo.site.prose import python
+
+HOME = Path(__file__).parents[2]
+TEXT = """# %% [markdown]
+# # Look & see
+#
+# What one gets: a `picture`. About 20 seconds.
+
+# %%
+import this  # <now>
+
+print("a < b")
+
+# %% [markdown]
+# | a | b |
+# |---|---|
+# | 1 | <script>x</script> |
+
+# %%
+assert this is not None
+"""
+
+
+def made(texts):
+    return build(Contents((), tutorials=texts), [Section(tutorials.PATH, "Tutorials", tutorials.build)])
+
+
+def test_a_page_a_notebook_and_a_line_of_the_list():
+    files = made({"look": TEXT})
+    page, listed = files["tutorials/look.html"].decode(), files[tutorials.PATH].decode()
+    assert "<title>Look &amp; see · robust_zoo</title>" in page and "<h1>Look &amp; see</h1>" in page
+    assert '<i class="k">import</i> this  <i class="c"># &lt;now&gt;</i>' in page
+    assert '<i class="s">"a &lt; b"</i>' in page and "<td>1</td>" in page and "<script>x" not in page
+    assert 'href="look.ipynb"' in page and 'href="look.html">Look &amp; see</a>' in listed
+    assert "<p>What one gets: a <code>picture</code>. About 20 seconds.</p>" in listed
+
+
+def test_the_notebook_is_valid_and_says_the_same():
+    content = tutorials.notebook("look", TEXT)
+    found = nbformat.reads(content.decode(), as_version=4)
+    nbformat.validate(found)
+    source = jupytext.reads(TEXT, fmt="py:percent").cells
+    assert [(c.cell_type, c.source) for c in found.cells] == [(c.cell_type, c.source) for c in source]
+    assert [c.id for c in found.cells] == ["look-1", "look-2", "look-3", "look-4"]
+    assert found.metadata.kernelspec.name == "python3"
+
+
+def test_same_text_same_bytes():
+    """jupytext alone draws the cells' ids at random."""
+    assert made({"look": TEXT}) == made({"look": TEXT})
+    drawn = [cell.id for _ in range(2) for cell in jupytext.reads(TEXT, fmt="py:percent").cells]
+    assert len(set(drawn)) == len(drawn)
+
+
+def test_without_tutorials_the_page_says_where_they_are():
+    (page,) = (content for path, content in made({}).items() if path == tutorials.PATH)
+    assert b"not installed with the package" in page
+
+
+def test_tutorials_are_those_of_a_checkout(tmp_path, monkeypatch):
+    (tmp_path / "tutorials").mkdir()
+    (tmp_path / "tutorials" / "look.py").write_text(TEXT)
+    monkeypatch.setattr(robust_zoo, "__file__", str(tmp_path / "robust_zoo" / "__init__.py"))
+    assert tutorials.beside_the_package() == {}  # a folder of that name among installed packages is anyone's
+    (tmp_path / "pyproject.toml").touch()
+    assert tutorials.beside_the_package() == {"look": TEXT}
+
+
+@pytest.mark.parametrize("text", ["", "x = 1\n", "# %% [markdown]\n# No heading.\n", "# %% [markdown]\n# # Only one\n"])
+def test_one_that_does_not_begin_with_words_is_refused(text):
+    with pytest.raises(ValueError, match="look does not begin with"):
+        tutorials.read("look", text)
+
+
+def test_our_own_are_shown():
+    texts = tutorials.beside_the_package()
+    files = made(texts)
+    assert len(files[tutorials.PATH]) < 10_000
+    for name in texts:
+        assert files[f"tutorials/{name}.html"] and files[f"tutorials/{name}.ipynb"]
+        assert 'href="' + name + '.html"' in files[tutorials.PATH].decode()
+
+
+@pytest.mark.parametrize("file", ["robust_zoo/site/prose.py", "robust_zoo/factory.py", "training/attacks/apgd.py"])
+def test_marked_code_is_the_same_code(file):
+    code = (HOME / file).read_text(encoding="utf-8")
+    shown = python(code)
+    assert html.unescape(re.sub(r"</?i[^>]*>", "", shown)) == code
+    assert shown.count('<i class="k">def</i>') == len(re.findall(r"^ *def ", code, re.MULTILINE))
+
+
+def test_of_a_console_only_what_was_typed_is_marked():
+    assert python(">>> get('x')\n... if x\n'if'\n") == (
+        '<i class="p">&gt;&gt;&gt; </i>get(<i class="s">\'x\'</i>)\n<i class="p">... </i><i class="k">if</i> x\n\'if\''
+    )
