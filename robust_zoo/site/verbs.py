@@ -42,17 +42,19 @@ def verbs(main: click.Command, name: str) -> tuple[Verb, ...]:
 
 
 def _walk(command: click.Command, context: click.Context) -> Iterator[Verb]:
-    names = command.list_commands(context) if isinstance(command, click.Group) else []
-    below = [(name, found) for name in names if (found := command.get_command(context, name)) and not found.hidden]
+    below: list[tuple[str, click.Command]] = []
+    if isinstance(command, click.Group):
+        found = ((name, command.get_command(context, name)) for name in command.list_commands(context))
+        below = [(name, inner) for name, inner in found if inner and not inner.hidden]
     yield Verb(
         name=context.command_path,
         usage=" ".join(command.collect_usage_pieces(context)),
         paragraphs=_paragraphs(command.help or ""),
         options=tuple(_options(command, context)),
-        inside=tuple((name, found.get_short_help_str(limit=120)) for name, found in below),
+        inside=tuple((name, inner.get_short_help_str(limit=120)) for name, inner in below),
     )
-    for name, found in below:
-        yield from _walk(found, click.Context(found, info_name=name, parent=context))
+    for name, inner in below:
+        yield from _walk(inner, click.Context(inner, info_name=name, parent=context))
 
 
 def _options(command: click.Command, context: click.Context) -> Iterator[tuple[str, str]]:
