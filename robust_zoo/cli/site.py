@@ -33,10 +33,10 @@ def command(output: Path, ledger: Path | None, base_url: str) -> None:
     """
     from robust_zoo.cli import main
     from robust_zoo.site.build import build, require
+    from robust_zoo.site.checkout import texts
     from robust_zoo.site.folder import write
     from robust_zoo.site.ledger import evidence
     from robust_zoo.site.pages import Contents
-    from robust_zoo.site.tutorials import beside_the_package
 
     if base_url and not base_url.startswith(("https://", "http://")):
         raise UsageError(
@@ -55,7 +55,8 @@ def command(output: Path, ledger: Path | None, base_url: str) -> None:
             checkpoints=tuple(get(name) for name in list_models()),
             evidence=evidence(ledger) if ledger else (),
             commands=main,
-            tutorials=beside_the_package(),
+            tutorials=texts("tutorials", ".py"),
+            guides={name: text for name, text in texts("docs", ".md").items() if name != "faults"},
             base_url=base_url and base_url.rstrip("/") + "/",
         )
     )

@@ -37,7 +37,8 @@ class Contents:
         checkpoints: The rows, in the order of `list_models`.
         evidence: The ledger, in the order of `read_ledger`.
         commands: `robust-zoo` itself, whose help is the reference of the command line; None leaves that out.
-        tutorials: Names of files without their ending, and their text; none where the package is installed.
+        tutorials: Of tutorials/, names of files without ending and what they hold; none where the package is installed.
+        guides: Of docs/, likewise.
         base_url: Where the site will be, with "/" at its end; "" where that is not known.
     """
 
@@ -45,6 +46,7 @@ class Contents:
     evidence: tuple[Evidence, ...] = ()
     commands: Group | None = None
     tutorials: Mapping[str, str] = field(default_factory=dict)
+    guides: Mapping[str, str] = field(default_factory=dict)
     base_url: str = ""
 
     def of(self, checkpoint: Checkpoint) -> tuple[Evidence, ...]:

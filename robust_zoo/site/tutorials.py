@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import robust_zoo
+from robust_zoo.site import guides
 from robust_zoo.site.pages import Contents, Page, Raw
 from robust_zoo.site.prose import markdown, python
 
@@ -31,13 +30,6 @@ class Tutorial:
     title: str
     about: str
     cells: tuple[tuple[bool, str], ...]
-
-
-def beside_the_package() -> dict[str, str]:
-    """The tutorials of a checkout, by the names of their files; none where the package is installed without it."""
-    root = Path(robust_zoo.__file__).parents[1]
-    files = sorted((root / "tutorials").glob("*.py")) if (root / "pyproject.toml").is_file() else []
-    return {file.stem: file.read_text(encoding="utf-8") for file in files}
 
 
 def read(name: str, text: str) -> Tutorial:
@@ -86,16 +78,19 @@ def _notebook(text: str) -> Any:
 
 
 def build(contents: Contents) -> Iterator[Page | Raw]:
-    """A list of the tutorials, and of each a page and a notebook.
+    """A list of the tutorials and guides, of each tutorial a page and a notebook, of each guide a page.
 
     Args:
-        contents: Its tutorials.
+        contents: Its tutorials and guides.
 
     Yields:
         Pages and notebooks.
     """
     found = [read(name, text) for name, text in sorted(contents.tutorials.items())]
-    yield Page(PATH, "Tutorials", "tutorials.html", {"tutorials": found, "markdown": markdown})
+    titles = [(name, guides.title(text)) for name, text in contents.guides.items()]
+    values = {"tutorials": found, "guides": titles, "markdown": markdown}
+    yield Page(PATH, "Tutorials and guides", "tutorials.html", values)
+    yield from guides.build(contents.guides)
     for each in found:
         cells = [(is_code, python(text) if is_code else markdown(text)) for is_code, text in each.cells]
         yield Page(f"tutorials/{each.name}.html", each.title, "tutorial.html", {"tutorial": each, "cells": cells})

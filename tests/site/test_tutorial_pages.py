@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 import robust_zoo
-from robust_zoo.site import tutorials
+from robust_zoo.site import checkout, guides, tutorials
 from robust_zoo.site.build import build
 from robust_zoo.site.pages import Contents, Section
 from robust_zoo.site.prose import python
@@ -71,13 +71,46 @@ def test_without_tutorials_the_page_says_where_they_are():
     assert b"not installed with the package" in page
 
 
+GUIDE = """# What & why
+
+See [faults](faults.md#here), [other](other.md), [a card](../model_cards/resnet50_l2_eps3.md),
+[the rules](../CONTRIBUTING.md)
+and [the paper](https://arxiv.org/abs/2007.08489). ![Two models](demo.png)
+
+| state | meaning |
+|---|---|
+| `pinned` | known |
+"""
+
+
+def test_a_guide_stays_in_the_site(monkeypatch):
+    monkeypatch.setattr("robust_zoo.home.REPOSITORY", "")
+    pages = {page.path: page for page in guides.build({"why": GUIDE, "other": "# Other\n"})}
+    text = pages["docs/why.html"].values["text"]
+    assert pages["docs/why.html"].title == "What & why" and "<h1>What &amp; why</h1>" in text
+    assert re.findall('href="(.*?)"', text) == [
+        "../faults.html#here", "../docs/other.html", "../model/resnet50_l2_eps3.html", "https://arxiv.org/abs/2007.08489"
+    ]  # fmt: skip
+    assert "\nthe rules\n" in text and "<em>Two models</em>" in text and "<img" not in text
+    assert 'tabindex="0"' in text and "</table></div>" in text
+    monkeypatch.setattr("robust_zoo.home.REPOSITORY", "zoo/robust")
+    (page,) = guides.build({"why": GUIDE})
+    assert 'href="https://github.com/zoo/robust/blob/main/CONTRIBUTING.md"' in page.values["text"]
+    assert 'href="https://github.com/zoo/robust/blob/main/docs/other.md"' in page.values["text"]
+
+
+def test_guides_are_listed():
+    files = build(Contents((), guides={"why": GUIDE}), [Section(tutorials.PATH, "Tutorials", tutorials.build)])
+    assert b'<a href="../docs/why.html">What &amp; why</a>' in files[tutorials.PATH] and "docs/why.html" in files
+
+
 def test_tutorials_are_those_of_a_checkout(tmp_path, monkeypatch):
     (tmp_path / "tutorials").mkdir()
     (tmp_path / "tutorials" / "look.py").write_text(TEXT)
     monkeypatch.setattr(robust_zoo, "__file__", str(tmp_path / "robust_zoo" / "__init__.py"))
-    assert tutorials.beside_the_package() == {}  # a folder of that name among installed packages is anyone's
+    assert checkout.texts("tutorials", ".py") == {}  # a folder of that name among installed packages is anyone's
     (tmp_path / "pyproject.toml").touch()
-    assert tutorials.beside_the_package() == {"look": TEXT}
+    assert checkout.texts("tutorials", ".py") == {"look": TEXT}
 
 
 @pytest.mark.parametrize("text", ["", "x = 1\n", "# %% [markdown]\n# No heading.\n", "# %% [markdown]\n# # Only one\n"])
@@ -87,7 +120,7 @@ def test_one_that_does_not_begin_with_words_is_refused(text):
 
 
 def test_our_own_are_shown():
-    texts = tutorials.beside_the_package()
+    texts = checkout.texts("tutorials", ".py")
     files = made(texts)
     assert len(files[tutorials.PATH]) < 10_000
     for name in texts:
