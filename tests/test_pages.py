@@ -23,7 +23,9 @@ ROWS = tomllib.loads(TOML.read_text(encoding="utf-8"))
 BY_NAME = {row["name"]: row for row in ROWS["checkpoint"]}
 NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four", 10: "ten", 13: "thirteen"}
 TITLES = {"none": "clean", "autoattack": "AutoAttack"}
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("model_cards/*.md"), ROOT / "results/README.md"])
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("model_cards/*.md"), ROOT / "results/README.md"]
+)
 
 
 def read(path):
@@ -179,10 +181,7 @@ def test_the_first_67_are_all_in_the_ladders_with_their_reported_accuracies():
                     continue
                 name = Path(cell.links[0]).stem
                 row = rows[name]
-                assert (row["architecture"], radius(row["norm"], row["eps"])) == (
-                    architecture.text,
-                    f"{norm[1]} {eps}",
-                )
+                assert (row["architecture"], radius(row["norm"], row["eps"])) == (architecture.text, f"{norm[1]} {eps}")
                 assert cell.text == f"{clean(name)[0]:.1f}" and clean(name)[1]
                 seen.add(name)
     assert seen == set(rows) and len(seen) == 67
@@ -280,7 +279,11 @@ def test_the_citation_is_that_of_the_package_and_of_the_paper_it_is_the_home_of(
     assert project["description"].lower() in said["title"].lower()
     assert said.get("repository-code", "") == (f"https://github.com/{home.REPOSITORY}" if home.REPOSITORY else "")
     (paper,) = said["references"]
-    assert (paper["type"], paper["year"], paper["url"]) == ("conference-paper", 2020, "https://arxiv.org/abs/2007.08489")
+    assert (paper["type"], paper["year"], paper["url"]) == (
+        "conference-paper",
+        2020,
+        "https://arxiv.org/abs/2007.08489",
+    )
     bibtex = ROWS["collection"]["salman2020"]["citation"]
     people = " and ".join(f"{p['family-names']}, {p['given-names']}" for p in paper["authors"])
     assert all(f"{{{words}}}" in bibtex for words in (paper["title"], paper["collection-title"], people))
@@ -322,7 +325,9 @@ def test_with_a_repository_every_example_names_it(monkeypatch):
 def test_nothing_names_an_owner_of_its_own():
     word = "OWNER" + "/robust_zoo"
     folders = ("robust_zoo", "training", "tests", "docs", "model_cards", "studies", "benchmarks", "tutorials")
-    files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".md", ".toml")]
+    files = [
+        path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".md", ".toml")
+    ]
     files += [path for path in ROOT.iterdir() if path.is_file()]
     assert len(files) > 300
     assert [path for path in files if word in path.read_text(encoding="utf-8", errors="replace")] == []

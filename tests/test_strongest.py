@@ -3,55 +3,55 @@
 import re
 from pathlib import Path
 
-import pytest
+from pages import tables
 from second_rows import CIFAR, CONVNEXT, ENGSTROM, GIANT, SWIN, planted
 
-from robust_zoo.cards import strongest
-from robust_zoo.errors import UsageError
+from robust_zoo.cards import blocks, strongest
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_readme_is_as_the_rows_have_it():
-    assert strongest.renewed(README) == README, "run: make cards"
+def lines(dataset="imagenet"):
+    """The table's lines, by checkpoint, and the legend's by letter."""
+    text = strongest.block(dataset)
+    (table,) = tables(text)
+    return {row[1].text: [cell.text for cell in row] for row in table.rows}, dict(
+        re.findall(r"\((\w)\) (.+?)(?:<br>)?\n", text)
+    )
 
 
 def test_it_is_the_readmes_first_table():
     with planted():
-        text = strongest.renewed(README)
-        ours = strongest.block()
-    tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
-    assert tables[0] in ours and SWIN in tables[0]
-    assert strongest.renewed(text) == README  # what the rows say, whatever stood there
+        text = blocks.renewed(README, blocks.PAGES["README.md"])
+    assert SWIN in tables(text)[0].rows[2][1].text
+    assert blocks.renewed(text, blocks.PAGES["README.md"]) == README  # what the rows say, whatever stood there
 
 
 def test_the_strongest_come_first_with_all_that_their_figure_is_of(monkeypatch):
     monkeypatch.setattr(strongest, "MOST", 3)  # of four
     with planted():
-        lines = strongest.block().splitlines()[2:]
-    cells = {line.split("`")[1]: [cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line}
-    assert cells[GIANT] == [
-        "Linf 4/255", f"[`{GIANT}`](model_cards/{GIANT}.md)", "83.90 %", "71.00 %", "AutoAttack", "not said",
-        "the authors' README", "1,013.1 M",
-    ]  # fmt: skip
-    assert cells[CONVNEXT][2:6] == ["77.20 %", "54.40 %", "AutoAttack", "5,000"]
-    assert cells[ENGSTROM][2:6] == ["57.90 %", "35.09 %", "PGD-100 (an upper bound)", "50,000"]
-    assert [line.split("`")[1] for line in lines if line] == [GIANT, CONVNEXT, SWIN, ENGSTROM]
-    assert [line.split(" |")[0] for line in lines if line] == ["| Linf 4/255"] * 3 + ["| L2 3"]
+        cells, legend = lines()
+    assert cells[GIANT] == ["Linf 4/255", GIANT, "83.90 (a)", "71.00 (a)", "AutoAttack", "1013M"]
+    assert cells[CONVNEXT][2:5] == ["77.20 (b)", "54.40 (c)", "AutoAttack"]
+    assert cells[ENGSTROM][2:5] == ["57.90 (d)", "35.09 (d)", "PGD-100, an upper bound"]
+    assert [*cells] == [GIANT, CONVNEXT, SWIN, ENGSTROM]
+    assert [row[0] for row in cells.values()] == ["Linf 4/255"] * 3 + ["L2 3"]
+    assert legend == {
+        "a": "reported by the authors' README, number of images not said",
+        "b": "reported by the authors' README, 1,000 images",
+        "c": "reported by RobustBench model_info @78fcc9e (standard AutoAttack, 5,000 val images), 5,000 images",
+        "d": "reported by the authors' README, 50,000 images",
+    }
 
 
 def test_a_measured_figure_never_reads_as_a_reported_one():
     with planted():
-        (line,) = [line for line in strongest.block("cifar10").splitlines() if CIFAR in line and "Linf 8/255" in line]
-    assert "| 66.08 % | 36.80 % | AutoAttack | 250 | *measured here* |" in line
+        cells, legend = lines("cifar10")
+    assert cells[CIFAR][2:5] == ["measured 66.08 (a)", "measured 36.80 (b)", "AutoAttack"]
+    assert legend["a"] == "*measured here*: cifar10 test, 10,000 images"
+    assert legend["b"] == "*measured here*: cifar10 test, 250 evenly spread, 250 images"
 
 
 def test_a_norm_without_a_figure_is_named(monkeypatch):
     monkeypatch.setattr(strongest, "strongest", lambda *_: [])
     assert strongest.block() == "No robust accuracy on ImageNet-1k is known of any row at Linf 4/255 or L2 3 yet.\n"
-
-
-@pytest.mark.parametrize("text", ["# A README", README + README])
-def test_a_readme_without_its_place_is_refused(text):
-    with pytest.raises(UsageError, match="no place"):
-        strongest.renewed(text)

@@ -95,13 +95,12 @@ def _lines(found: Sequence[Measurement]) -> list[list[Measurement]]:
         return -line[0].n, line[0].data, -sum(m.accuracy for m in line) / len(line), line[0].attack == "autoattack"
 
     lines = sorted(attacked.values(), key=order)
-    for m in reversed([m for m in found if not m.threat]):
-        same = (line for line in lines if (line[0].data, line[0].n) == (m.data, m.n))
-        if (line := next(same, None)) is None:
-            lines.insert(0, [m])
-        else:
-            line.append(m)
-    return lines
+    alone: list[Measurement] = []
+    for m in found:
+        if m.threat is None:
+            same = (line for line in lines if (line[0].data, line[0].n) == (m.data, m.n))
+            next(same, alone).append(m)
+    return sorted([*([m] for m in alone), *lines], key=lambda line: -line[0].n)
 
 
 def _cell(m: Measurement, where: str) -> str:

@@ -461,20 +461,28 @@ def test_card(tmp_path):
     assert run("card", name, "-o", tmp_path / "one.md").exit_code == 0
     assert (tmp_path / "one.md").read_text() == text and f"# {name}" in text
 
+    picture = tmp_path / "two.svg"
+    assert run("card", ROBUST, "-o", tmp_path / "two.md").exit_code == 0
+    assert "](two.svg)" in (tmp_path / "two.md").read_text() and picture.read_text().startswith("<svg")
+    assert ".svg" not in run("card", ROBUST).stdout  # on its own a card has no picture
+
     directory = tmp_path / "cards"
     directory.mkdir()
-    (directory / "README.md").write_text("not a card")
+    (directory / "NOTES.md").write_text("not a card")
     made = run("card", "--all", "-o", directory)
-    assert made.exit_code == 0 and "README.md" in made.stderr
-    assert (directory / "README.md").read_text() == "not a card"  # never deleted
-    assert {path.stem for path in directory.glob("*.md")} - {"README"} == set(list_models())
-    (directory / "README.md").unlink()
+    assert made.exit_code == 0 and "NOTES.md" in made.stderr and f"{len(list_models())} cards" in made.stderr
+    assert (directory / "NOTES.md").read_text() == "not a card"  # never deleted
+    assert {path.stem for path in directory.glob("*.md")} - {"README", "NOTES"} == set(list_models())
+    (directory / "NOTES.md").unlink()
     assert (run("card", "--all", "--check", directory).exit_code, (directory / f"{name}.md").read_text()) == (0, text)
     (directory / f"{name}.md").write_text(text + "edited")
-    (directory / "stale.md").write_text("no row")
+    (directory / "stale.svg").write_text("no row")
     (directory / "vgg16_bn_l2_eps0.md").unlink()
+    (directory / f"{ROBUST}.svg").write_text("<svg/>")
+    (directory / "README.md").write_text("edited")
     drifted = run("card", "--all", "--check", directory)
-    assert (drifted.exit_code, drifted.stdout.split()) == (1, [f"{name}.md", "stale.md", "vgg16_bn_l2_eps0.md"])
+    expected = ["README.md", f"{name}.md", f"{ROBUST}.svg", "stale.svg", "vgg16_bn_l2_eps0.md"]
+    assert (drifted.exit_code, drifted.stdout.split()) == (1, expected)
 
 
 # --- Real processes ------------------------------------------------------------------------------------------

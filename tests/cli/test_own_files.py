@@ -85,7 +85,7 @@ def test_a_file_that_was_not_measured_goes_all_the_way(folder, photos, tmp_path)
     name, cache = checkpoint_of(path).name, ("--cache-dir", tmp_path / "cache")
     assert checkpoint_of(path).clean_accuracy is None
     card = run_to("card", path).stdout
-    assert "| clean accuracy | - | not measured yet |" in card and str(path) in card
+    assert "Clean accuracy: not measured yet." in card and str(path) in card
     assert ModelCard(card).data.license == "unknown"  # the hub refuses a model-index without results
     said = [run_to("info", path).stdout, card]
     said.append(run_to("attack", path, photos / "class0" / "0.png", "--out", tmp_path / "adv").stdout)

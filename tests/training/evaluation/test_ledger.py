@@ -324,8 +324,8 @@ def test_bad_calls_say_what_to_do(tmp_path, arguments, said):
     assert said in run(*arguments, *more, code=2).stderr
 
 
-def test_the_readme_says_what_the_ledger_says():
-    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+def test_the_docs_say_what_the_ledger_says():
+    lines = (ROOT / "docs" / "measured.md").read_text(encoding="utf-8").splitlines()
     compared = 0
     for entry in entries.read_ledger(ROOT / "results"):
         if entry["norm"] and entry["n"] in (10_000, 250):
