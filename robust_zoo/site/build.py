@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +29,7 @@ short_description: Adversarially robust weights, with their evidence
 The pages of the zoo, by `robust-zoo site`: open index.html.
 As it is, this folder is a static Space of the Hugging Face hub.
 """
+_EMPTY = re.compile(r"\n(?:\s*\n)+(?![^<]*</pre>)")  # empty lines of templates; those of code stay
 _NEEDED = {"jinja2": "Jinja2", "griffe": "griffe", "jupytext": "jupytext", "markdown_it": "markdown-it-py"}
 
 
@@ -79,7 +82,7 @@ def _environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["breaks"] = breaks
+    environment.filters |= {"breaks": breaks, "plain": plain}
     return environment
 
 
@@ -88,6 +91,13 @@ def breaks(name: str) -> Any:
     from markupsafe import Markup, escape
 
     return Markup("_<wbr>").join(escape(part) for part in name.split("_"))
+
+
+def plain(text: str) -> Any:
+    """A text between tags, where quotes may stay as they are, as HTML."""
+    from markupsafe import Markup
+
+    return Markup(html.escape(text, quote=False))
 
 
 def _rendered(environment: Any, page: Page, section: Section, sections: Sequence[Section], contents: Contents) -> bytes:
@@ -101,7 +111,7 @@ def _rendered(environment: Any, page: Page, section: Section, sections: Sequence
         repository=home.REPOSITORY,
         version=__version__,
     )
-    return text.encode()
+    return _EMPTY.sub("\n", text).encode()
 
 
 def _assets() -> dict[str, bytes]:

@@ -2,16 +2,53 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from markupsafe import Markup
+
+from robust_zoo.charts import eps_curve
+from robust_zoo.describe import megabytes, promise, size_text
+from robust_zoo.registry.curves import eps_curves
+from robust_zoo.registry.load import load_registry
+from robust_zoo.registry.robustness import Figure, best_robust, figures
 from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.site.fates import classes, stages
 from robust_zoo.site.ladders import Ladder
-from robust_zoo.site.pages import Contents, Page
+from robust_zoo.site.pages import Contents, Evidence, Page
+from robust_zoo.site.snippets import snippets
+from robust_zoo.site.words import threat_title
+from robust_zoo.threat import NORMS
+from robust_zoo.training.recipes import recipe_for
 
 
 def path_of(name: str) -> str:
     """Where a checkpoint's page is in the site."""
     return f"model/{name}.html"
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A ladder as one of its checkpoints sees it.
+
+    Attributes:
+        ladder: Which.
+        place: The checkpoint's, from 0.
+    """
+
+    ladder: Ladder
+    place: int
+
+    @property
+    def norm(self) -> str:
+        """In sentences."""
+        return NORMS[self.ladder.norm].label
+
+    def relation(self, rung: Checkpoint) -> Markup:
+        """What a rung is to the checkpoint, as an attribute of its link."""
+        away = self.ladder.rungs.index(rung) - self.place
+        return Markup({-1: ' rel="prev"', 0: ' aria-current="page"', 1: ' rel="next"'}.get(away, ""))
 
 
 def page(checkpoint: Checkpoint, contents: Contents, ladders: Sequence[Ladder]) -> Page:
@@ -25,4 +62,53 @@ def page(checkpoint: Checkpoint, contents: Contents, ladders: Sequence[Ladder]) 
     Returns:
         The page.
     """
-    return Page(path_of(checkpoint.name), checkpoint.name, "model.html", {"row": checkpoint})
+    known, evidence = figures(checkpoint), contents.of(checkpoint)
+    title = threat_title(checkpoint.norm, checkpoint.eps)
+    values = {
+        "row": checkpoint,
+        "threat": title,
+        "clean": next((figure for figure in known if figure.attack == "none"), None),
+        "robust": best_robust(checkpoint),
+        "figures": [(figure, _entry(figure, evidence)) for figure in sorted(known, key=_order)],
+        "steps": [Steps(ladder, ladder.rungs.index(checkpoint)) for ladder in ladders],
+        "snippets": snippets(checkpoint),
+        "charts": charts(checkpoint),
+        "stages": stages(evidence),
+        "classes": classes(checkpoint, evidence),
+        "recipe": recipe_for(checkpoint) if checkpoint.recipe in load_registry().recipes else None,
+        "state": promise(checkpoint),
+        "size": size_text(checkpoint),
+        "citation": re.sub(r"(?<=\S) +", " ", checkpoint.collection.citation.strip()),
+        "converted": megabytes(4 * checkpoint.network.parameters),
+        "arxiv": checkpoint.collection.paper.partition(":")[2],
+    }
+    return Page(path_of(checkpoint.name), checkpoint.name, "model.html", values)
+
+
+def charts(checkpoint: Checkpoint) -> list[str]:
+    """Accuracy over the radius of an attack, a chart for each norm in which it is known at two radii or more.
+
+    Args:
+        checkpoint: Whose.
+
+    Returns:
+        <svg> elements.
+    """
+    drawn = []
+    for norm, words in NORMS.items():
+        curves = eps_curves(checkpoint, norm)
+        if any(curve.joined for curve in curves):
+            trained = checkpoint.eps if checkpoint.norm == norm and checkpoint.eps else None
+            drawn.append(eps_curve(curves, norm, title=f"Accuracy under attack, {words.label}", trained=trained))
+    return drawn
+
+
+def _order(figure: Figure) -> tuple[object, ...]:
+    return figure.norm, figure.eps or 0, figure.bound, -(figure.n or 0), figure.attack
+
+
+def _entry(figure: Figure, evidence: Sequence[Evidence]) -> str:
+    """The file of the ledger that a measured figure is of; "" where there is none."""
+    asked = (figure.attack, figure.norm or None, figure.eps, figure.n, figure.images)
+    names = ("attack", "norm", "eps", "n", "dataset")
+    return next((e.file for e in evidence if tuple(e.entry[name] for name in names) == asked), "")

@@ -41,13 +41,14 @@ function button(words, act) {
 
 function startCopying() {
   for (const code of all("pre.code")) {
-    const box = document.createElement("div"), what = code.dataset.what || "the code";
+    const box = document.createElement("div"), heading = all("h2,h3").filter((each) => each.compareDocumentPosition(code) & 4).pop();
     const does = button("Copy", async () => {
       await copy(code.textContent);
       does.textContent = "Copied";
       setTimeout(() => { does.textContent = "Copy"; }, 1500);
     });
-    does.setAttribute("aria-label", `Copy ${what}`);
+    does.setAttribute("aria-label", `Copy: ${(heading || one("h1")).textContent}`);
+    code.tabIndex = 0;  // so that keys can scroll it
     box.className = "copy";
     code.replaceWith(box);
     box.append(does, code);
@@ -173,6 +174,7 @@ function startTable() {
   one("#none button").addEventListener("click", clear);
   one("button", bar).addEventListener("click", () => { for (const line of lines) line.pick.checked = false; write(); });
   addEventListener("hashchange", () => { if (!location.hash || location.hash.includes("=")) read(); });
+  one("details", form).open = innerWidth > 768;  // on a phone the table comes first
   form.hidden = false;
   read();
 }
