@@ -48,7 +48,6 @@ function startCopying() {
       setTimeout(() => { does.textContent = "Copy"; }, 1500);
     });
     does.setAttribute("aria-label", `Copy: ${(heading || one("h1")).textContent}`);
-    code.tabIndex = 0;  // so that keys can scroll it
     box.className = "copy";
     code.replaceWith(box);
     box.append(does, code);
@@ -174,7 +173,7 @@ function startTable() {
   one("#none button").addEventListener("click", clear);
   one("button", bar).addEventListener("click", () => { for (const line of lines) line.pick.checked = false; write(); });
   addEventListener("hashchange", () => { if (!location.hash || location.hash.includes("=")) read(); });
-  one("details", form).open = innerWidth > 768;  // on a phone the table comes first
+  one("details", form).open = innerWidth > 864;  // on a phone the table comes first
   form.hidden = false;
   read();
 }
