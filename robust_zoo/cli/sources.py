@@ -12,7 +12,8 @@ from robust_zoo.registry.lookup import list_models
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.text import printable, several
 from robust_zoo.weights.cache import local_directories
-from robust_zoo.weights.sources import is_offline, mirrors, promised, sources_for
+from robust_zoo.weights.promises import promised
+from robust_zoo.weights.sources import is_offline, mirrors, sources_for
 from robust_zoo.weights.watch import Answer, look_at
 from robust_zoo.weights.whereabouts import Source
 

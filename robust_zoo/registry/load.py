@@ -1,4 +1,4 @@
-"""checkpoints.toml and measured.json -> rows, read once. What names a row that is not there fails here. No torch."""
+"""checkpoints.toml, published.toml, measured.json -> rows. What names a row that is not there fails here. No torch."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from robust_zoo.registry.fingerprint import Fingerprint
 from robust_zoo.registry.formats import NORMALIZER, Architecture, Format, KeyTable
 from robust_zoo.registry.measurement import Measurement
 from robust_zoo.registry.places import Place, place
+from robust_zoo.registry.published import Published
 from robust_zoo.registry.reported import NORM_TITLES, Reported
 from robust_zoo.registry.rows import Checkpoint, checkpoint_name
 from robust_zoo.threat import NORMS, ThreatModel, is_fraction, norm_of, parse_eps
 
 TOML = Path(__file__).with_name("checkpoints.toml")
+PUBLISHED = Path(__file__).with_name("published.toml")  # `robust-zoo publish` prints its rows
 MEASURED = Path(__file__).with_name("measured.json")  # `make results` writes it: a name -> its measurements
 KEY_RULES = ("same", "in_order")  # what `keys` may be besides a [keys.X]; see weights/key_rules.py
 
@@ -60,10 +62,11 @@ def load_registry() -> Registry:
         Refused: The file is damaged.
     """
     try:
-        data, measured = read_toml(TOML, limit=SMALL), read_json(MEASURED)
+        data, published, measured = read_toml(TOML, limit=SMALL), read_toml(PUBLISHED, limit=SMALL), read_json(MEASURED)
         by_name = {row["name"]: row for row in data["checkpoint"]}
-        for name, figures in measured.items():
-            _row(by_name, "checkpoint", name, MEASURED.name)["measured"] = figures
+        for key, path, told in (("published", PUBLISHED, published), ("measured", MEASURED, measured)):
+            for name, values in told.items():
+                _row(by_name, "checkpoint", name, path.name)[key] = values
         return parse(data)
     except (ValueError, KeyError, TypeError) as error:  # not TOML, not JSON, not UTF-8, no rows
         raise _damaged(error) from None
@@ -185,9 +188,9 @@ def _checkpoint(
     if name != (usual := checkpoint_name(network.label, home.dataset, threat, **labels)):
         raise ValueError(f"{name}: a row of this kind is called {usual}")
     own = values.pop("preprocessing", {})
-    behaviour = values.pop("fingerprint", None)
+    behaviour, published = values.pop("fingerprint", None), values.pop("published", None)
     licence = {key: values.pop(key, getattr(home, key)) for key in ("licence", "licence_from")}
-    return Checkpoint(
+    found = Checkpoint(
         collection=home,
         network=network,
         threat=threat,
@@ -200,6 +203,7 @@ def _checkpoint(
         **licence,
         **values,
     )
+    return found if published is None else found.as_published(Published.parse(name, published))
 
 
 def _place(entry: str | dict[str, str], file: str) -> Place:

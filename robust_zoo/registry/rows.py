@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from robust_zoo.registry.families import Collection, Preprocessing, SourceDataset
@@ -10,6 +10,7 @@ from robust_zoo.registry.fingerprint import Fingerprint
 from robust_zoo.registry.formats import Architecture, Format
 from robust_zoo.registry.measurement import Measurement
 from robust_zoo.registry.places import Place
+from robust_zoo.registry.published import Published
 from robust_zoo.registry.reported import Reported
 from robust_zoo.threat import ThreatModel
 
@@ -35,6 +36,7 @@ class Checkpoint:
         sha256_from: Who says so, "" where it was computed from the file itself.
         size: Its bytes, None when unknown.
         converted_sha256: Of the safetensors file that it converts to, None when not known.
+        published: Where that file is published, None where it is not.
         robustbench: Its id at RobustBench, "" where it has none.
         variant: What tells it from others of the same architecture, collection and threat.
         note: What else its user should know, in a sentence.
@@ -59,6 +61,7 @@ class Checkpoint:
     sha256_from: str = ""
     size: int | None = None
     converted_sha256: str | None = None
+    published: Published | None = None
     robustbench: str = ""
     variant: str = ""
     note: str = ""
@@ -129,7 +132,7 @@ class Checkpoint:
 
     @property
     def has_public_hash(self) -> bool:
-        """Whether a hash of its file is published: in the registry, or by the hub where it is."""
+        """Whether a hash is public: of its file, or of what that converts to; in the registry, or by the hub."""
         return bool(self.sha256 or self.converted_sha256 or self.hub)
 
     @property
@@ -163,9 +166,37 @@ class Checkpoint:
         return frozenset(filter(None, (self.sha256, *(place.sha256 for place in self.sources))))
 
     @property
+    def download_size(self) -> int:
+        """Bytes that are fetched: of the published file, else `approximate_size`."""
+        return self.published.size if self.published else self.approximate_size
+
+    @property
     def approximate_size(self) -> int:
         """Bytes at the source: exact when `size` is known, else what such a file of this architecture weighs."""
         return self.size or int(4 * self.network.parameters * self.format.copies)
+
+    def as_published(self, published: Published) -> Checkpoint:
+        """The same checkpoint, published: the file there is what its own converts to (where bundled: its own).
+
+        Args:
+            published: Where and what.
+
+        Returns:
+            The checkpoint, with that file's sha256 as its `converted_sha256`.
+
+        Raises:
+            ValueError: It must not be published, or is another file.
+        """
+        known = self.sha256 if self.bundled else self.converted_sha256
+        if not self.may_be_passed_on:
+            raise ValueError(f"{self.name} is published, and under which licence is not known")
+        if known not in (None, published.sha256):
+            raise ValueError(f"{self.name} is published with sha256 {published.sha256}, and its row says {known}")
+        if self.bundled:
+            return replace(self, published=published)
+        if not published.header:
+            raise ValueError(f"{self.name} is published without the digest of its header")
+        return replace(self, published=published, converted_sha256=published.sha256)
 
 
 def checkpoint_name(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 from robust_zoo.errors import VerificationFailed, damaged
@@ -14,6 +15,8 @@ from robust_zoo.weights.cache import cache_root, local_directories, weights_path
 from robust_zoo.weights.convert import convert
 from robust_zoo.weights.first_seen import noted, today
 from robust_zoo.weights.lock import lock, sweep
+from robust_zoo.weights.promises import is_converted
+from robust_zoo.weights.published import source_sha256_of
 from robust_zoo.weights.receipts import Receipt
 from robust_zoo.weights.sources import Fetched, fetch, is_offline
 from robust_zoo.weights.verify import Weights, cached, provenance, verified
@@ -27,7 +30,7 @@ def ensure(
     allow_unverified: bool = False,
     progress: bool = True,
 ) -> Weights:
-    """The checkpoint's weights, verified: bundled, from a cache, or fetched and converted once.
+    """The checkpoint's weights, verified: bundled, from a cache, or fetched and (where it is no published file) converted once.
 
     Args:
         checkpoint: Whose weights.
@@ -67,7 +70,7 @@ def ensure(
             unique="" if alone else f".{uuid.uuid4()}",
             seen=noted(checkpoint, root),
         )
-        return convert_into(checkpoint, fetched, root)
+        return _take(checkpoint, fetched, root)
 
 
 def is_present(checkpoint: Checkpoint, cache_dir: str | Path | None = None) -> bool:
@@ -104,12 +107,24 @@ def _packaged(checkpoint: Checkpoint) -> Weights:
     return Weights(path, sha256, "pinned", "bundled", content)
 
 
+def _take(checkpoint: Checkpoint, fetched: Fetched, root: Path) -> Weights:
+    """Installs what was fetched: the row's own file, or the published one, which must convert to itself."""
+    if not is_converted(checkpoint, fetched.sha256):
+        return convert_into(checkpoint, fetched, root)
+    try:
+        made_of = source_sha256_of(fetched.path, checkpoint, fetched.source)
+        return convert_into(checkpoint, replace(fetched, sha256=made_of), root, promised=fetched.sha256)
+    finally:
+        if fetched.temporary:
+            fetched.path.unlink(missing_ok=True)
+
+
 def convert_into(checkpoint: Checkpoint, fetched: Fetched, root: Path, *, promised: str | None = None) -> Weights:
     """Converts a source file into the cache, contained and checked; a temporary one is then deleted.
 
     Args:
         checkpoint: Whose weights.
-        fetched: The source file.
+        fetched: The source file, or what was converted elsewhere, with the sha256 of its source file.
         root: The cache.
         promised: The sha256 that the result must have. What was converted elsewhere converts to itself, or is not what
             it says. The row's converted_sha256 when None.

@@ -1,4 +1,4 @@
-"""A checkpoint's source file, verified: which sources, in which order (pure), and each tried in turn."""
+"""A checkpoint's file, verified: which sources, in which order (pure), and each tried in turn."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from pathlib import Path
 from urllib.parse import quote
 
 from robust_zoo.files import sha256_of, storage
+from robust_zoo.registry.places import Place
 from robust_zoo.registry.rows import DATA, Checkpoint
 from robust_zoo.weights.addresses import join, origin
 from robust_zoo.weights.cache import largest, local_directories
 from robust_zoo.weights.causes import SourceFailed
 from robust_zoo.weights.credentials import MIRROR, Credentials, token
-from robust_zoo.weights.declared import declared
 from robust_zoo.weights.first_seen import Seen
 from robust_zoo.weights.on_disk import local_paths
-from robust_zoo.weights.transport import CUTS, Expected, Stalled, WrongBytes, download
-from robust_zoo.weights.unserved import NO_HASH, OTHER_WAY, unserved
-from robust_zoo.weights.whereabouts import Source, remote, source_at
+from robust_zoo.weights.promises import Known, accepted, is_converted, known_by_hub, known_of, promised, require_consent
+from robust_zoo.weights.transport import CUTS, Stalled, WrongBytes, download
+from robust_zoo.weights.unserved import unserved
+from robust_zoo.weights.whereabouts import Source, published_at, remote, source_at
 
 _log = logging.getLogger(__name__)
 _MIRRORS = "ROBUST_ZOO_MIRRORS"
@@ -30,11 +31,11 @@ _unreachable: set[tuple[str, str]] = set()  # origins that did not answer in thi
 
 @dataclass(frozen=True)
 class Fetched:
-    """A verified source file.
+    """A verified file of a checkpoint.
 
     Attributes:
         path: Where it is.
-        sha256: Of its bytes.
+        sha256: Of its bytes; where it is the checkpoint's converted_sha256, it is converted already.
         state: How far its origin is proven; see robust_zoo.weights.verify.VerifiedFile.
         source: Where its bytes came from.
         temporary: Whether it is ours to delete after use.
@@ -63,6 +64,8 @@ def sources_for(
 ) -> tuple[Source, ...]:
     """The sources of a checkpoint, in the order in which they are tried.
 
+    A published file goes before those that it was converted from: it has fewer bytes, and no pickle.
+
     Args:
         checkpoint: Whose file.
         directories: Local ones that may have it.
@@ -74,12 +77,18 @@ def sources_for(
     """
     if checkpoint.bundled:
         return (Source("bundled", str(DATA / checkpoint.file)),)
-    local = [Source("local", str(path)) for directory in directories for path in local_paths(checkpoint, directory)]
+    published, name = checkpoint.published, f"{checkpoint.name}.safetensors"
+    local, further = [], []
+    for directory in directories:
+        local += [published_at(published, Source("local", str(directory / name)))] if published else []
+        local += [Source("local", str(path)) for path in local_paths(checkpoint, directory)]
     if offline:
         return tuple(local)
+    for base in extra_mirrors:
+        at = [remote("mirror", join(base, quote(file)), _MIRRORS) for file in (name, checkpoint.file)]
+        further += [published_at(published, at[0]), at[1]] if published else at[1:]
     places = [source_at(place) for place in checkpoint.sources]
-    further = [remote("mirror", join(base, quote(checkpoint.file)), _MIRRORS) for base in extra_mirrors]
-    return (*local, *places, *further)
+    return (*local, *([published_at(published)] if published else []), *places, *further)
 
 
 def fetch(
@@ -92,7 +101,7 @@ def fetch(
     unique: str = "",
     seen: Seen | None = None,
 ) -> Fetched:
-    """The source file of a checkpoint, its bytes verified; sources are tried in turn.
+    """The file of a checkpoint, published or at its source, its bytes verified; sources are tried in turn.
 
     Args:
         checkpoint: Whose file.
@@ -117,39 +126,35 @@ def fetch(
     failures: list[tuple[Source, str]] = []
     remedies: list[str] = []
     wrong: list[tuple[Source, str]] = []
-    sha256, size, state = checkpoint.sha256, checkpoint.size, "pinned"
-    if sha256 is None:
-        state = "unverified" if checkpoint.has_public_hash else "first-seen"
-        if seen:
-            sha256 = seen.sha256  # and no size: of another file the hash shall be known
-        elif not offline and (place := checkpoint.hub):
-            try:
-                promise = declared(checkpoint)
-                sha256, size, state = promise.sha256, promise.size, "hub-declared"
-            except SourceFailed as error:
-                hub = source_at(place)
-                _remember(hub, error)
-                remedies.append(_remedy(hub, error))
-                failures.append((hub, f"asked for the file's sha256: {error}"))
-                sources = [source for source in sources if source.kind != "hub"]
+    begun: set[Path] = set()
+    known, place, asked = known_of(checkpoint, seen), checkpoint.hub, offline
     for source in sources:  # which grows, where one stalls
         try:
-            accepted = _accepted(checkpoint, source, sha256)
-            if not accepted:
-                _require_consent(source, allow_unverified)
+            there = source.address or Path(source.location).is_file()
+            if place and there and not (known.sha256 or source.sha256 or asked):
+                asked, known = True, _by_hub(checkpoint, place, known, failures, remedies)
+            if source.kind == "hub" and known.sha256 is None:  # it was asked, and did not say
+                continue
+            right = accepted(checkpoint, source, known.sha256)
+            if not right:
+                require_consent(checkpoint, source, allow_unverified)
             if is_remote := bool(source.address):
-                wanted = promised(checkpoint, source, sha256, size)
+                wanted = promised(checkpoint, source, known.sha256, known.size)
                 path = directory / f"{checkpoint.file}.{(wanted.sha256 or 'unverified')[:12]}{unique}.part"
+                begun.add(path)
                 with storage(path):
                     directory.mkdir(parents=True, exist_ok=True)
-                label = f"{checkpoint.file} from {source.kind}" if progress else ""
+                file = f"{checkpoint.name}.safetensors" if is_converted(checkpoint, wanted.sha256) else checkpoint.file
+                label = f"{file} from {source.kind}" if progress else ""
                 found, _ = download(source.address, path, wanted, credentials=credentials_for(source), label=label)
                 if others := len({failed for failed, _ in failures + wrong} - {source}):
                     text = "%s was served by %s, after %d other source%s failed"
-                    _log.warning(text, checkpoint.file, source.location, others, "s" * (others > 1))
+                    _log.warning(text, file, source.location, others, "s" * (others > 1))
+                for cut in begun - {path}:  # of another file, which is not needed any more
+                    cut.unlink(missing_ok=True)
             else:
-                path, found = _take_local(source, accepted, largest(checkpoint))
-            proven = "pinned" if found in checkpoint.hashes else state
+                path, found = _take_local(source, right, largest(checkpoint))
+            proven = "pinned" if found in checkpoint.hashes or is_converted(checkpoint, found) else known.state
             return Fetched(path, found, proven, source.location, temporary=is_remote)
         except SourceFailed as error:
             _remember(source, error)
@@ -166,7 +171,22 @@ def fetch(
     if seen and wrong:
         source, cause = wrong[0]
         raise seen.other(checkpoint, source.location, cause.removeprefix("sha256 "))
-    raise unserved(checkpoint, sha256, state, wrong, failures, offline=offline, remedies=filter(None, remedies))
+    about = (checkpoint, known.sha256, known.state, wrong, failures)
+    raise unserved(*about, offline=offline, remedies=filter(None, remedies))
+
+
+def _by_hub(
+    checkpoint: Checkpoint, place: Place, known: Known, failures: list[tuple[Source, str]], remedies: list[str]
+) -> Known:
+    """What the hub says of the row's file; `known`, and why, where it does not say."""
+    hub = source_at(place)
+    try:
+        return known_by_hub(checkpoint)
+    except SourceFailed as error:
+        _remember(hub, error)
+        remedies.append(_remedy(hub, error))
+        failures.append((hub, f"asked for the file's sha256: {error}"))
+        return known
 
 
 def _goes_last(source: Source) -> bool:
@@ -192,44 +212,8 @@ def _remedy(source: Source, error: SourceFailed) -> str:
 
 def credentials_for(source: Source) -> Credentials | None:
     """What a source is told: the hub a token, a mirror what its address holds, and the hosts of rows nothing."""
-    return {"hub": token, "mirror": lambda: MIRROR}.get(source.kind, lambda: None)()
-
-
-def _accepted(checkpoint: Checkpoint, source: Source, sha256: str | None) -> frozenset[str]:
-    """The hashes that a file of this source may have, none where nobody knows one.
-
-    On a disk it may be any file of the row; elsewhere the row says which.
-    """
-    known = (source.sha256 or sha256,) if source.address else (sha256, *checkpoint.hashes)
-    return frozenset(filter(None, known))
-
-
-def promised(checkpoint: Checkpoint, source: Source, sha256: str | None, size: int | None) -> Expected:
-    """What is known of the file of a source.
-
-    Args:
-        checkpoint: Whose file.
-        source: Where; what it has of its own counts there.
-        sha256: Of the checkpoint's file, by the row or the hub.
-        size: In bytes, of the same.
-
-    Returns:
-        What a download from there must be.
-    """
-    if source.sha256 in (None, sha256):
-        return Expected(sha256, size, size or largest(checkpoint))
-    return Expected(source.sha256, None, largest(checkpoint))
-
-
-def _require_consent(source: Source, allow_unverified: bool) -> None:
-    """Raises SourceFailed for a file whose hash nobody knows, unless it was asked for and no one else can change it."""
-    if source.is_overheard:
-        raise SourceFailed(
-            "plain http, and no sha256 of the file is known: anyone on the way could change it, so it was not asked",
-            OTHER_WAY,
-        )
-    if not allow_unverified and (source.address or Path(source.location).is_file()):
-        raise SourceFailed(NO_HASH)
+    told = {"hub": token, "published": token, "mirror": lambda: MIRROR}
+    return told.get(source.kind, lambda: None)()
 
 
 def _take_local(source: Source, accepted: frozenset[str], limit: int) -> tuple[Path, str]:

@@ -55,11 +55,13 @@ class Expected:
         sha256: None when unknown.
         size: In bytes, None when unknown.
         limit: The most bytes that are ever read.
+        room: How many times its size the disk needs, with what it is converted to.
     """
 
     sha256: str | None
     size: int | None
     limit: int
+    room: float = 1.6  # a .ckpt, and its half as safetensors
 
 
 def download(
@@ -132,7 +134,7 @@ def _transfer(url: str, part: Path, expected: Expected, credentials: Credentials
             total = _total(response, have, expected)
             if response.status_code != 206:
                 have = 0
-            _check_space(part, total or expected.limit, have)
+            _check_space(part, int(expected.room * (total or expected.limit)) - have)
             bar = tqdm(
                 total=total, initial=have, unit="B", unit_scale=True, desc=label, disable=not label, file=sys.stderr
             )
@@ -210,9 +212,8 @@ def _compare_declared(expected: Expected, response: requests.Response, *_: Any, 
         )
 
 
-def _check_space(part: Path, total: int, have: int) -> None:
-    needed, free = int(1.6 * total) - have, shutil.disk_usage(part.parent).free  # the file, and its half as safetensors
-    if needed > free:
+def _check_space(part: Path, needed: int) -> None:
+    if needed > (free := shutil.disk_usage(part.parent).free):
         raise StorageError(
             f"not enough space for {part.name}",
             source=str(part.parent),

@@ -11,7 +11,8 @@ from robust_zoo.weights.addresses import origin
 from robust_zoo.weights.causes import SourceFailed, explained, is_unknown_host
 from robust_zoo.weights.http import Told, told
 from robust_zoo.weights.pages import WebPage
-from robust_zoo.weights.sources import credentials_for, promised
+from robust_zoo.weights.promises import promised
+from robust_zoo.weights.sources import credentials_for
 from robust_zoo.weights.whereabouts import Source
 
 _HOSTS = 8  # asked at once; of each, one question at a time
