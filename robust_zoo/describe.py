@@ -21,7 +21,7 @@ def gravest(exit_codes: Iterable[int]) -> int:
 
 def promise(checkpoint: Checkpoint) -> str:
     """How far the weights can be proven: "bundled" and "pinned" by the row, "hub-declared", "unverified" by nobody."""
-    if checkpoint.sha256:
+    if checkpoint.sha256 or checkpoint.converted_sha256:
         return "bundled" if checkpoint.bundled else "pinned"
     return "hub-declared" if checkpoint.hub else "unverified"
 
@@ -65,6 +65,8 @@ def all_of(checkpoint: Checkpoint) -> dict[str, Any]:
         "arguments": dict(checkpoint.network.arguments),
         "licence_from": checkpoint.licence_from,
         "sha256_from": checkpoint.sha256_from,
+        "converted_sha256": checkpoint.converted_sha256,
+        "published": asdict(checkpoint.published) if checkpoint.published else None,
         "robustbench": checkpoint.robustbench,
         "note": checkpoint.note,
         "fingerprint": checkpoint.fingerprint.lines if checkpoint.fingerprint else None,

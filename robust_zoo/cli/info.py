@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from robust_zoo.describe import all_of, promise, size_text
+from robust_zoo.describe import all_of, megabytes, promise, size_text
 from robust_zoo.registry.rows import DATA, Checkpoint
 from robust_zoo.text import printable
 from robust_zoo.weights.cache import cache_root, local_directories, read_receipt, weights_path
@@ -18,6 +18,7 @@ from robust_zoo.weights.whereabouts import is_overheard
 _MEANING = {
     "bundled": "comes with the package",
     "pinned": "must have the sha256 below, whatever source serves them",
+    "converted": "must have the sha256 below when they are converted, whatever source serves them",
     "hub-declared": "must have the sha256 that the hub records at the pinned revision",
     "unverified": "no public hash: refused until robust-zoo download --allow-unverified notes it (first-seen)",
 }
@@ -71,6 +72,8 @@ def command(name: str, as_json: bool) -> None:
         ("weights", f"{status}: {_meaning(checkpoint, status)}"),
         ("sha256", " from ".join(filter(None, [checkpoint.sha256, checkpoint.sha256_from])) or _NO_HASH.get(status)),
         ("revision", facts["revision"]),
+        ("published", _published(checkpoint)),
+        ("converted", checkpoint.converted_sha256 and f"sha256 {checkpoint.converted_sha256}"),
         *(("source", source) for source in facts["sources"]),
         ("cached", f"{cached['path']} ({cached['state']})" if cached else "no"),
         ("first seen", f"{seen.date} from {seen.source}, sha256 {seen.sha256}" if seen else ""),
@@ -110,7 +113,13 @@ def _meaning(checkpoint: Checkpoint, status: str) -> str:
         return "a file of your own"
     if not checkpoint.has_public_hash and is_overheard(checkpoint):
         return "plain http, and no hash of them is known: nothing is taken from there"
-    return _MEANING[status]
+    return _MEANING["converted" if status == "pinned" and not checkpoint.sha256 else status]
+
+
+def _published(checkpoint: Checkpoint) -> str:
+    """Where the converted file can be had as it is."""
+    published = checkpoint.published
+    return f"{published.repo} at {published.revision} ({megabytes(published.size)})" if published else ""
 
 
 def _sources(checkpoint: Checkpoint) -> list[str]:

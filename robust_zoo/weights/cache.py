@@ -110,12 +110,13 @@ def hashed(checkpoint: Checkpoint, root: Path) -> tuple[Receipt, Buffer] | None:
     receipt = read_receipt(root, checkpoint.name)
     if receipt is None or receipt.name != checkpoint.name:
         raise corrupt(checkpoint, path, f"a receipt for {checkpoint.name}", "none that can be read")
+    since = f", first seen on {receipt.seen} from {receipt.source}" if receipt.seen else ""
     if checkpoint.sha256 and receipt.source_sha256 not in checkpoint.hashes:
-        since = f", first seen on {receipt.seen} from {receipt.source}" if receipt.seen else ""
         expected, actual = f"made of sha256 {checkpoint.sha256}", f"made of {receipt.source_sha256}{since}"
         raise corrupt(checkpoint, path, expected, actual)
     if checkpoint.converted_sha256 not in (None, receipt.sha256):
-        raise corrupt(checkpoint, path, f"sha256 {checkpoint.converted_sha256}", f"a receipt of {receipt.sha256}")
+        expected, actual = f"sha256 {checkpoint.converted_sha256}", f"a receipt of {receipt.sha256}{since}"
+        raise corrupt(checkpoint, path, expected, actual)
     most = min(receipt.size, largest(checkpoint))
     if (size := path.stat().st_size) > most:  # before anything is read: it may be sparse, and huge
         raise corrupt(checkpoint, path, f"{receipt.size:,} bytes, sha256 {receipt.sha256}", f"{size:,} bytes")

@@ -18,7 +18,8 @@ from robust_zoo.registry.lookup import get
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.weights import cache
 from robust_zoo.weights.first_seen import OtherFile, noted
-from robust_zoo.weights.on_disk import directory_of, is_robustbenchs, named
+from robust_zoo.weights.on_disk import converted_name, directory_of, is_robustbenchs, named
+from robust_zoo.weights.promises import is_converted
 from robust_zoo.weights.safetensors_file import read_header
 from robust_zoo.weights.verify import verified
 
@@ -96,13 +97,14 @@ def examine(path: Path) -> Finding | None:
         return Finding(
             path, checkpoint.name if checkpoint else "", "unreadable", 0, str(error), f"ls -l {shlex.quote(str(path))}"
         )
-    owner = next((r for r in load_registry().checkpoints.values() if sha256 in r.hashes), None)
+    rows = load_registry().checkpoints.values()
+    owner = next((r for r in rows if sha256 in r.hashes or is_converted(r, sha256)), None)
     if owner is None and checkpoint is None:
         return None
     if owner is None:
         return _unproven(path, checkpoint, size, sha256) if checkpoint else None
     if checkpoint and checkpoint is not owner:
-        right = path.with_name(owner.file)
+        right = path.with_name(_called(owner, sha256))
         return Finding(
             path,
             checkpoint.name,
@@ -111,7 +113,13 @@ def examine(path: Path) -> Finding | None:
             f"named {checkpoint.name}, but the file of {owner.name}, by its sha256",
             f"mv -n {shlex.quote(str(path))} {shlex.quote(str(right))}",
         )
-    return Finding(path, owner.name, "good", size, f"pinned by its sha256{_twice(path)}", _use(path, owner))
+    detail = f"pinned by its sha256{_twice(path)}"
+    return Finding(path, owner.name, "good", size, detail, _use(path, owner, _called(owner, sha256)))
+
+
+def _called(owner: Checkpoint, sha256: str) -> str:
+    """The name by which a checkpoint's file, or what it converts to, is looked for."""
+    return converted_name(owner) if is_converted(owner, sha256) else owner.file
 
 
 def _not_weights(path: Path, start: bytes, size: int, checkpoint: Checkpoint) -> tuple[str, int, str] | None:
@@ -139,8 +147,11 @@ def _not_weights(path: Path, start: bytes, size: int, checkpoint: Checkpoint) ->
 
 
 def _unproven(path: Path, checkpoint: Checkpoint, size: int, sha256: str) -> Finding:
-    """A whole file under a checkpoint's name with a hash that no checkpoint has."""
+    """A whole file under a checkpoint's name with a hash that no checkpoint's file has."""
     if path.suffix == ".safetensors" and not checkpoint.bundled:
+        if converted := checkpoint.converted_sha256:
+            detail = f"sha256 {sha256}, not {converted}"
+            return Finding(path, checkpoint.name, "wrong", size, detail, _again(path, checkpoint))
         detail = f"sha256 {sha256}: a converted file without its receipt; nothing proves where it is from"
         return Finding(path, checkpoint.name, "unknown hash", size, detail, f"robust-zoo download {checkpoint.name}")
     if checkpoint.hashes:
@@ -152,8 +163,10 @@ def _unproven(path: Path, checkpoint: Checkpoint, size: int, sha256: str) -> Fin
     if zipfile.is_zipfile(path) and (broken := _damaged(path)):
         return Finding(path, checkpoint.name, "damaged", size, broken, _again(path, checkpoint))
     known = "the registry has none to compare, the hub may" if checkpoint.hub else "nobody has published one to compare"
+    if checkpoint.converted_sha256:
+        known = "the registry has that of what it converts to, so its download will tell"
     detail = f"sha256 {sha256}; {known}{_twice(path)}"
-    return Finding(path, checkpoint.name, "unknown hash", size, detail, _use(path, checkpoint))
+    return Finding(path, checkpoint.name, "unknown hash", size, detail, _use(path, checkpoint, checkpoint.file))
 
 
 def _damaged(path: Path) -> str:
@@ -179,7 +192,7 @@ def _twice(path: Path) -> str:
     return "; holds every weight twice and the optimizer: converted, it is a third" if double else ""
 
 
-def _use(path: Path, checkpoint: Checkpoint) -> str:
+def _use(path: Path, checkpoint: Checkpoint, file: str) -> str:
     """The command that takes a file where it lies, instead of downloading it."""
     if checkpoint.bundled:  # the package has its own
         return ""
@@ -187,7 +200,7 @@ def _use(path: Path, checkpoint: Checkpoint) -> str:
     if found := directory_of(path, checkpoint):
         return f"ROBUST_ZOO_PATH={shlex.quote(str(found))} robust-zoo download {checkpoint.name}{unproven}"
     directory = shlex.quote(str(path.parent))
-    link = f"ln -s {shlex.quote(path.name)} {directory}/{shlex.quote(checkpoint.file)}"
+    link = f"ln -s {shlex.quote(path.name)} {directory}/{shlex.quote(file)}"
     return f"{link} && ROBUST_ZOO_PATH={directory} robust-zoo download {checkpoint.name}{unproven}"
 
 

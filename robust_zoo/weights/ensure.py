@@ -30,7 +30,7 @@ def ensure(
     allow_unverified: bool = False,
     progress: bool = True,
 ) -> Weights:
-    """The checkpoint's weights, verified: bundled, from a cache, or fetched and (where it is no published file) converted once.
+    """The checkpoint's weights, verified: bundled, from a cache, or fetched and converted once.
 
     Args:
         checkpoint: Whose weights.

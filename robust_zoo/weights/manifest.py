@@ -14,7 +14,7 @@ from pathlib import Path
 from robust_zoo.errors import Refused, UsageError, VerificationFailed, missing_file, not_installed
 from robust_zoo.files import is_sha256, sha256_of
 from robust_zoo.readers import read_json
-from robust_zoo.registry.load import MEASURED, TOML, load_registry
+from robust_zoo.registry.load import MEASURED, PUBLISHED, TOML, load_registry
 from robust_zoo.registry.rows import DATA
 
 PATH = Path(__file__).with_name("manifest.json")
@@ -39,14 +39,19 @@ class Entry:
 
 
 def installed() -> dict[str, Entry]:
-    """What the package vouches for, computed now: its rows, its data, and `source/FILE` for each pinned checkpoint."""
-    found = {path.name: path for path in (TOML, MEASURED)}
+    """What the package vouches for, computed now: its rows, its data, and what is pinned.
+
+    Returns:
+        Entries by name: `source/FILE` of checkpoints, `weights/NAME.safetensors` of what they convert to.
+    """
+    found = {path.name: path for path in (TOML, MEASURED, PUBLISHED)}
     found |= {f"bundled/{path.name}": path for path in DATA.iterdir() if path.is_file()}
     entries = {name: Entry(sha256_of(path), path.stat().st_size) for name, path in found.items()}
     for checkpoint in load_registry().checkpoints.values():
         licence = "" if checkpoint.may_be_passed_on else "unknown"
         if checkpoint.converted_sha256:
-            entries[f"weights/{checkpoint.name}.safetensors"] = Entry(checkpoint.converted_sha256, None, licence)
+            size = checkpoint.published.size if checkpoint.published else None
+            entries[f"weights/{checkpoint.name}.safetensors"] = Entry(checkpoint.converted_sha256, size, licence)
         if checkpoint.sha256 and not checkpoint.bundled:
             entries[f"source/{checkpoint.file}"] = Entry(checkpoint.sha256, checkpoint.size, licence)
     return entries

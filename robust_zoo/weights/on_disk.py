@@ -19,6 +19,11 @@ _SUFFIXES = (".ckpt", ".pth", ".pt", ".safetensors")
 _ADDED = re.compile(r"( ?\(\d+\)|-[0-9a-f]{8,})$")
 
 
+def converted_name(checkpoint: Checkpoint) -> str:
+    """What a file that a checkpoint's was converted to is called: here, in caches, at mirrors."""
+    return f"{checkpoint.name}.safetensors"
+
+
 def local_paths(checkpoint: Checkpoint, directory: Path) -> tuple[Path, ...]:
     """Where a directory may have a checkpoint's file.
 
@@ -27,9 +32,11 @@ def local_paths(checkpoint: Checkpoint, directory: Path) -> tuple[Path, ...]:
         directory: One of ROBUST_ZOO_PATH, say.
 
     Returns:
-        The file's own name in it, and RobustBench's: beside it, and where `robustbench.load_model(model_dir=)` puts it.
+        The name of what it converts to, where the hash of that is known; the file's own name in it; and RobustBench's:
+        beside it, and where `robustbench.load_model(model_dir=)` puts it.
     """
-    names = [Path(checkpoint.file)]
+    names = [Path(converted_name(checkpoint))] if checkpoint.converted_sha256 else []
+    names.append(Path(checkpoint.file))
     if checkpoint.robustbench:
         name = f"{checkpoint.robustbench}.pt"
         names += [Path(name), Path(checkpoint.dataset, NORMS[checkpoint.norm].label, name)]

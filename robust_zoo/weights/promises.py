@@ -82,8 +82,10 @@ def promised(checkpoint: Checkpoint, source: Source, sha256: str | None, size: i
     """
     if source.sha256 in (None, sha256):
         return Expected(sha256, size, size or largest(checkpoint))
-    room = 2.0 if is_converted(checkpoint, source.sha256) else Expected.room  # it is checked by writing it once more
-    return Expected(source.sha256, source.size, source.size or largest(checkpoint), room)
+    if not is_converted(checkpoint, source.sha256):
+        return Expected(source.sha256, None, largest(checkpoint))
+    size = checkpoint.published.size if checkpoint.published else None
+    return Expected(source.sha256, size, size or largest(checkpoint), room=2)  # it is converted too, to itself
 
 
 def accepted(checkpoint: Checkpoint, source: Source, sha256: str | None) -> frozenset[str]:

@@ -6,7 +6,7 @@ import logging
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,11 +18,11 @@ from robust_zoo.weights.cache import largest, local_directories
 from robust_zoo.weights.causes import SourceFailed
 from robust_zoo.weights.credentials import MIRROR, Credentials, token
 from robust_zoo.weights.first_seen import Seen
-from robust_zoo.weights.on_disk import local_paths
+from robust_zoo.weights.on_disk import converted_name, local_paths
 from robust_zoo.weights.promises import Known, accepted, is_converted, known_by_hub, known_of, promised, require_consent
 from robust_zoo.weights.transport import CUTS, Stalled, WrongBytes, download
 from robust_zoo.weights.unserved import unserved
-from robust_zoo.weights.whereabouts import Source, published_at, remote, source_at
+from robust_zoo.weights.whereabouts import Source, remote, source_at
 
 _log = logging.getLogger(__name__)
 _MIRRORS = "ROBUST_ZOO_MIRRORS"
@@ -77,18 +77,24 @@ def sources_for(
     """
     if checkpoint.bundled:
         return (Source("bundled", str(DATA / checkpoint.file)),)
-    published, name = checkpoint.published, f"{checkpoint.name}.safetensors"
-    local, further = [], []
-    for directory in directories:
-        local += [published_at(published, Source("local", str(directory / name)))] if published else []
-        local += [Source("local", str(path)) for path in local_paths(checkpoint, directory)]
+    converted = checkpoint.converted_sha256
+    local = [
+        Source("local", str(path), sha256=converted if path.name == converted_name(checkpoint) else None)
+        for directory in directories
+        for path in local_paths(checkpoint, directory)
+    ]
     if offline:
         return tuple(local)
-    for base in extra_mirrors:
-        at = [remote("mirror", join(base, quote(file)), _MIRRORS) for file in (name, checkpoint.file)]
-        further += [published_at(published, at[0]), at[1]] if published else at[1:]
     places = [source_at(place) for place in checkpoint.sources]
-    return (*local, *([published_at(published)] if published else []), *places, *further)
+    if checkpoint.published:
+        places.insert(0, replace(source_at(checkpoint.published.place), kind="published"))
+    files = {converted_name(checkpoint): converted} if converted else {}
+    further = [
+        replace(remote("mirror", join(base, quote(file)), _MIRRORS), sha256=sha256)
+        for base in extra_mirrors
+        for file, sha256 in {**files, checkpoint.file: None}.items()
+    ]
+    return (*local, *places, *further)
 
 
 def fetch(
@@ -133,7 +139,7 @@ def fetch(
             there = source.address or Path(source.location).is_file()
             if place and there and not (known.sha256 or source.sha256 or asked):
                 asked, known = True, _by_hub(checkpoint, place, known, failures, remedies)
-            if source.kind == "hub" and known.sha256 is None:  # it was asked, and did not say
+            if source.kind == "hub" and not (source.sha256 or known.sha256):  # it was asked, and did not say
                 continue
             right = accepted(checkpoint, source, known.sha256)
             if not right:
@@ -144,7 +150,7 @@ def fetch(
                 begun.add(path)
                 with storage(path):
                     directory.mkdir(parents=True, exist_ok=True)
-                file = f"{checkpoint.name}.safetensors" if is_converted(checkpoint, wanted.sha256) else checkpoint.file
+                file = converted_name(checkpoint) if is_converted(checkpoint, wanted.sha256) else checkpoint.file
                 label = f"{file} from {source.kind}" if progress else ""
                 found, _ = download(source.address, path, wanted, credentials=credentials_for(source), label=label)
                 if others := len({failed for failed, _ in failures + wrong} - {source}):

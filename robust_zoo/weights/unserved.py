@@ -40,7 +40,8 @@ def unserved(
     tried = "; ".join(dict.fromkeys(f"{source}: {cause}" for source, cause in wrong + failures))
     if wrong:
         promises = {source.sha256 or sha256 for source, _ in wrong if source.address} or {sha256, *checkpoint.hashes}
-        expected = [f"sha256 {one} ({'pinned' if one in checkpoint.hashes else state})" for one in promises if one]
+        pinned = {*checkpoint.hashes, checkpoint.converted_sha256}
+        expected = [f"sha256 {one} ({'pinned' if one in pinned else state})" for one in promises if one]
         return VerificationFailed(
             f"{checkpoint.name}: other bytes than promised, and no source has the right ones",
             model=model,
@@ -61,7 +62,7 @@ def unserved(
         else f"failed sources: {len({source for source, _ in failures})}",
         next=_next(
             checkpoint,
-            provable=bool(sha256 or checkpoint.hashes),
+            provable=bool(sha256 or checkpoint.hashes or checkpoint.converted_sha256),
             refused=any(cause == NO_HASH for _, cause in failures),
             offline=offline,
             help="; ".join(dict.fromkeys(remedies)),
@@ -86,7 +87,7 @@ def _next(checkpoint: Checkpoint, *, provable: bool, refused: bool, offline: boo
     if offline and not provable and is_overheard(checkpoint):
         return f"{OTHER_WAY}; then {command}"
     if offline:
-        return f"online: {command} (about {checkpoint.approximate_size / 1e6:,.0f} MB)"
+        return f"online: {command} (about {checkpoint.download_size / 1e6:,.0f} MB)"
     if help:
         return f"{help}; then {command}"
     return f"{command}   tries again{' and resumes' if provable else ''}; ROBUST_ZOO_MIRRORS adds sources"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from robust_zoo.registry.places import Place
-from robust_zoo.registry.published import Published
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.weights.addresses import is_private, join, without_secrets
 
@@ -25,7 +24,6 @@ class Source:
         address: What is asked, name and password and query included.
         variable: Which one gave the address, "" for none.
         sha256: Of the file there, where it is known to be another than the row's.
-        size: Its bytes, where they are known too.
     """
 
     kind: str
@@ -33,7 +31,6 @@ class Source:
     address: str = field(default="", repr=False, compare=False)
     variable: str = field(default="", compare=False)
     sha256: str | None = field(default=None, compare=False)
-    size: int | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return f"{self.location} ({self.variable})" if self.variable else self.location
@@ -72,20 +69,6 @@ def source_at(place: Place) -> Source:
         address = f"{base}{'&' if '?' in base else '?'}id={quote(place.path)}&export=download&confirm=t"
         return Source("gdrive", place.at, address, _DRIVE_ENDPOINT if given else "", place.sha256)
     return Source(place.kind, place.at, place.url, "", place.sha256)
-
-
-def published_at(published: Published, source: Source | None = None) -> Source:
-    """Where a published file is.
-
-    Args:
-        published: The file.
-        source: Another place that may have it: a mirror, a path.
-
-    Returns:
-        The source, which must serve that very file; of kind "published" on the hub.
-    """
-    found = source or replace(source_at(published.place), kind="published")
-    return replace(found, sha256=published.sha256, size=published.size)
 
 
 def is_overheard(checkpoint: Checkpoint) -> bool:
