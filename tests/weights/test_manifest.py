@@ -29,6 +29,7 @@ def test_it_covers_every_file_of_the_package_and_every_pinned_source():
     assert entries.keys() == {
         "checkpoints.toml",
         "measured.json",
+        "published.toml",
         *(f"bundled/{path.name}" for path in DATA.iterdir()),
         *(f"source/{row.file}" for row in pinned),
     }
