@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from robust_zoo.errors import UsageError
 from robust_zoo.files import open_in_place
+from robust_zoo.locks import taken
 
 
 @contextmanager
@@ -26,21 +27,14 @@ def lock(run: Path) -> Iterator[None]:
         UsageError: Another process holds it; the error names the process. Or the lock is a link, a folder or a pipe.
     """
     with os.fdopen(open_in_place(run / "lock", os.O_RDWR), "r+", errors="replace") as file:
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:
-            pass
-        except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise UsageError(
-                    "this run is live already",
-                    source=str(run),
-                    expected="a run directory that no other process trains in",
-                    actual=f"held by {file.read(200).strip() or 'another process'}",
-                    next="wait for it, stop it with SIGTERM (it saves), or choose another --out",
-                ) from None
+        if taken(file) is False:
+            raise UsageError(
+                "this run is live already",
+                source=str(run),
+                expected="a run directory that no other process trains in",
+                actual=f"held by {_holder(file) or 'another process'}",
+                next="wait for it, stop it with SIGTERM (it saves), or choose another --out",
+            )
         if os.fstat(file.fileno()).st_nlink == 1:  # not another file by a second name
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
@@ -49,3 +43,11 @@ def lock(run: Path) -> Iterator[None]:
             with suppress(OSError):
                 leftover.unlink()
         yield
+
+
+def _holder(file: IO[str]) -> str:
+    """What the process that holds the lock wrote of itself; "" where it cannot be read, as on Windows."""
+    try:
+        return file.read(200).strip()
+    except OSError:
+        return ""

@@ -8,6 +8,7 @@ from robust_zoo.cli.options import CACHE_DIR
 from robust_zoo.describe import count, megabytes
 from robust_zoo.errors import StorageError
 from robust_zoo.files import open_file
+from robust_zoo.locks import taken
 from robust_zoo.registry.lookup import get, list_models, natural_key
 from robust_zoo.text import printable
 from robust_zoo.weights import cache, own
@@ -95,18 +96,8 @@ def prune(dry_run: bool, cache_dir: str | None) -> None:
 def _held(lock: Path) -> bool:
     """Whether another process has this lock; False where the platform has no locks."""
     try:
-        import fcntl
-    except ImportError:
-        return False
-    try:
         file = open_file(lock)
     except OSError:  # no lock of ours
         return False
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:  # no locks on this file system
-            return False
-    return False
+        return taken(file) is False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from robust_zoo.files import storage
+from robust_zoo.locks import taken
 from robust_zoo.owners import own_directory
 
 PATIENCE = 60.0  # seconds without any growth after which another process' lock counts as stale
@@ -37,7 +39,9 @@ def lock(root: Path, name: str, source_file: str = "") -> Iterator[bool]:
     path = root / "downloads" / f"{name}.lock"
     with storage(path):
         own_directory(path.parent)
-        # never through a link, and never truncated
+        if path.is_symlink():  # Windows has no O_NOFOLLOW
+            raise OSError(errno.ELOOP, "a link in place of a lock", str(path))
+        # never through a link, and never truncated; filelock opens nothing itself
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644), "r+")
     with file:
         yield _acquire(file, root, name, source_file or name)
@@ -65,18 +69,9 @@ def sweep(root: Path, name: str, source_file: str) -> None:
 
 
 def _acquire(file: IO[str], root: Path, name: str, source_file: str) -> bool:
-    try:
-        import fcntl
-    except ImportError:
-        return False
     still_since, seen, told = time.monotonic(), None, False
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            pass
-        except OSError:
+    while not (held := taken(file)):
+        if held is None:
             return False
         if not told:
             _log.warning("waiting for another process that fetches %s", name)
@@ -88,6 +83,7 @@ def _acquire(file: IO[str], root: Path, name: str, source_file: str) -> bool:
             _log.warning("%s is still locked, going on without the lock", name)
             return False
         time.sleep(0.2)
+    return True
 
 
 def _temporary(root: Path, name: str) -> Iterator[Path]:
