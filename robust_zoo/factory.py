@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -150,16 +149,7 @@ def _pretrained_cfg(network: Architecture, checkpoint: Checkpoint | None, given:
         )
     if given:
         return dict(given if isinstance(given, dict) else given.to_dict())
-    cfg = default_cfg(network.timm) | {"architecture": network.timm}
-    if checkpoint:
-        collection = checkpoint.collection
-        cfg |= asdict(checkpoint.preprocessing) | {
-            "tag": checkpoint.threat.tag,
-            "license": checkpoint.licence,
-            "origin_url": collection.origin,
-            "paper_ids": collection.paper,
-        }
-    return cfg
+    return default_cfg(network.timm) | {"architecture": network.timm} | (checkpoint.timm_cfg if checkpoint else {})
 
 
 def _warn_of_changes(name: str, cfg: dict[str, Any], num_classes: int | None, in_chans: int | None) -> bool:

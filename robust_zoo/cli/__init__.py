@@ -27,6 +27,7 @@ _VERBS = {
     "doctor": "Look through all caches for broken weights.",
     "convert": "Turn a .ckpt of your own into safetensors.",
     "card": "Write model cards.",
+    "publish": "Publish weights on the Hugging Face hub.",
     "cache": "Look into and tidy the cache.",
     "demo": "Attack the two bundled models and draw what they see.",
     "evaluate": "Measure clean and robust accuracy.",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from robust_zoo.registry.families import Collection, Preprocessing, SourceDataset
 from robust_zoo.registry.fingerprint import Fingerprint
@@ -124,6 +125,16 @@ class Checkpoint:
         if self.reported_by:
             return f"reported by {self.reported_by}"
         return f"measured on {self.clean.n:,} images by robust_zoo"
+
+    @property
+    def timm_cfg(self) -> dict[str, Any]:
+        """Its part of timm's `pretrained_cfg`: preprocessing, threat, licence, origin; the rest is its network's."""
+        return asdict(self.preprocessing) | {
+            "tag": self.threat.tag,
+            "license": self.licence,
+            "origin_url": self.collection.origin,
+            "paper_ids": self.collection.paper,
+        }
 
     @property
     def hub(self) -> Place | None:

@@ -31,5 +31,7 @@ def require_licences(checkpoints: Iterable[Checkpoint]) -> None:
         source="; ".join(origins),
         expected="a licence that lets others have copies",
         actual="licence unknown" + (f" ({'; '.join(said)})" if said else ""),
-        next=f"leave them out, and there: robust-zoo download {closed[0].name}   loads them from their authors' host",
+        next="say it: --licence LICENCE (mit, apache-2.0, ...), if it is yours to say"
+        if any(checkpoint.is_own_file for checkpoint in closed)
+        else f"leave them out, and there: robust-zoo download {closed[0].name}   loads them from their authors' host",
     )

@@ -22,7 +22,7 @@ import shares
 
 @dataclass
 class Fault:
-    """kind: see _Handler. where: "head", "resolve", "bytes", "mirror", or a name of shares.py."""
+    """kind: see Handler. where: "head", "resolve", "bytes", "mirror", or a name of shares.py."""
 
     kind: str
     where: str = "bytes"
@@ -52,8 +52,12 @@ class Hub:
     requests: list[Request] = field(default_factory=list)
     delay: float = 0.0  # seconds between chunks of 64 kB
 
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        """What answers; repositories.py has one that can be written to."""
+        return Handler
+
     def __enter__(self) -> Hub:
-        self._servers = [_Server(("127.0.0.1", 0), _Handler) for _ in range(2)]
+        self._servers = [_Server(("127.0.0.1", 0), self.handler()) for _ in range(2)]
         for server, origin in zip(self._servers, "ab", strict=True):
             server.hub, server.origin = self, origin
             threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
@@ -90,7 +94,7 @@ class _Server(ThreadingHTTPServer):
         pass
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_: object) -> None:

@@ -1,0 +1,56 @@
+"""Checkpoints with random weights, and what a publication of them needs."""
+
+from dataclasses import replace
+
+import torch
+
+from robust_zoo.architectures.build import build
+from robust_zoo.files import read_hashed
+from robust_zoo.publishing import rehearsal, stranger
+from robust_zoo.publishing.config import config_of
+from robust_zoo.publishing.folder import folder_of
+from robust_zoo.registry.lookup import get
+from robust_zoo.weights.safetensors_file import write_safetensors
+from robust_zoo.weights.verify import Weights, provenance
+
+CARD = {"README.md": b"---\nlicense: mit\n---\n\n# A card\n\n![](curve.svg)\n", "curve.svg": b"<svg/>"}
+NARROW = {"base_width": 16, "layers": [1, 1, 1, 1]}  # for networks of 0.9 GB
+
+
+def narrow_wide_resnet():
+    """The row of a wide_resnet50_4, with a network of 5 M parameters that is said to timm in the same way."""
+    row = get("wide_resnet50_4_l2_eps3")
+    return replace(row, network=replace(row.network, arguments=NARROW, plain_arguments=NARROW))
+
+
+def random_weights(checkpoint, folder):
+    """Verified weights of its network that are not trained; its running statistics are none of a new network."""
+    torch.manual_seed(0)
+    network, classes = checkpoint.network, checkpoint.preprocessing.num_classes
+    model = build(network.timm, **{"num_classes": classes, **network.arguments})
+    for name, buffer in model.named_buffers():
+        if name.endswith("running_var"):
+            buffer.uniform_(0.5, 2)
+    path = folder / f"{checkpoint.name}.safetensors"
+    write_safetensors(path, model.state_dict(), provenance(checkpoint, "0" * 64))
+    content, sha256 = read_hashed(path)
+    return Weights(path, sha256, "pinned", "random", content)
+
+
+def folder_for(checkpoint, weights):
+    return folder_of(checkpoint, weights, config_of(checkpoint), CARD)
+
+
+def logits_of(model, checkpoint):
+    """What a model gives of a fixed image of the checkpoint's size."""
+    image = torch.rand(1, *checkpoint.preprocessing.input_size, generator=torch.Generator().manual_seed(0))
+    model = model.eval()
+    # In storage of their own: where tensors begin at other addresses, kernels add in another order.
+    model.load_state_dict({key: tensor.clone() for key, tensor in model.state_dict().items()}, assign=True)
+    with torch.no_grad():
+        return model(image)
+
+
+def rehearse_here(monkeypatch):
+    """Rehearsals are done in this process, without the seconds that a process of its own takes."""
+    monkeypatch.setattr(rehearsal, "_asked", lambda request, folder, out: stranger.answer(request)["gives"])
