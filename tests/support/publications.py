@@ -24,13 +24,15 @@ def narrow_wide_resnet():
 
 
 def random_weights(checkpoint, folder):
-    """Verified weights of its network that are not trained; its running statistics are none of a new network."""
+    """Verified weights of its network that are not trained; its running statistics are of noise."""
     torch.manual_seed(0)
     network, classes = checkpoint.network, checkpoint.preprocessing.num_classes
     model = build(network.timm, **{"num_classes": classes, **network.arguments})
-    for name, buffer in model.named_buffers():
-        if name.endswith("running_var"):
-            buffer.uniform_(0.5, 2)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # the statistics of all that it sees
+    with torch.no_grad():
+        model.train()(torch.randn(4, *checkpoint.preprocessing.input_size[:1], 64, 64))
     path = folder / f"{checkpoint.name}.safetensors"
     write_safetensors(path, model.state_dict(), provenance(checkpoint, "0" * 64))
     content, sha256 = read_hashed(path)
