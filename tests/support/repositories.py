@@ -139,7 +139,9 @@ class _Writer(Handler):
                 os.kill(hub.victim, signal.SIGKILL)
                 self.close_connection = True
             else:
-                self.say({"error": f"{step}: {fault.value or 'refused'}", "url": hub.endpoint}, int(fault.kind))
+                self.say(
+                    {"error": f"{step}: {fault.value or 'refused'}", "url": f"{hub.endpoint}/ORG/NAME"}, int(fault.kind)
+                )
             return True
         if step in ("verify", "validate-yaml") or self.headers.get("Authorization") == f"Bearer {TOKEN}":
             return False
