@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor, nn
 
 from robust_zoo.counts import Count
@@ -17,9 +17,11 @@ from robust_zoo.pixels import pixel_model
 from robust_zoo.registry.lookup import get, list_models
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
+from robust_zoo.training import tiles
 from robust_zoo.training.attacks.accuracy import pgd_accuracy
 from robust_zoo.training.attacks.pgd import pgd
 from robust_zoo.training.data.cifar10_sample import CLASSES, cifar10_classes, cifar10_sample
+from robust_zoo.training.tiles import Row
 from robust_zoo.training.transfer.protocols.table import Workspace
 from robust_zoo.training.transfer.report import figures, value_text
 from robust_zoo.training.transfer.sample_suite import SAMPLE_PLAN, digits
@@ -28,8 +30,7 @@ from robust_zoo.training.transfer.sweep import transfer
 _THREAT = ThreatModel("l2", 0.5)
 _STEPS = 20
 _STEP_SIZE = 2.5 * _THREAT.eps / _STEPS
-_ZOOM = 3  # a 32-pixel image is drawn at 96
-_COLUMNS = 10  # one image per class
+_ZOOM = 4  # a 32-pixel image is drawn at 128
 
 
 @dataclass(frozen=True)
@@ -147,34 +148,18 @@ def draw(images: Tensor, shown: list[Shown]) -> Image.Image:
     Returns:
         The picture.
     """
-    strips = [("images", images, list(cifar10_classes()))]
+    names = cifar10_classes()
+    rows = [Row("Ten test images of CIFAR-10", [*images], names)]
     for s in shown:
-        kind = f"{s.checkpoint.threat} robust" if s.checkpoint.eps else "standard"
-        strips.append((f"{kind} model: adversarial images ({_THREAT}) and what it sees", s.adv_images, s.predictions))
-        strips.append((f"{kind} model: input gradient", _as_picture(s.gradients), []))
-    tile, gap, line = 32 * _ZOOM, 4, 18
-    font = ImageFont.load_default(13)
-    heights = [line + tile + (line if captions else 0) + 2 * gap for _, _, captions in strips]
-    canvas = Image.new("RGB", (_COLUMNS * (tile + gap) + gap, sum(heights) + gap), "white")
-    pen = ImageDraw.Draw(canvas)
-    top = gap
-    for (title, tiles, captions), height in zip(strips, heights, strict=True):
-        pen.text((gap, top), title, fill="black", font=font)
-        for column, pixels in enumerate(tiles):
-            left = gap + column * (tile + gap)
-            canvas.paste(_picture(pixels).resize((tile, tile), Image.Resampling.NEAREST), (left, top + line))
-            if captions:
-                wrong = captions[column] != strips[0][2][column]
-                pen.text((left, top + line + tile), captions[column], fill="#b00020" if wrong else "#444444", font=font)
-        top += height
-    return canvas
+        kind = f"Robust model (trained at {s.checkpoint.threat})" if s.checkpoint.eps else "Standard model"
+        wrong = [seen != name for seen, name in zip(s.predictions, names, strict=True)]
+        attacked = f"{kind}: adversarial images ({_THREAT}) and what it takes them for (framed: wrong)"
+        rows.append(Row(attacked, [*s.adv_images], s.predictions, wrong))
+        rows.append(Row(f"{kind}: how its loss changes with each pixel (input gradient)", [*_as_picture(s.gradients)]))
+    return tiles.draw(rows, 32 * _ZOOM)
 
 
 def _as_picture(gradients: Tensor) -> Tensor:
     """Gradients clipped at 3 standard deviations of each image and centred on grey, as in Tsipras et al. 2019."""
     scale = 3 * gradients.flatten(1).std(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
     return ((gradients / scale).clamp(-1, 1) + 1) / 2
-
-
-def _picture(pixels: Tensor) -> Image.Image:
-    return Image.fromarray((pixels.permute(1, 2, 0) * 255).round().byte().numpy())

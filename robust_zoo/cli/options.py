@@ -101,9 +101,9 @@ def require_directory(output: Path) -> None:
 
 def require_picture(output: Path) -> None:
     """Says before the work that its picture could not be drawn. Raises StorageError and UsageError."""
-    from robust_zoo.training.plotting import FORMATS, drawing
+    from robust_zoo.training.style import FORMATS, check_installed
 
-    drawing()
+    check_installed()
     if output.suffix.lower() not in FORMATS:
         raise UsageError(
             f"{output} is no picture's name",

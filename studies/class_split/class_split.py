@@ -23,7 +23,7 @@ from robust_zoo.cli import main as robust_zoo
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.data.dataset import load_npz
-from robust_zoo.training.plotting import figure
+from robust_zoo.training.style import STEPS, Point, curve, legend, look, picture, radius, title
 from robust_zoo.training.transfer import cells
 from robust_zoo.training.transfer.protocols.finetune import Finetune
 from robust_zoo.training.transfer.protocols.linear import Linear
@@ -41,6 +41,12 @@ SOURCE = (0, 2, 4, 6, 8)  # airplane, bird, deer, frog, ship
 TARGET = {1: "automobile", 3: "cat", 5: "dog", 7: "horse", 9: "truck"}
 LABELS = {"cifar10-other-half": (20, 100, 500), "digits": (20, 80)}  # per class; digits have 89 at most
 SEEDS = range(3)
+TITLES = {
+    "cifar10-other-half": "The other five classes",
+    "digits": "Handwritten digits",
+    "finetune": "fine-tuned",
+    "linear": "linear probe",
+}
 
 
 def source_classes(data: Path, out: Path) -> Path:
@@ -167,18 +173,26 @@ def draw(entries: Sequence[dict[str, Any]], out: Path) -> None:
     """
     found = by_radius(entries)
     panels = sorted({(dataset, protocol) for dataset, protocol, _ in found})
-    canvas = figure(4.2 * len(panels), 3.6)
-    for axes, panel in zip(np.atleast_1d(canvas.subplots(1, len(panels))), panels, strict=True):
-        for (dataset, protocol, labels), radii in found.items():
-            if (dataset, protocol) == panel:
-                means = [statistics.fmean(values) for values in radii.values()]
-                errors = [statistics.stdev(values) / len(values) ** 0.5 for values in radii.values()]
-                axes.errorbar(range(len(radii)), means, errors, marker="o", ms=4, capsize=2, label=f"{labels} a class")
-                axes.set_xticks(range(len(radii)), [f"{eps:g}" for eps in radii])
-        axes.set(title=f"{panel[0]}: {panel[1]}", xlabel="L2 radius at the source", ylabel="accuracy, %")
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
-    canvas.savefig(out, dpi=110)
+    labels = {count: look(i) for i, count in enumerate(sorted({count for *_, count in found}))}
+    radii = sorted({eps for values in found.values() for eps in values})
+    with picture(out, 5.4 * min(2, len(panels)), 0.8 + 3.2 * -(-len(panels) // 2)) as canvas:
+        grid = canvas.subplots(-(-len(panels) // 2), min(2, len(panels)), squeeze=False)
+        for axes, (dataset, protocol) in zip(grid.flat, panels, strict=True):
+            for count, how in labels.items():
+                values = found.get((dataset, protocol, count), {})
+                points = []
+                for eps, ofs in values.items():
+                    mean, error = statistics.fmean(ofs), statistics.stdev(ofs) / len(ofs) ** 0.5
+                    points.append(Point(radii.index(eps), mean, mean - error, mean + error))
+                if points:
+                    curve(axes, points, f"{count} a class", how)
+            axes.set_xticks(range(len(radii)), [f"{eps:g}" for eps in radii])
+            axes.set(title=f"{TITLES[dataset]}, {TITLES[protocol]}", ylabel="accuracy, %")
+            axes.set_xlabel(radius("l2", "the source was trained for"))
+            axes.locator_params(axis="y", steps=STEPS)
+        more = "Bars: standard error over three draws of labels. Radii are evenly spaced; each panel has its own scale."
+        title(canvas, "Transfer from five classes of CIFAR-10, by the source's radius", more)
+        legend(canvas, {f"{count} labels a class": how for count, how in labels.items()})
 
 
 def main() -> None:

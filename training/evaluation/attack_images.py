@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor, nn
 
 from robust_zoo.errors import UsageError, VerificationFailed, cannot_read
@@ -26,10 +26,11 @@ from robust_zoo.training.data.decode import MOST_BYTES, decode
 from robust_zoo.training.data.fit import check_classifies
 from robust_zoo.training.evaluation.attack_files import SHEET, outputs, read_saved, save
 from robust_zoo.training.evaluation.threats import own_threat
+from robust_zoo.training.tiles import Row, as_image, draw
 from robust_zoo.views import View
 from robust_zoo.weights.exported import checkpoint_of
 
-_TILE, _GAP, _LINE = 224, 6, 18  # pixels of the sheet
+_TILE = 224  # pixels of an image on the sheet
 _BATCH = 16  # images attacked at a time
 _SLACK = 2e-6  # of float32, in which sizes are computed
 
@@ -120,7 +121,7 @@ def attack_images(
             labels = model(some).argmax(1)
         adv_images = adversarial_pictures(model, some, labels, threat, attack)
         for pixels, file in zip(adv_images, saved[first : first + _BATCH], strict=True):
-            save(_picture(pixels), file)
+            save(as_image(pixels), file)
     adv_images = torch.stack([read_saved(file) for file in saved])
     labels, before = _says(model, images, checkpoint)
     adv_labels, after = _says(model, adv_images, checkpoint)
@@ -161,10 +162,6 @@ def _says(model: nn.Module, images: Tensor, checkpoint: Checkpoint) -> tuple[Ten
     return labels, [(names[int(k)], 100 * float(p)) for k, p in zip(labels, chances, strict=True)]
 
 
-def _picture(pixels: Tensor) -> Image.Image:
-    return Image.fromarray((pixels.permute(1, 2, 0) * 255).round().byte().numpy())
-
-
 def sheet(shown: Sequence[Attacked]) -> Image.Image:
     """Draws a row for each image: as it is, adversarial, and the change magnified to the full range around grey.
 
@@ -172,23 +169,18 @@ def sheet(shown: Sequence[Attacked]) -> Image.Image:
         shown: The images, from the top down.
 
     Returns:
-        The picture, with what the model says under each tile.
+        The picture, with what the model says under each tile; an image that fools it has a frame.
     """
-    height = _TILE + _LINE + _GAP
-    canvas = Image.new("RGB", (3 * (_TILE + _GAP) + _GAP, len(shown) * height + _GAP), "white")
-    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(12)
-    for i, one in enumerate(shown):
+    rows = []
+    for one in shown:
         delta = one.adv_image - one.image
         largest = max(delta.abs().max().item(), 1e-12)
         captions = (
-            f"{one.before[0]} {one.before[1]:.0f} %",
-            f"{one.after[0]} {one.after[1]:.0f} %",
+            f"{one.before[1]:.0f} % {one.before[0]}",
+            f"{one.after[1]:.0f} % {one.after[0]}",
             f"change x {0.5 / largest:.0f}" if one.fooled else "the attack failed",
         )
-        tiles = (one.image, one.adv_image, delta / (2 * largest) + 0.5)
-        for j, (pixels, caption) in enumerate(zip(tiles, captions, strict=True)):
-            left, top = _GAP + j * (_TILE + _GAP), _GAP + i * height
-            canvas.paste(_picture(pixels).resize((_TILE, _TILE), Image.Resampling.NEAREST), (left, top))
-            red = j == 1 and one.fooled
-            pen.text((left, top + _TILE), caption, fill="#b00020" if red else "#333333", font=font)
-    return canvas
+        pixels = (one.image, one.adv_image, delta / (2 * largest) + 0.5)
+        title = f"{one.file.name}: as it is, attacked within {one.threat}, and the change"
+        rows.append(Row(title, pixels, captions, (False, one.fooled, False)))
+    return draw(rows, _TILE)

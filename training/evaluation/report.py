@@ -6,17 +6,33 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from robust_zoo.errors import UsageError
+from robust_zoo.registry.lookup import natural_key
 from robust_zoo.text import markdown as cell
 from robust_zoo.threat import NORMS, ThreatModel
 from robust_zoo.training.attacks.suites import in_words
 from robust_zoo.training.evaluation.entries import stem_of
-from robust_zoo.training.plotting import error_bar, figure, label
+from robust_zoo.training.style import (
+    INK,
+    STEPS,
+    Point,
+    curve,
+    dash,
+    label,
+    legend,
+    look,
+    percent,
+    picture,
+    radius,
+    title,
+)
 
 _COLUMNS = ("model", "dataset", "attack", "norm", "eps", "n", "clean_accuracy", "robust_accuracy", "flags")
+_APART = 4.0  # points between attacks that share a radius
 
 
 def markdown(entries: Iterable[dict[str, Any]]) -> str:
@@ -124,7 +140,9 @@ def measurement(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def plot(entries: Sequence[dict[str, Any]], out: Path) -> None:
-    """Draws accuracy against eps: a panel for each norm, a line for each model, attack and data, with 95 % intervals.
+    """Draws accuracy against eps: a row for each data, a column for each norm, a line for each model and attack.
+
+    A line begins at the model's clean accuracy; bars are 95 % intervals.
 
     Args:
         entries: Of the ledger; those without an attack are only the lines' beginnings.
@@ -133,32 +151,37 @@ def plot(entries: Sequence[dict[str, Any]], out: Path) -> None:
     Raises:
         UsageError: No entry has an attack, or matplotlib is not installed.
     """
-    norms = sorted({e["norm"] for e in entries if e["norm"]})
-    if not norms:
+    attacked = [e for e in entries if e["norm"]]
+    if not attacked:
         raise UsageError("nothing to draw", expected="an attacked entry", actual=f"{len(entries)} without an attack")
-    canvas = figure(6.5 * len(norms), 4.5)
-    for axes, norm in zip(canvas.subplots(1, len(norms), squeeze=False)[0], norms, strict=True):
-        unit = NORMS[norm].unit
-        lines = sorted({_line(e) for e in entries if e["norm"] == norm})
-        shared = len({data for _, _, data in lines}) == 1
-        for colour, (model, attack, data) in enumerate(lines):
-            line = [e for e in entries if (*_line(e), e["norm"]) == (model, attack, data, norm)]
-            clean = {"eps": 0.0, "robust_accuracy": line[0]["clean_accuracy"]}
-            clean["robust_interval_95"] = line[0]["clean_interval_95"]
-            points = [clean, *sorted(line, key=lambda e: e["eps"])]
-            y = [p["robust_accuracy"] for p in points]
-            bars = [error_bar(p["robust_accuracy"], p["robust_interval_95"]) for p in points]
-            x = [p["eps"] * unit for p in points]
-            words = label(f"{model}, {attack}" if shared else f"{model}, {attack}, {data}")
-            axes.errorbar(
-                x, y, yerr=[*zip(*bars, strict=True)], marker="o", ms=3, capsize=2, color=f"C{colour}", label=words
-            )
-        axes.set(xlabel=f"{norm} eps" + (f" (1/{unit})" if unit > 1 else ""), ylabel="accuracy, %", ylim=(0, 100))
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=7)
-    canvas.savefig(out, dpi=130)
+    norms, data = sorted({e["norm"] for e in attacked}), sorted({e["dataset"] for e in attacked}, key=natural_key)
+    models = {name: look(i, 0) for i, name in enumerate(sorted({e["model"] for e in attacked}, key=natural_key))}
+    attacks = {name: i for i, name in enumerate(sorted({e["attack"] for e in attacked}, key=natural_key))}
+    with picture(out, max(8.0, 5.6 * len(norms)), 0.6 + 3.2 * len(data)) as canvas:
+        grid: Any = canvas.subplots(len(data), len(norms), squeeze=False)
+        for (row, dataset), (column, norm) in product(enumerate(data), enumerate(norms)):
+            axes = grid[row, column]
+            members = [e for e in attacked if (e["dataset"], e["norm"]) == (dataset, norm)]
+            side = {name: i for i, name in enumerate(sorted({e["attack"] for e in members}, key=natural_key))}
+            for model, attack in sorted({(e["model"], e["attack"]) for e in members}):
+                points = _points([e for e in members if (e["model"], e["attack"]) == (model, attack)])
+                curve(axes, points[:1], f"{model}, clean", models[model] | {"linestyle": "none"})
+                shift = _APART * (side[attack] - (len(side) - 1) / 2)
+                how = models[model] | {"linestyle": dash(attacks[attack])}
+                curve(axes, points, f"{model}, {attack}", how, first=1, shift=shift)
+            axes.set(title=label(f"{dataset}: {NORMS[norm].label} attacks"), ylabel="accuracy, %")
+            axes.set_xlabel(radius(norm, "of the attack"))
+            axes.locator_params(axis="x", steps=STEPS)
+            percent(axes)
+            axes.set_visible(bool(members))
+        title(canvas, "Accuracy under attack, by radius", "Each line begins at clean accuracy; bars: 95 % interval.")
+        kinds = {name: {"color": INK, "linestyle": dash(i)} for name, i in attacks.items()}
+        legend(canvas, models, kinds)
 
 
-def _line(entry: dict[str, Any]) -> tuple[str, str, str]:
-    """What the points of a line share besides the norm."""
-    return entry["model"], entry["attack"], entry["dataset"]
+def _points(line: Sequence[dict[str, Any]]) -> list[Point]:
+    """The clean accuracy of a line of entries, then each radius."""
+    unit = NORMS[line[0]["norm"]].unit
+    clean = Point(0.0, line[0]["clean_accuracy"], *line[0]["clean_interval_95"])
+    found = [Point(e["eps"] * unit, e["robust_accuracy"], *e["robust_interval_95"]) for e in line]
+    return [clean, *sorted(found)]

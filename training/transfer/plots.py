@@ -1,4 +1,4 @@
-"""Figures of a transfer report, as the paper draws them; each is a row of `PICTURES`."""
+"""Figures of a transfer report, as the paper draws them; each is a `Column`."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from robust_zoo.threat import written_eps
-from robust_zoo.training.plotting import figure, label
+from robust_zoo.text import several
+from robust_zoo.threat import NORMS
+from robust_zoo.training.style import STEPS, Look, Point, curve, label, legend, looks, picture, radius, title
 from robust_zoo.training.transfer.report import Figure, by_protocol
 
-Lines = dict[str, list[tuple[float, float, float]]]  # (x, y, error) by label
+Lines = dict[str, list[Point]]  # by label
 
 
 @dataclass(frozen=True)
-class Picture:
+class Column:
     """A way to draw the figures of one dataset and protocol.
 
     Attributes:
@@ -25,33 +26,62 @@ class Picture:
         y: Label of the y axis.
         lines: Of the figures; the points of each line by its label.
         needs: What it takes to draw anything.
-        ticks: x counts radii, evenly spaced.
+        fewest: Points that say something: a gain is seen where there is another.
+        radii: (0, 1, ...) of x in words, None where x is a number of its own.
     """
 
     name: str
     x: str
     y: str
     lines: Callable[[Sequence[Figure]], Lines]
-    needs: str = "a figure"
-    ticks: bool = False
+    needs: str
+    fewest: int = 1
+    radii: tuple[str, ...] | None = None
+
+    def drawn(self, found: Sequence[Figure]) -> Lines:
+        """Its lines, none where they would be too few points."""
+        lines = self.lines(found)
+        return lines if sum(map(len, lines.values())) >= self.fewest else {}
 
 
-def _radii(found: Sequence[Figure]) -> list[str]:
-    """The radii of all figures in order, L2 before Linf, as words."""
-    return [f"{norm} {written_eps(norm, eps)}" for norm, eps in sorted({(f.model.norm, f.model.eps) for f in found})]
+def _point(x: float, f: Figure) -> Point:
+    low, high = f.interval if f.error is None else (f.value - f.error, f.value + f.error)
+    return Point(x, f.value, low, high)
 
 
-def _error(f: Figure) -> float:
-    return f.error if f.error is not None else (f.interval[1] - f.interval[0]) / 2
+def ladders(found: Sequence[Figure]) -> list[Column]:
+    """Accuracy against radius, a column for each norm that a model was trained in.
+
+    Args:
+        found: Figures.
+
+    Returns:
+        Columns, in the norms' order; radii are evenly spaced, as they span two decades.
+    """
+    norms = {f.model.norm for f in found if f.model.eps} or {f.model.norm for f in found}
+    return [_ladder(norm, found) for norm in NORMS if norm in norms]
 
 
-def _against_eps(found: Sequence[Figure]) -> Lines:
-    places = {text: float(i) for i, text in enumerate(_radii(found))}
-    lines: Lines = {}
-    for f in sorted(found, key=lambda f: (f.model.architecture, f.model.norm, f.model.eps)):
-        x = places[f"{f.model.norm} {written_eps(f.model.norm, f.model.eps)}"]
-        lines.setdefault(f"{f.model.architecture}, {f.model.norm}", []).append((x, f.value, _error(f)))
-    return lines
+def _ladder(norm: str, found: Sequence[Figure]) -> Column:
+    """A standard model, of radius 0, is at the beginning in every norm."""
+    row, radii = NORMS[norm], sorted({f.model.eps for f in found if f.model.norm == norm or f.model.eps == 0})
+
+    def lines(some: Sequence[Figure]) -> Lines:
+        points: Lines = {}
+        for f in sorted(some, key=lambda f: (f.model.architecture, f.model.eps)):
+            if f.model.norm == norm or f.model.eps == 0:
+                points.setdefault(f.model.architecture, []).append(_point(radii.index(f.model.eps), f))
+        return points
+
+    words = tuple(row.spell(eps).partition("/")[0] for eps in radii)
+    return Column(
+        f"accuracy by {row.label} radius",
+        radius(norm, "the source was trained for"),
+        "accuracy, %",
+        lines,
+        f"a model trained in {row.label}",
+        radii=words,
+    )
 
 
 def _against_source(found: Sequence[Figure]) -> Lines:
@@ -59,7 +89,8 @@ def _against_source(found: Sequence[Figure]) -> Lines:
     known = [(f.model.norm, f.model.eps, clean, f) for f in found if (clean := f.model.clean_accuracy) is not None]
     lines: Lines = {}
     for norm, eps, clean, f in sorted(known, key=lambda one: one[:3]):
-        lines.setdefault(f"{norm} eps {written_eps(norm, eps)}", []).append((clean, f.value, _error(f)))
+        words = f"{NORMS[norm].label} radius {NORMS[norm].spell(eps)}" if eps else "standard"
+        lines.setdefault(words, []).append(_point(clean, f))
     return lines
 
 
@@ -84,22 +115,31 @@ def _gains(found: Sequence[Figure]) -> Lines:
         robust = [f for f in own if f.model.eps > 0]
         if standard and robust:
             top = max(robust, key=lambda f: f.value)
-            point = (own[0].model.approximate_mb, top.value - standard[0].value, _error(top) + _error(standard[0]))
-            lines[name] = [point]
+            gain, error = top.value - standard[0].value, _error(top) + _error(standard[0])
+            lines[name] = [Point(own[0].model.approximate_mb, gain, gain - error, gain + error)]
     return lines
 
 
-PICTURES = (
-    Picture("accuracy against eps", "radius the source model was trained for", "accuracy, %", _against_eps, ticks=True),
-    Picture(
-        "transfer against source accuracy", "source accuracy, %", "accuracy, %", _against_source, "a source accuracy"
+def _error(f: Figure) -> float:
+    return f.error if f.error is not None else (f.interval[1] - f.interval[0]) / 2
+
+
+COLUMNS = (
+    Column(
+        "transfer against source accuracy",
+        "source accuracy, %",
+        "accuracy, %",
+        _against_source,
+        "two models whose source accuracy is known",
+        2,
     ),
-    Picture(
-        "gain of robust over standard",
+    Column(
+        "gain of the best robust model over the standard one",
         "size of the network, MB",
         "percentage points",
         _gains,
-        "a standard and a robust model",
+        "a standard and a robust model of two architectures",
+        2,
     ),
 )
 
@@ -120,44 +160,66 @@ def draw_all(found: Sequence[Figure], out: Path) -> list[Path]:
     files = []
     for number, (protocol, members) in enumerate(by_protocol(found)):
         files.append(out if not number else out.with_stem(f"{out.stem}-{number + 1}"))
-        draw(protocol, members, files[-1])
+        draw(f"Transfer: {protocol}", members, files[-1], [*ladders(members), *COLUMNS])
     return files
 
 
-def draw(protocol: str, found: Sequence[Figure], out: Path, *, only: int = len(PICTURES)) -> None:
-    """Draws a row for each dataset and a column for each of the first PICTURES.
+def draw(name: str, found: Sequence[Figure], out: Path, columns: Sequence[Column]) -> None:
+    """Draws a row for each dataset; a column that no dataset has the models for is left out.
 
     Args:
-        protocol: The title.
+        name: The title.
         found: Figures of one protocol, those of one dataset together.
         out: The picture's file.
-        only: How many of PICTURES.
+        columns: What to draw of each dataset.
 
     Raises:
         UsageError: matplotlib is not installed.
     """
     datasets = [(name, list(members)) for name, members in groupby(found, key=lambda f: f.dataset)]
-    canvas = figure(6 * only, 3.8 * len(datasets))
-    canvas.suptitle(label(protocol), fontsize=9)
-    grid: Any = canvas.subplots(len(datasets), only, squeeze=False)
-    for axes_of_one, (dataset, members) in zip(grid, datasets, strict=True):
-        for axes, picture in zip(axes_of_one, PICTURES[:only], strict=True):
-            _panel(axes, picture, members)
-            axes.set_title(label(f"{dataset}: {picture.name}"), fontsize=9)
-    canvas.savefig(out, dpi=110)
+    columns = [column for column in columns if any(column.drawn(members) for _, members in datasets)]
+    with picture(out, max(7.5, 5.2 * len(columns)), 0.8 + 3.4 * len(datasets)) as canvas:
+        grid: Any = canvas.subplots(len(datasets), len(columns), squeeze=False)
+        groups = _meaning(columns, [members for _, members in datasets])
+        look_of = {words: how for group in groups for words, how in group.items()}
+        for axes_of_one, (dataset, members) in zip(grid, datasets, strict=True):
+            first: dict[str, Any] = {}  # of a row's panels by what their y axis is
+            for axes, column in zip(axes_of_one, columns, strict=True):
+                if first.setdefault(column.y, axes) is not axes:
+                    axes.sharey(first[column.y])
+                _panel(axes, column, members, look_of)
+                axes.set_title(label(f"{dataset}: {column.name}"))
+        title(canvas, name, f"Bars: {_bars(found)}. Radii are evenly spaced.")
+        legend(canvas, *groups)
 
 
-def _panel(axes: Any, picture: Picture, found: Sequence[Figure]) -> None:
-    lines = picture.lines(found)
-    for name, points in lines.items():
-        x, y, error = zip(*points, strict=True)
-        axes.errorbar(x, y, yerr=error, marker="o", ms=4, capsize=2, label=label(name))
-    if picture.ticks:
-        radii = _radii(found)
-        axes.set_xticks(range(len(radii)), radii, rotation=60, fontsize=7)
-    axes.set(xlabel=picture.x, ylabel=picture.y)
-    axes.grid(alpha=0.3)
-    if lines:
-        axes.legend(fontsize=7)
+def _meaning(columns: Sequence[Column], members: Sequence[Sequence[Figure]]) -> list[dict[str, Look]]:
+    """A look for each line's label, the same in all panels and no other label's; a group of what each column adds."""
+    groups: list[dict[str, Look]] = []
+    known: list[str] = []
+    for column in columns:
+        new = [*dict.fromkeys(w for some in members for w in column.drawn(some) if w not in known)]
+        groups += [looks(new, len(known))] if new else []
+        known += new
+    return groups
+
+
+def _bars(found: Sequence[Figure]) -> str:
+    """What the bars of figures are."""
+    seeds = {f"standard error over {f.seeds} seeds" for f in found if f.error is not None}
+    images = {f"95 % interval of {several(f.n, 'image')}" for f in found if f.error is None}
+    return ", ".join(sorted(seeds | images))
+
+
+def _panel(axes: Any, column: Column, found: Sequence[Figure], meaning: dict[str, Look]) -> None:
+    lines = column.drawn(found)
+    for words, points in lines.items():
+        curve(axes, points, words, meaning[words])
+    if column.radii:
+        axes.set_xticks(range(len(column.radii)), column.radii)
     else:
-        axes.text(0.5, 0.5, f"needs {picture.needs}", ha="center", transform=axes.transAxes, fontsize=8)
+        axes.locator_params(axis="x", steps=STEPS)
+    axes.locator_params(axis="y", steps=STEPS)
+    axes.set(xlabel=column.x, ylabel=column.y)
+    if not lines:
+        axes.text(0.5, 0.5, f"needs {column.needs}", ha="center", transform=axes.transAxes)

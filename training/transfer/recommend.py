@@ -22,7 +22,7 @@ from robust_zoo.training.data.image_files import ImageFiles
 from robust_zoo.training.distributed import device_of
 from robust_zoo.training.transfer.cells import Model
 from robust_zoo.training.transfer.features import Backbone, features
-from robust_zoo.training.transfer.plots import draw
+from robust_zoo.training.transfer.plots import draw, ladders
 from robust_zoo.training.transfer.protocols.linear import PENALTIES, stratified_split, train_heads
 from robust_zoo.training.transfer.report import Figure
 from robust_zoo.weights.exported import checkpoint_of
@@ -246,4 +246,4 @@ def picture(advice: Sequence[Advice], name: str, out: Path) -> None:
         Figure(Model.of(a.checkpoint), name, "linear", "top-1", a.accuracy, None, a.interval, 1, a.n, None, "")
         for a in advice
     ]
-    draw(f"linear probes, {advice[0].folds}-fold cross-validation", found, out, only=1)
+    draw(f"Linear probes on your images, {advice[0].folds}-fold cross-validation", found, out, ladders(found))
