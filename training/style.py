@@ -27,11 +27,11 @@ DPI = 150
 SMALLEST = 9  # points: 19 pixels, still read where the picture is shown at half its size
 STEPS = (1, 2, 5, 10)  # of ticks; 2.5 is no step between radii or per cents that anyone counts in
 _LEGEND_LINE = 0.22  # inches
-_METADATA: dict[str, dict[str, None]] = {  # what would differ from one day to the next
+_METADATA: dict[str, dict[str, None] | None] = {  # what would differ from one day to the next
     ".png": {"Software": None},
     ".pdf": {"CreationDate": None},
     ".svg": {"Date": None},
-    ".jpg": {},
+    ".jpg": None,
 }
 FORMATS = tuple(_METADATA)
 _RC = {
@@ -105,7 +105,7 @@ def picture(out: Path, width: float, height: float) -> Iterator[Figure]:
         canvas = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(canvas)
         yield canvas
-        canvas.savefig(out, dpi=DPI, metadata=_METADATA.get(out.suffix.lower(), {}))
+        canvas.savefig(out, dpi=DPI, metadata=_METADATA[out.suffix.lower()])
 
 
 def dash(number: int) -> Any:
@@ -152,9 +152,10 @@ def curve(axes: Axes, points: Sequence[Point], words: str, how: Look, *, first: 
 
     bars = [error_bar(p.y, (p.low, p.high)) for p in points]
     moved = axes.transData + ScaledTranslation(shift / 72, 0, axes.figure.dpi_scale_trans)
-    how = how | {"capsize": 3, "elinewidth": 1.2, "label": label(words), "transform": moved}
-    every = {"markevery": (first, 1), "errorevery": (first, 1)}
-    axes.errorbar([p.x for p in points], [p.y for p in points], yerr=[*zip(*bars, strict=True)], **how, **every)
+    how = how | {"label": label(words), "transform": moved, "markevery": (first, 1), "errorevery": (first, 1)}
+    axes.errorbar(
+        [p.x for p in points], [p.y for p in points], yerr=[*zip(*bars, strict=True)], capsize=3, elinewidth=1.2, **how
+    )
     axes.update_datalim([(p.x, end) for p in points for end in (p.low, p.high)])  # which moved lines do not do
     axes.autoscale_view()
 

@@ -12,7 +12,7 @@ from robust_zoo.text import printable
 
 TEXT = 20  # pixels: still read where the picture is shown at half its size
 LINE = 28  # of a line of text
-GAP = 8  # between tiles
+GAP = 10  # between tiles
 _FRAME = 4  # within the gap
 _INK, _MARK = "#1a1a1a", "#b00020"
 
@@ -44,9 +44,9 @@ def draw(rows: Sequence[Row], side: int) -> Image.Image:
     Returns:
         The picture, of the same bytes for the same rows.
     """
-    heights = [LINE + side + (LINE if row.captions else 0) + GAP for row in rows]
+    heights = [LINE + side + (LINE if row.captions else 0) + 2 * GAP for row in rows]
     width = max(len(row.tiles) for row in rows) * (side + GAP) + GAP
-    canvas = Image.new("RGB", (width, sum(heights) + GAP), "white")
+    canvas = Image.new("RGB", (width, sum(heights)), "white")
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(TEXT)
     top = 0
     for row, height in zip(rows, heights, strict=True):

@@ -16,6 +16,7 @@ from robust_zoo.training.data.cifar10_sample import cifar10_sample
 from robust_zoo.training.data.class_names import class_names
 from robust_zoo.training.evaluation.attack_files import read_saved
 from robust_zoo.training.evaluation.attack_images import attack_images, load
+from robust_zoo.training.tiles import GAP, LINE
 
 STANDARD = "resnet18_x0_25_cifar10_l2_eps0"
 
@@ -42,7 +43,7 @@ def test_what_is_written_is_what_is_said(images, tmp_path):
         assert (adv - clean).abs().max() <= 4 / 255 + 1e-6 and not torch.equal(adv, clean)
         names = [class_names(get_dataset("cifar10"))[int(model(x[None]).argmax())] for x in (clean, adv)]
         assert line.startswith(f"{file.name}: {names[0]} (") and f"-> {names[1]} (" in line and names[0] != names[1]
-    assert np.asarray(Image.open(out / "attack.png")).shape == (3 * 248 + 6, 3 * 230 + 6, 3)
+    assert np.asarray(Image.open(out / "attack.png")).shape == (3 * (224 + 2 * LINE + 2 * GAP), 3 * 224 + 4 * GAP, 3)
 
 
 def test_where_nothing_is_found_it_says_so(images, tmp_path):
