@@ -13,6 +13,7 @@ import click
 
 from robust_zoo import __version__
 from robust_zoo.cli.net import DEBUG, debugging, net, shown
+from robust_zoo.weights.variables import VARIABLES
 
 # verb, which is also its module -> one line for --help, so that listing the verbs imports none of them
 _VERBS = {
@@ -48,7 +49,11 @@ class _Verbs(click.Group):
         return [*_VERBS]  # not list(): once that verb is loaded, `list` in this package is its module
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        return _with_debug(import_module(f"robust_zoo.cli.{name}").command) if name in _VERBS else None
+        if name not in _VERBS:
+            return None
+        command = _with_debug(import_module(f"robust_zoo.cli.{name}").command)
+        command.short_help = _VERBS[name]
+        return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and args[0] not in _VERBS and not args[0].startswith("-"):
@@ -59,6 +64,10 @@ class _Verbs(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([*_VERBS.items()])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Variables of the environment"):
+            formatter.write_dl([*VARIABLES.items()])
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         with net(lambda: debugging({})):  # --help and --version print before any verb is invoked

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from robust_zoo.site.pages import Contents, Page
 from robust_zoo.site.prose import docstring
 from robust_zoo.site.verbs import Verb, verbs
+from robust_zoo.weights.variables import VARIABLES
 
 PATH = "cli.html"
 PROGRAM = "robust-zoo"
@@ -28,6 +29,5 @@ def build(contents: Contents) -> Iterator[Page]:
     """
     if contents.commands is not None:
         main, *found = verbs(contents.commands, PROGRAM)
-        yield Page(
-            PATH, "Command line", "cli.html", {"main": main, "verbs": found, "anchor": anchor, "said": docstring}
-        )
+        values = {"main": main, "verbs": found, "variables": VARIABLES, "anchor": anchor, "said": docstring}
+        yield Page(PATH, "Command line", "cli.html", values)

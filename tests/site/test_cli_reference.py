@@ -1,17 +1,23 @@
 """The reference of the command line against click itself: the tree of its options, the text of every `--help`."""
 
+import ast
 import html
 import re
+from pathlib import Path
 
 import click
 import pytest
-from verbs import ROOT, commands, run
+from verbs import commands, run
 
 from robust_zoo import errors
 from robust_zoo.cli import main
 from robust_zoo.site import api, reference
 from robust_zoo.site.build import build
 from robust_zoo.site.pages import Contents, Section
+from robust_zoo.weights.asked import LEAST_RATE, READ_TIMEOUT
+from robust_zoo.weights.variables import VARIABLES
+
+HOME = Path(__file__).parents[2]
 
 COMMANDS = dict((("-".join(["robust-zoo", *words])), (words, command)) for words, command in commands())
 
@@ -83,7 +89,25 @@ def test_what_holds_for_all_verbs_is_said_once(page):
     codes = {int(code) for code in re.findall(r"(\d+) [a-z]", main.help.partition("Exit codes:")[2])}
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.ZooError)]
     assert codes == {kind.exit_code for kind in kinds} | {0, 70, 130}
-    assert all(f'<a href="#robust-zoo-{name}">' in head for name in main.list_commands(ROOT))
+    listed = dict(re.findall(r'<dt><a href="#robust-zoo-.*?">(.*?)</a></dt>\n<dd>(.*?)</dd>', head))
+    printed = run("--help").stdout.partition("\nCommands:\n")[2].partition("\n\n")[0]
+    assert listed == {name: html.escape(line) for name, line in re.findall(r"^  (\w+) +(.+)$", printed, re.MULTILINE)}
+
+
+def test_every_variable_that_is_read_has_its_row():
+    files = [file for wing in ("robust_zoo", "training") for file in (HOME / wing).rglob("*.py")]
+    nodes = (node for file in files for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+    texts = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    ours = {text for text in texts if re.fullmatch("ROBUST_ZOO_[A-Z_]+", text)}
+    assert len(ours) == 8 and {name for name in VARIABLES if name.startswith("ROBUST_ZOO")} == ours
+    assert f"; {READ_TIMEOUT:g} when" in VARIABLES["ROBUST_ZOO_TIMEOUT"]
+    assert f"; {LEAST_RATE:g} when" in VARIABLES["ROBUST_ZOO_MIN_RATE"]
+
+
+def test_variables_are_those_of_the_help(page):
+    said = run("--help").stdout.partition("Variables of the environment:\n")[2]
+    shown = re.search(r'<h2 id="variables">.*?</h2>(.*?)</dl>', page, re.DOTALL)[1]
+    assert letters(html.unescape(re.sub("<.*?>", "", shown))) == letters(said) != ""
 
 
 def test_help_is_text():
