@@ -79,6 +79,19 @@ def _rank(entry: Entry) -> int:
     return {"function": 0, "attribute": 2}.get(entry.kind, 1)
 
 
+def anchors(entries: Sequence[Entry]) -> dict[str, str]:
+    """Where each entry is in the page: at its last name, or at the whole of it where two end alike.
+
+    Args:
+        entries: All.
+
+    Returns:
+        Names of entries -> ids.
+    """
+    ends = Counter(entry.short for entry in entries)
+    return {entry.name: entry.short if ends[entry.short] == 1 else entry.name for entry in entries}
+
+
 def links(entries: Sequence[Entry]) -> dict[str, str]:
     """Names that mean an entry -> its place in the page: its whole name, and each end of it that is no other's.
 
@@ -86,11 +99,12 @@ def links(entries: Sequence[Entry]) -> dict[str, str]:
         entries: All.
 
     Returns:
-        "robust_zoo.registry.robustness.best_robust", "robustness.best_robust", "best_robust" -> "#...", and so on.
+        "registry.robustness.best_robust", "robustness.best_robust", "best_robust" -> "#best_robust", and so on.
     """
-    ends = [(end, f"#{e.name}") for e in entries for path in {e.name, e.path} for end in _ends(path)]
-    targets = Counter(end for end, _ in set(ends))
-    return {end: target for end, target in ends if targets[end] == 1}
+    places = anchors(entries)
+    ends = {(end, f"#{places[e.name]}") for e in entries for path in (e.name, e.path) for end in _ends(path)}
+    targets = Counter(end for end, _ in ends)
+    return {end: target for end, target in sorted(ends) if targets[end] == 1}
 
 
 def _ends(path: str) -> list[str]:
@@ -109,10 +123,12 @@ def build(contents: Contents) -> Iterator[Page]:
     """
     sources = Sources(Path(robust_zoo.__file__).parents[1])
     found = groups(sources, {"robust_zoo": robust_zoo.__all__, "robust_zoo.training": training.__all__})
-    known = links([entry for group in found for entry in group.entries])
+    entries = [entry for group in found for entry in group.entries]
+    known = links(entries)
     values = {
         "groups": found,
         "links": known,
+        "anchors": anchors(entries),
         "said": partial(docstring, links=known),
         "python": python,
         "kinds": _KINDS,

@@ -54,7 +54,7 @@ def _inside(html: str, guides: Mapping[str, str]) -> Markup:
         return f'<a href="{escape(there)}">{words}</a>' if there else words
 
     html = _PICTURE.sub(r"<em>\1</em>", _LINK.sub(led, html))
-    return Markup(_TABLE.sub(r'<div class="wide" tabindex="0" role="region" aria-label="Table">\g<0></div>', html))
+    return Markup(_TABLE.sub(r'<div class="scroll" tabindex="0" role="region" aria-label="Table">\g<0></div>', html))
 
 
 def _page(path: str, guides: Mapping[str, str]) -> str:

@@ -55,21 +55,18 @@ def docstring(text: str, links: Mapping[str, str] | None = None, *, inline: bool
 
 
 def python(code: str) -> Markup:
-    """Python with keywords, strings and comments marked; of a console's lines only what was typed.
+    """Python with keywords, strings and comments marked; of a console's lines what was typed, answers as comments.
 
     Args:
         code: Lines of a file, or of a console.
 
     Returns:
-        HTML for the inside of `pre`: `i` of class k (keyword), s (string), c (comment), p (prompt).
+        HTML for the inside of `pre`, whose text can be run: `i` of class k (keyword), s (string), c (comment).
     """
-    if not _PROMPT.search(code):
-        return Markup(_marked(code))
-    lines = [
-        f'<i class="p">{escape(line[:4])}</i>{_marked(line[4:])}' if _PROMPT.match(line) else escape(line, quote=False)
-        for line in code.splitlines()
-    ]
-    return Markup("\n".join(lines))
+    if _PROMPT.search(code):
+        lines = (line[4:] if _PROMPT.match(line) else f"# {line}" for line in code.strip().splitlines())
+        code = "\n".join(lines)
+    return Markup(_marked(code))
 
 
 def _marked(code: str) -> str:

@@ -136,7 +136,7 @@ def test_marked_code_is_the_same_code(file):
     assert shown.count('<i class="k">def</i>') == len(re.findall(r"^ *def ", code, re.MULTILINE))
 
 
-def test_of_a_console_only_what_was_typed_is_marked():
+def test_of_a_console_only_what_was_typed_is_code():
     assert python(">>> get('x')\n... if x\n'if'\n") == (
-        '<i class="p">&gt;&gt;&gt; </i>get(<i class="s">\'x\'</i>)\n<i class="p">... </i><i class="k">if</i> x\n\'if\''
+        'get(<i class="s">\'x\'</i>)\n<i class="k">if</i> x\n<i class="c"># \'if\'</i>'
     )
