@@ -78,6 +78,25 @@ def all_of(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
+def facts(checkpoint: Checkpoint) -> dict[str, str]:
+    """What a row says of itself beside others: a fact's name -> a few words."""
+    preprocessing = checkpoint.preprocessing
+    return {
+        "architecture": checkpoint.architecture,
+        "parameters": short_count(checkpoint.network.parameters),
+        "trained on": checkpoint.collection.dataset.title,
+        "trained for": str(checkpoint.threat) if checkpoint.eps else "no threat",
+        "collection": checkpoint.collection.name,
+        "input": "x".join(map(str, preprocessing.input_size)),
+        "resize": f"{preprocessing.resize} {preprocessing.interpolation}, {preprocessing.crop_mode}",
+        "mean": " ".join(f"{value:g}" for value in preprocessing.mean),
+        "std": " ".join(f"{value:g}" for value in preprocessing.std),
+        "licence": checkpoint.licence,
+        "weights": promise(checkpoint),
+        "size": size_text(checkpoint),
+    }
+
+
 def megabytes(size: float) -> str:
     """Bytes as text: "31.9 MB", "355 MB"."""
     return f"{size / 1e6:,.1f} MB" if size < 1e8 else f"{size / 1e6:,.0f} MB"

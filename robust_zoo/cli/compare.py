@@ -12,7 +12,7 @@ import click
 from robust_zoo.cli.options import select
 from robust_zoo.cli.table import Marks, echo_table
 from robust_zoo.counts import PairedCount
-from robust_zoo.describe import all_of, count, images_of, promise, short_count, size_text, source_of
+from robust_zoo.describe import all_of, count, facts, images_of, source_of
 from robust_zoo.errors import UsageError
 from robust_zoo.registry.comparison import Line, compare
 from robust_zoo.registry.robustness import Figure
@@ -80,24 +80,8 @@ def command(names: tuple[str, ...], ledger: Path | None, as_json: bool) -> None:
 
 def _facts(checkpoints: Sequence[Checkpoint]) -> list[tuple[str, ...]]:
     """What rows say of themselves: a line for each fact, a column for each checkpoint."""
-    table = [
-        {
-            "architecture": c.architecture,
-            "parameters": short_count(c.network.parameters),
-            "trained on": c.collection.dataset.title,
-            "trained for": str(c.threat) if c.eps else "no threat",
-            "collection": c.collection.name,
-            "input": "x".join(map(str, c.preprocessing.input_size)),
-            "resize": f"{c.preprocessing.resize} {c.preprocessing.interpolation}, {c.preprocessing.crop_mode}",
-            "mean": " ".join(f"{value:g}" for value in c.preprocessing.mean),
-            "std": " ".join(f"{value:g}" for value in c.preprocessing.std),
-            "licence": c.licence,
-            "weights": promise(c),
-            "size": size_text(c),
-        }
-        for c in checkpoints
-    ]
-    return [(fact, *(facts[fact] for facts in table)) for fact in table[0]]
+    table = [facts(checkpoint) for checkpoint in checkpoints]
+    return [(fact, *(of[fact] for of in table)) for fact in table[0]]
 
 
 def _kind(line: Line) -> str:

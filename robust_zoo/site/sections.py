@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from robust_zoo.site import api, index, reference, tutorials
+from robust_zoo.site import about, api, compare, data, index, reference, tutorials
 from robust_zoo.site.pages import Section
 
 SECTIONS: tuple[Section, ...] = (
     Section("index.html", "Checkpoints", index.build),
+    Section("compare.html", "Compare", compare.build),
+    Section("data.html", "Data", data.build),
     Section(tutorials.PATH, "Tutorials", tutorials.build),
     Section(api.PATH, "Reference", reference.build),
+    Section("about.html", "About", about.build),
 )

@@ -1,0 +1,75 @@
+"""What may be believed, and why: figures measured and reported, hashes, licences, whose work the checkpoints are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from robust_zoo.describe import promise
+from robust_zoo.registry.robustness import figures
+from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.site.pages import Contents, Page
+
+# How far a file can be proven, as `promise` says of a row; what the states mean is in CONTRIBUTING.md.
+STATES = {
+    "bundled": "The file comes with the package, which holds its sha256.",
+    "pinned": "The registry holds the sha256. Whatever source serves the file, it must have it.",
+    "hub-declared": "The registry holds none yet. The file must have the sha256 that the Hugging Face hub records at "
+    "the pinned revision.",
+    "unverified": "No public hash exists. It is refused, unless you ask for it; then its sha256, day and address are "
+    "noted (first-seen), and other bytes later are an alarm.",
+}
+# What a file on a machine may be besides, which no row says.
+LATER = {
+    "vouched": "It came from a bundle, a site's cache or a cache that others may write to: whoever made it says so.",
+    "first-seen": "No public hash exists, you asked for it, and what came was noted.",
+}
+
+
+def build(contents: Contents) -> list[Page]:
+    """The page.
+
+    Args:
+        contents: Of the site.
+
+    Returns:
+        about.html.
+    """
+    rows = contents.checkpoints
+    states, licences = Counter(map(promise, rows)), Counter(row.licence for row in rows)
+    values = {
+        "rows": rows,
+        "robust": sum(row.eps > 0 for row in rows),
+        "architectures": len({row.architecture for row in rows}),
+        "states": [(state, words, states[state]) for state, words in STATES.items()],
+        "later": LATER,
+        "licences": licences.most_common(),
+        "reporters": reporters(rows),
+        "measured": [row for row in rows if row.measured],
+        "figures_measured": sum(figure.measured for row in rows for figure in figures(row)),
+        "collections": collections(rows),
+    }
+    about = "What of robust_zoo was measured and what reported, how files are proven, under which licences they are."
+    return [Page("about.html", "About", "about.html", values, about)]
+
+
+def reporters(rows: Sequence[Checkpoint]) -> list[tuple[str, int]]:
+    """Who reported figures, and how many, the most first."""
+    found = Counter(figure.by for row in rows for figure in figures(row) if not figure.measured)
+    return sorted(found.items(), key=lambda item: (-item[1], item[0]))
+
+
+def collections(rows: Sequence[Checkpoint]) -> list[dict[str, Any]]:
+    """Whose checkpoints they are, in the rows' order: the `collection`, how many, their licences and who says so."""
+    found: dict[str, list[Checkpoint]] = {}
+    for row in rows:
+        found.setdefault(row.collection.name, []).append(row)
+    return [
+        {
+            "collection": own[0].collection,
+            "count": len(own),
+            "licences": sorted({(row.licence, row.licence_from) for row in own}),
+        }
+        for own in found.values()
+    ]

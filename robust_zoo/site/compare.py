@@ -1,0 +1,158 @@
+"""Checkpoints side by side: which of their figures may be compared, and whether the same images tell two apart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+from robust_zoo.counts import PairedCount
+from robust_zoo.describe import facts, images_of, source_of
+from robust_zoo.registry.comparison import Kind, Paired, by_kind, compare, in_order, under
+from robust_zoo.registry.reported import NORM_TITLES, radius_of
+from robust_zoo.registry.robustness import Figure
+from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.site.pages import Contents, Page
+
+_MOST = 6  # side by side, as `robust-zoo compare` has it
+
+
+def build(contents: Contents) -> list[Page]:
+    """The page on which any checkpoints are compared, with a table of all pairs whose images are known.
+
+    Args:
+        contents: Of the site.
+
+    Returns:
+        compare.html.
+    """
+    measured = [checkpoint for checkpoint in contents.checkpoints if contents.of(checkpoint)]
+    counts = _paired(contents, measured)
+    values = {"data": as_script(table(contents.checkpoints, measured, counts)), "groups": pairs(measured, counts)}
+    about = "Any checkpoints of robust_zoo side by side: which differences chance can explain, image by image."
+    return [Page("compare.html", "Compare", "compare.html", values, about, ("compare.js",))]
+
+
+def _paired(contents: Contents, measured: Sequence[Checkpoint]) -> Paired:
+    if not measured:
+        return lambda *_: None
+    from robust_zoo.training.evaluation.paired import fates, paired_by
+
+    return paired_by([fates((e.entry, e.broken_by) for e in contents.of(checkpoint)) for checkpoint in measured])
+
+
+def pairs(measured: Sequence[Checkpoint], counts: Paired) -> list[dict[str, Any]]:
+    """Each two checkpoints by each kind of figure that they have of the same images.
+
+    Args:
+        measured: Which checkpoints.
+        counts: Of two of their places and a figure.
+
+    Returns:
+        For each kind, in the order of `compare`: its `title`, and `lines` with `first` and `second` (checkpoints),
+        their `figures`, their `count`, its numbers as texts (`difference`, `interval`, `p`), whether they are `apart`.
+    """
+    groups = []
+    for line in compare(measured, counts):
+        lines = [
+            {
+                "first": measured[i],
+                "second": measured[j],
+                "figures": (line.figures[i], line.figures[j]),
+                "count": counted,
+                "difference": signed(counted.difference),
+                "interval": " to ".join(map(signed, counted.interval)),
+                "p": p_text(counted.p),
+                "apart": apart,
+            }
+            for (i, j, counted), apart in zip(line.pairs, line.apart, strict=True)
+            if counted
+        ]
+        if lines:
+            groups.append({"title": title(line.kind), "lines": lines})
+    return groups
+
+
+def title(figure: Figure) -> str:
+    """What a figure is of: "AutoAttack, Linf 4/255, 5,000 images"."""
+    if figure.eps is None:
+        return f"Clean, {images_of(figure)}"
+    return (
+        f"{figure.attack_title}, {NORM_TITLES[figure.norm]} {radius_of(figure.norm, figure.eps)}, {images_of(figure)}"
+    )
+
+
+def table(checkpoints: Sequence[Checkpoint], measured: Sequence[Checkpoint], counts: Paired) -> dict[str, Any]:
+    """What the page's script compares by: the kinds of figures, each checkpoint's figures by kind, and counts.
+
+    The script has no arithmetic of its own but this: figures of one kind are in one line, and two intervals overlap or
+    do not.
+
+    Args:
+        checkpoints: All that may be compared.
+        measured: Those of them whose images' fates are known.
+        counts: Of two places in `measured` and a figure.
+
+    Returns:
+        `facts`: names of facts. `kinds`: [title, threat model or "", whether the number of images is known]. `by`: who
+        has figures. `rows`: name -> [facts, {kind: [value, low, high, place in `by`, measured]}], the interval being
+        what so many images allow. `pairs`: "name name" -> {kind: [apart, words, p in words]}. `most`: how many at once.
+    """
+    found = [by_kind(checkpoint) for checkpoint in checkpoints]
+    kinds = in_order(found)
+    places = {kind: place for place, kind in enumerate(kinds)}
+    by: dict[str, int] = {}
+    rows = {}
+    for checkpoint, of in zip(checkpoints, found, strict=True):
+        figures = {places[kind]: _figure(figure, by) for kind, figure in of.items()}
+        rows[checkpoint.name] = [[*facts(checkpoint).values()], figures]
+    return {
+        "most": _MOST,
+        "facts": [*facts(checkpoints[0])] if checkpoints else [],
+        "kinds": [[title(figure), str(under(figure) or ""), figure.n is not None] for figure in kinds.values()],
+        "by": [*by],
+        "rows": rows,
+        "pairs": _pairs(measured, counts, places),
+    }
+
+
+def _figure(figure: Figure, by: dict[str, int]) -> list[Any]:
+    low, high = (round(end, 2) for end in figure.overall) if figure.overall else (None, None)
+    return [figure.value, low, high, by.setdefault(source_of(figure), len(by)), int(figure.measured)]
+
+
+def _pairs(measured: Sequence[Checkpoint], counts: Paired, places: dict[Kind, int]) -> dict[str, dict[int, list[Any]]]:
+    found: dict[str, dict[int, list[Any]]] = {}
+    for (i, first), (j, second) in combinations(enumerate(measured), 2):
+        for kind, figure in by_kind(first).items():
+            if counted := counts(i, j, figure):
+                of = found.setdefault(f"{first.name} {second.name}", {})
+                of[places[kind]] = [int(counted.p < 0.05), in_words(counted), p_text(counted.p)]
+    return found
+
+
+def in_words(count: PairedCount) -> str:
+    """What the same images say of two, A and B: the difference with its interval, and on which images it rests."""
+    low, high = count.interval
+    return (
+        f"A less B is {signed(count.difference)} points (95 % interval {signed(low)} to {signed(high)}). Of "
+        f"{count.n:,} images only A gets {count.wins:,} right and only B {count.losses:,}"
+    )
+
+
+def signed(points: float) -> str:
+    """A difference with its sign: "+4.5", "−0.3", "0.0"."""
+    return f"{points:+.1f}".replace("-", "−") if round(points, 1) else "0.0"
+
+
+def p_text(p: float) -> str:
+    """A p-value in two digits: "p = 0.031", "p < 0.0001"."""
+    return f"p = {p:.2g}" if p >= 0.0001 else "p < 0.0001"
+
+
+def as_script(value: Any) -> Any:
+    """A value as JSON that may stand in a <script> element."""
+    from markupsafe import Markup
+
+    return Markup(json.dumps(value, separators=(",", ":")).replace("<", "\\u003c"))
