@@ -10,16 +10,8 @@ from robust_zoo.describe import promise
 from robust_zoo.registry.robustness import figures
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.site.pages import Contents, Page
+from robust_zoo.site.words import STATES
 
-# How far a file can be proven, as `promise` says of a row; what the states mean is in CONTRIBUTING.md.
-STATES = {
-    "bundled": "The file comes with the package, which holds its sha256.",
-    "pinned": "The registry holds the sha256. Whatever source serves the file, it must have it.",
-    "hub-declared": "The registry holds none yet. The file must have the sha256 that the Hugging Face hub records at "
-    "the pinned revision.",
-    "unverified": "No public hash exists. It is refused, unless you ask for it; then its sha256, day and address are "
-    "noted (first-seen), and other bytes later are an alarm.",
-}
 # What a file on a machine may be besides, which no row says.
 LATER = {
     "vouched": "It came from a bundle, a site's cache or a cache that others may write to: whoever made it says so.",

@@ -14,6 +14,7 @@ from robust_zoo.registry.reported import NORM_TITLES, radius_of
 from robust_zoo.registry.robustness import Figure
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.site.pages import Contents, Page
+from robust_zoo.site.table import lines
 
 _MOST = 6  # side by side, as `robust-zoo compare` has it
 
@@ -55,7 +56,7 @@ def pairs(measured: Sequence[Checkpoint], counts: Paired) -> list[dict[str, Any]
     """
     groups = []
     for line in compare(measured, counts):
-        lines = [
+        told = [
             {
                 "first": measured[i],
                 "second": measured[j],
@@ -69,8 +70,8 @@ def pairs(measured: Sequence[Checkpoint], counts: Paired) -> list[dict[str, Any]
             for (i, j, counted), apart in zip(line.pairs, line.apart, strict=True)
             if counted
         ]
-        if lines:
-            groups.append({"title": title(line.kind), "lines": lines})
+        if told:
+            groups.append({"title": title(line.kind), "lines": told})
     return groups
 
 
@@ -96,17 +97,19 @@ def table(checkpoints: Sequence[Checkpoint], measured: Sequence[Checkpoint], cou
 
     Returns:
         `facts`: names of facts. `kinds`: [title, threat model or "", whether the number of images is known]. `by`: who
-        has figures. `rows`: name -> [facts, {kind: [value, low, high, place in `by`, measured]}], the interval being
-        what so many images allow. `pairs`: "name name" -> {kind: [apart, words, p in words]}. `most`: how many at once.
+        has figures. `rows`: name -> [facts, {kind: [value, low, high, place in `by`, measured, bound]}, other
+        spellings]; low and high are what so many images allow. `pairs`: "name name" -> {kind: [apart, words, p in words]}. `most`: how
+        many at once.
     """
     found = [by_kind(checkpoint) for checkpoint in checkpoints]
     kinds = in_order(found)
     places = {kind: place for place, kind in enumerate(kinds)}
+    also = {line.row.name: line.also for line in lines(checkpoints)}
     by: dict[str, int] = {}
     rows = {}
     for checkpoint, of in zip(checkpoints, found, strict=True):
         figures = {places[kind]: _figure(figure, by) for kind, figure in of.items()}
-        rows[checkpoint.name] = [[*facts(checkpoint).values()], figures]
+        rows[checkpoint.name] = [[*facts(checkpoint).values()], figures, also[checkpoint.name]]
     return {
         "most": _MOST,
         "facts": [*facts(checkpoints[0])] if checkpoints else [],
@@ -119,7 +122,7 @@ def table(checkpoints: Sequence[Checkpoint], measured: Sequence[Checkpoint], cou
 
 def _figure(figure: Figure, by: dict[str, int]) -> list[Any]:
     low, high = (round(end, 2) for end in figure.overall) if figure.overall else (None, None)
-    return [figure.value, low, high, by.setdefault(source_of(figure), len(by)), int(figure.measured)]
+    return [figure.value, low, high, by.setdefault(source_of(figure), len(by)), int(figure.measured), int(figure.bound)]
 
 
 def _pairs(measured: Sequence[Checkpoint], counts: Paired, places: dict[Kind, int]) -> dict[str, dict[int, list[Any]]]:

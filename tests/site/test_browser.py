@@ -1,10 +1,4 @@
-"""The site in a real browser, from file://. Every test also fails on a console message or a request for anything else."""
-
-import pytest
-from chromium import PHONE, WIDE
-
-from robust_zoo.registry.comparison import compare
-from robust_zoo.registry.lookup import get, list_models
+"""The site in a real browser, from file://. Every test also fails on a console message, and on a request for more."""
 
 A, B = "resnet18_x0_25_cifar10_l2_eps0_25", "resnet18_x0_25_cifar10_l2_eps0_5"
 KINDS = ["index.html", f"model/{B}.html", "compare.html", f"compare.html#compare={A},{B}", "data.html", "about.html"]

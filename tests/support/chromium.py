@@ -20,8 +20,8 @@ def require():
     """Skips where there is nothing to test with."""
     if not (CHROMIUM and DRIVER):
         pytest.skip("no chromium and chromedriver (Debian's packages chromium and chromium-driver)")
-    pytest.importorskip("selenium", reason="selenium is not installed (pip install 'robust-zoo[browser]')")
-    pytest.importorskip("axe_core_python", reason="axe-core-python is not installed (pip install 'robust-zoo[browser]')")
+    for module in ("selenium", "axe_core_python"):
+        pytest.importorskip(module, reason=f"no {module} (pip install 'robust-zoo[browser]')")
 
 
 class Browser:

@@ -1,122 +1,108 @@
 "use strict";
-// compare.html#compare=NAME,NAME: which names is in the address, what is known of them in the page, as site/compare.py wrote it.
-(() => {
-  const zoo = JSON.parse(document.getElementById("zoo").textContent);
-  const known = Object.keys(zoo.rows), letters = "ABCDEF";
-  const form = document.getElementById("choose"), names = document.getElementById("names");
-  const said = document.getElementById("said"), compared = document.getElementById("compared");
-  const svgs = "http://www.w3.org/2000/svg";
+// compare.html#compare=NAME,NAME: which names is in the address, what is known of them in the page, by site/compare.py.
+const zoo = JSON.parse(one("#zoo").textContent), letters = "ABCDEF";
+const known = Object.entries(zoo.rows).map(([name, [, , also]]) => ({ name, also: also.split(" ") }));
 
-  const put = (node, attributes, inside) => {
-    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-    node.append(...inside);
-    return node;
-  };
-  const el = (tag, attributes = {}, ...inside) => put(document.createElement(tag), attributes, inside);
-  const draw = (tag, attributes, ...inside) => put(document.createElementNS(svgs, tag), attributes, inside);
-  const broken = (name) => name.split("_").flatMap((part, i) => (i ? ["_", el("wbr"), part] : [part]));
-  const letter = (i) => el("b", { class: `letter s${i % 3}` }, letters[i]);
+function put(node, attributes, inside) {
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...inside);
+  return node;
+}
+const el = (tag, attributes, ...inside) => put(document.createElement(tag), attributes, inside);
+const svg = (tag, attributes, ...inside) => put(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, inside);
+const broken = (name) => name.split("_").flatMap((part, i) => (i ? ["_", el("wbr", {}), part] : [part]));
+const letter = (i) => el("b", { class: `letter s${i % 3}` }, letters[i]);
 
-  // As registry/comparison.py: lines of figures of one kind, at threat models at which two or more have some.
-  function lines(chosen) {
-    const tables = chosen.map((name) => zoo.rows[name][1]);
-    const threats = tables.map((table) => new Set(Object.keys(table).map((kind) => zoo.kinds[kind][1])));
-    const shared = (under) => under === "" || threats.filter((of) => of.has(under)).length > 1;
-    return zoo.kinds.flatMap(([title, under, counted], kind) => {
-      const have = chosen.flatMap((name, i) => (kind in tables[i] ? [i] : []));
-      if (!have.length || !shared(under)) return [];
-      const line = { title, figures: tables.map((table) => table[kind] || null), word: "", pairs: [] };
-      if (have.length < 2) line.word = "Alone: no other one here has a figure of this kind.";
-      else if (!counted) line.word = "The number of images is not said: chance cannot be judged.";
-      else have.forEach((i, at) => have.slice(at + 1).forEach((j) => line.pairs.push(pair(chosen, i, j, kind))));
-      return [line];
-    });
-  }
-
-  function pair(chosen, i, j, kind) {
-    const found = zoo.pairs[`${chosen[i]} ${chosen[j]}`]?.[kind];
-    if (found) return { i, j, apart: Boolean(found[0]), words: `${found[1]}; ${found[2]}`, p: ` (${found[2]})` };
-    const [a, b] = [i, j].map((at) => zoo.rows[chosen[at]][1][kind]);
-    const overlap = a[1] === null || b[1] === null || (a[1] <= b[2] && b[1] <= a[2]);
-    return { i, j, apart: !overlap, words: `The 95 % intervals that so many images allow ${overlap ? "" : "do not "}overlap`, p: "" };
-  }
-
-  function verdict(line) {
-    if (line.word) return line.word;
-    if (line.pairs.length === 1) return `${line.pairs[0].apart ? "Apart" : "Not apart"}. ${line.pairs[0].words}.`;
-    const same = line.pairs.filter((of) => !of.apart).map((of) => `${letters[of.i]} and ${letters[of.j]}${of.p}`);
-    return same.length ? `Not told apart: ${same.join(", ")}.` : "All are told apart.";
-  }
-
-  function strip(figure, i) {
-    const [value, low, high, , measured] = figure;
-    const bar = low === null ? [] : [draw("path", { class: "bar", d: `M${low * 2 + 6} 5v8M${low * 2 + 6} 9H${high * 2 + 6}M${high * 2 + 6} 5v8` })];
-    const mark = draw("circle", { class: "mark", cx: value * 2 + 6, cy: 9, r: 4 });
-    const grid = draw("path", { class: "grid", d: "M6 0v18M56 0v18M106 0v18M156 0v18M206 0v18" });
-    const body = draw("g", { class: `s${i % 3}${measured ? "" : " hollow"}` }, ...bar, mark);
-    return draw("svg", { class: "chart strip", viewBox: "0 0 212 18", "aria-hidden": "true" }, grid, body);
-  }
-
-  function figure(line, chosen) {
-    const rows = line.figures.flatMap((of, i) => {
-      if (!of) return [];
-      const interval = of[4] ? `${of[1].toFixed(1)} to ${of[2].toFixed(1)}` : "reported";
-      const name = el("th", { scope: "row" }, letter(i), " ", ...broken(chosen[i]), el("small", {}, zoo.by[of[3]]));
-      return [el("tr", {}, name, el("td", { class: "n" }, of[0].toFixed(2), el("small", {}, interval)), el("td", { class: "drawn" }, strip(of, i)))];
-    });
-    const heads = ["Checkpoint", "Accuracy, %", "0 to 100 %"].map((text, i) => el("th", { scope: "col", class: ["", "n", "drawn"][i] }, text));
-    const kind = line.word ? "" : line.pairs.some((of) => !of.apart) ? " same" : " apart";
-    return el("section", { class: "kind" }, el("h2", {}, line.title), el("table", {}, el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...rows)), el("p", { class: `verdict${kind}` }, verdict(line)));
-  }
-
-  function facts(chosen) {
-    const heads = chosen.map((name, i) => {
-      const remove = el("button", { type: "button", "aria-label": `Remove ${name}` }, "×");
-      remove.addEventListener("click", () => go(chosen.filter((other) => other !== name)));
-      return el("th", { scope: "col" }, letter(i), " ", el("a", { href: `model/${name}.html` }, ...broken(name)), " ", remove);
-    });
-    const rows = zoo.facts.map((fact, at) => {
-      const values = chosen.map((name) => zoo.rows[name][0][at]);
-      const same = chosen.length > 1 && new Set(values).size === 1;
-      return el("tr", same ? { class: "quiet" } : {}, el("th", { scope: "row" }, fact), ...values.map((value) => el("td", {}, value)));
-    });
-    const table = el("table", { class: "facts" }, el("thead", {}, el("tr", {}, el("td"), ...heads)), el("tbody", {}, ...rows));
-    return el("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Facts side by side" }, table);
-  }
-
-  const asked = () => (new URLSearchParams(location.hash.slice(1)).get("compare") || "").split(",").filter(Boolean);
-  const go = (chosen) => { location.hash = `compare=${chosen.join(",")}`; };
-
-  function show() {
-    const wanted = asked(), found = known.filter((name) => wanted.includes(name)), chosen = found.slice(0, zoo.most);
-    const unknown = wanted.filter((name) => !known.includes(name));
-    const words = unknown.map((name) => `There is no checkpoint ${name}.`);
-    if (found.length > chosen.length) words.push(`${zoo.most} of ${found.length} are shown.`);
-    if (chosen.length === 1) words.push("Add a second one.");
-    said.textContent = words.join(" ");
-    compared.hidden = !chosen.length;
-    const all = chosen.length > 1 ? lines(chosen) : [], alone = all.filter((line) => line.word);
-    const drawn = all.filter((line) => !line.word).map((line) => figure(line, chosen));
-    if (chosen.length > 1 && !drawn.length) drawn.push(el("p", {}, "They have no figures that may be compared."));
-    const others = el("summary", {}, `Figures that have nothing to be compared with (${alone.length})`);
-    const rest = alone.length ? [el("details", {}, others, ...alone.map((line) => figure(line, chosen)))] : [];
-    compared.replaceChildren(facts(chosen), ...drawn, ...rest);
-  }
-
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    const patterns = names.value.split(/[\s,]+/).filter(Boolean);
-    const added = patterns.flatMap((pattern) => {
-      const rule = new RegExp(`^${pattern.replace(/[.+^${}()|[\]\\]/g, "\\$&").replace(/\*/g, ".*").replace(/\?/g, ".")}$`);
-      const found = known.filter((name) => rule.test(name));
-      return found.length ? found : [pattern];
-    });
-    names.value = "";
-    go([...new Set([...asked(), ...added])]);
+// The lines of registry/comparison.py: of one kind each, at threat models at which two or more have figures.
+function comparison(chosen) {
+  const tables = chosen.map((name) => zoo.rows[name][1]);
+  const threats = tables.map((table) => Object.keys(table).map((kind) => zoo.kinds[kind][1]));
+  return zoo.kinds.flatMap(([title, under, counted], kind) => {
+    const have = chosen.flatMap((_, i) => (kind in tables[i] ? [i] : []));
+    if (!have.length || (under && threats.filter((of) => of.includes(under)).length < 2)) return [];
+    const pairs = have.length < 2 || !counted ? [] : have.flatMap((i, at) => have.slice(at + 1).map((j) => pair(chosen, i, j, kind)));
+    const word = have.length < 2 ? "Alone: no other one here has a figure of this kind." : counted ? "" : "How many images is not said: chance cannot be judged.";
+    return [{ title, figures: tables.map((table) => table[kind] || null), word, pairs }];
   });
-  document.getElementById("known").append(...known.map((name) => el("option", { value: name })));
-  addEventListener("hashchange", show);
-  form.hidden = false;
-  show();
-  window.zooLines = lines; // for tests: the same lines as `robust-zoo compare`
-})();
+}
+
+function pair(chosen, i, j, kind) {
+  const counted = zoo.pairs[`${chosen[i]} ${chosen[j]}`]?.[kind];
+  if (counted) return { i, j, apart: Boolean(counted[0]), words: `${counted[1]}; ${counted[2]}.`, p: ` (${counted[2]})` };
+  const [[, low, high], [, from, to]] = [i, j].map((at) => zoo.rows[chosen[at]][1][kind]);
+  const apart = low > to || from > high;
+  return { i, j, apart, words: `The 95 % intervals that so many images allow ${apart ? "do not " : ""}overlap.`, p: "" };
+}
+
+function verdict({ word, pairs }) {
+  if (word) return word;
+  if (pairs.length === 1) return `${pairs[0].apart ? "Apart" : "Not apart"}. ${pairs[0].words}`;
+  const same = pairs.filter(({ apart }) => !apart).map(({ i, j, p }) => `${letters[i]} and ${letters[j]}${p}`);
+  return same.length ? `Not told apart: ${same.join(", ")}.` : "All are told apart.";
+}
+
+function strip([value, low, high, , measured], i) {
+  const x = (percent) => 2 * percent + 6;
+  const bar = low === null ? "" : `M${x(low)} 5v8M${x(low)} 9H${x(high)}M${x(high)} 5v8`;
+  const drawn = [svg("path", { class: "bar", d: bar }), svg("circle", { class: "mark", cx: x(value), cy: 9, r: 4 })];
+  const grid = svg("path", { class: "grid", d: "M6 0v18M56 0v18M106 0v18M156 0v18M206 0v18" });
+  const mark = svg("g", { class: `s${i % 3}${measured ? "" : " hollow"}` }, ...drawn);
+  return svg("svg", { class: "chart strip", viewBox: "0 0 212 18", "aria-hidden": "true" }, grid, mark);
+}
+
+function section(line, chosen) {
+  const rows = line.figures.flatMap((figure, i) => {
+    if (!figure) return [];
+    const [value, low, high, by, measured, bound] = figure, of = measured ? "measured" : "reported";
+    const words = el("span", {}, el("data", { class: of, value }, `${bound ? "≤ " : ""}${value.toFixed(2)}`), el("small", {}, measured ? `${low.toFixed(1)} to ${high.toFixed(1)}` : of));
+    const name = el("th", { scope: "row" }, letter(i), " ", ...broken(chosen[i]), el("small", {}, zoo.by[by]));
+    return [el("tr", {}, name, el("td", { class: "n" }, el("div", {}, words, strip(figure, i))))];
+  });
+  const heads = [el("th", { scope: "col" }, "Checkpoint"), el("th", { scope: "col", class: "n" }, "Accuracy, %, drawn from 0 to 100")];
+  const kind = line.word ? "" : line.pairs.every(({ apart }) => apart) ? "apart" : "same";
+  const table = el("table", {}, el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...rows));
+  return el("section", { class: "kind" }, el("h2", {}, line.title), table, el("p", { class: `verdict ${kind}` }, verdict(line)));
+}
+
+function facts(chosen) {
+  const heads = chosen.map((name, i) => el("th", { scope: "col" }, letter(i), " ", ...broken(name)));
+  const rows = zoo.facts.map((fact, at) => {
+    const values = chosen.map((name) => zoo.rows[name][0][at]), same = new Set(values).size < 2;
+    return el("tr", { class: same ? "none" : "" }, el("th", { scope: "row" }, fact), ...values.map((value) => el("td", {}, value)));
+  });
+  const table = el("table", {}, el("thead", {}, el("tr", {}, el("td", {}), ...heads)), el("tbody", {}, ...rows));
+  return el("section", {}, el("h2", {}, "Side by side"), el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Side by side" }, table));
+}
+
+const asked = () => (new URLSearchParams(location.hash.slice(1)).get("compare") || "").split(",").filter(Boolean);
+const go = (names) => { location.hash = `compare=${names}`; };
+
+function showComparison() {
+  const wanted = asked(), found = known.map(({ name }) => name).filter((name) => wanted.includes(name)), chosen = found.slice(0, zoo.most);
+  const all = chosen.length > 1 ? comparison(chosen) : [], alone = all.filter(({ word }) => word);
+  const said = wanted.filter((name) => !found.includes(name)).map((name) => `There is no checkpoint ${name}.`);
+  if (found.length > chosen.length) said.push(`${chosen.length} of ${found.length} are shown.`);
+  if (chosen.length === 1) said.push("Add a second one.");
+  if (chosen.length > 1 && alone.length === all.length) said.push("They have no figures that may be compared.");
+  one("#said").textContent = said.join(" ");
+  one("#chosen").replaceChildren(...chosen.map((name, i) => {
+    const remove = button(["×"], () => go(asked().filter((other) => other !== name)));
+    return el("li", {}, letter(i), " ", el("a", { href: `model/${name}.html` }, ...broken(name)), " ", put(remove, { "aria-label": `Remove ${name}` }, []));
+  }));
+  const sections = all.filter(({ word }) => !word).map((line) => section(line, chosen));
+  const count = el("summary", {}, `Figures that have nothing to be compared with: ${alone.length}`);
+  if (alone.length) sections.push(el("details", {}, count, ...alone.map((line) => section(line, chosen))));
+  one("#compared").replaceChildren(...sections, ...(chosen.length ? [facts(chosen)] : []));
+}
+
+one("#choose").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const patterns = one("#names").value.split(/[\s,]+/).filter(Boolean);
+  const names = patterns.flatMap((text) => { const found = [...matching(known, text)]; return found.length ? found.map(({ name }) => name) : [text]; });
+  one("#names").value = "";
+  go([...new Set([...asked(), ...names])]);
+});
+one("#known").append(...known.map(({ name }) => el("option", { value: name })));
+addEventListener("hashchange", showComparison);
+one("#choose").hidden = false;
+showComparison();
