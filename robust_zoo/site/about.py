@@ -14,8 +14,8 @@ from robust_zoo.site.words import STATES
 
 # What a file on a machine may be besides, which no row says.
 LATER = {
-    "vouched": "It came from a bundle, a site's cache or a cache that others may write to: whoever made it says so.",
-    "first-seen": "No public hash exists, you asked for it, and what came was noted.",
+    "vouched": "from a bundle, a site's cache, or a cache that others may write to: whoever made it says so",
+    "first-seen": "no hash is public, you asked for it, and what came was noted",
 }
 
 

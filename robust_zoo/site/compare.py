@@ -98,8 +98,8 @@ def table(checkpoints: Sequence[Checkpoint], measured: Sequence[Checkpoint], cou
     Returns:
         `facts`: names of facts. `kinds`: [title, threat model or "", whether the number of images is known]. `by`: who
         has figures. `rows`: name -> [facts, {kind: [value, low, high, place in `by`, measured, bound]}, other
-        spellings]; low and high are what so many images allow. `pairs`: "name name" -> {kind: [apart, words, p in words]}. `most`: how
-        many at once.
+        spellings]; low and high are what so many images allow. `pairs`: "name name" -> {kind: [apart, words, p in
+        words]}. `most`: how many at once.
     """
     found = [by_kind(checkpoint) for checkpoint in checkpoints]
     kinds = in_order(found)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from robust_zoo.describe import all_of, megabytes
+from robust_zoo.describe import all_of
 from robust_zoo.registry.robustness import Figure, figures
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.site.pages import Contents, Page, Raw
@@ -196,7 +196,9 @@ def build(contents: Contents) -> list[Page | Raw]:
             Raw(f"data/{table.name}.csv", as_csv([*table.fields], records)),
         ]
         files += made
-        sizes = [(file.path, file.path.rpartition(".")[2].upper(), megabytes(len(file.content))) for file in made]
+        sizes = [
+            (file.path, file.path.rpartition(".")[2].upper(), f"{len(file.content) / 1000:.0f} kB") for file in made
+        ]
         shown.append({"table": table, "lines": len(records), "files": sizes})
     page = Page(
         "data.html",

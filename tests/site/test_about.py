@@ -33,7 +33,7 @@ def test_states_and_licences_add_up(text, contents):
     assert states["bundled"] + states["pinned"] == sum("sha256" in row for row in ROWS)
     assert sum(states.values()) == sum(count for _, count in values["licences"]) == len(ROWS)
     assert dict(values["licences"])["unknown"] == sum(not row.may_be_passed_on for row in contents.checkpoints)
-    lines = [f"{state} {words} {count}" for state, words, count in values["states"]]
+    lines = [f"{count} {state} {words}" for state, words, count in values["states"]]
     assert [
         line for line in [*lines, *(f"{name} {count}" for name, count in values["licences"])] if line not in text
     ] == []

@@ -51,16 +51,18 @@ function strip([value, low, high, , measured], i) {
 }
 
 function section(line, chosen) {
+  const sources = new Set(line.figures.filter(Boolean).map(([, , , by]) => by)), common = sources.size === 1 ? [...sources][0] : -1;
   const rows = line.figures.flatMap((figure, i) => {
     if (!figure) return [];
     const [value, low, high, by, measured, bound] = figure, of = measured ? "measured" : "reported";
     const words = el("span", {}, el("data", { class: of, value }, `${bound ? "≤ " : ""}${value.toFixed(2)}`), el("small", {}, measured ? `${low.toFixed(1)} to ${high.toFixed(1)}` : of));
-    const name = el("th", { scope: "row" }, letter(i), " ", ...broken(chosen[i]), el("small", {}, zoo.by[by]));
+    const name = el("th", { scope: "row" }, letter(i), " ", ...broken(chosen[i]), ...(by === common ? [] : [el("small", {}, zoo.by[by])]));
     return [el("tr", {}, name, el("td", { class: "n" }, el("div", {}, words, strip(figure, i))))];
   });
   const heads = [el("th", { scope: "col" }, "Checkpoint"), el("th", { scope: "col", class: "n" }, "Accuracy, %, drawn from 0 to 100")];
   const kind = line.word ? "" : line.pairs.every(({ apart }) => apart) ? "apart" : "same";
-  const table = el("table", {}, el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...rows));
+  const caption = common < 0 ? [] : [el("caption", {}, zoo.by[common])];
+  const table = el("table", {}, ...caption, el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...rows));
   return el("section", { class: "kind" }, el("h2", {}, line.title), table, el("p", { class: `verdict ${kind}` }, verdict(line)));
 }
 
