@@ -40,9 +40,9 @@ def show(rows, file):
 # %% [markdown]
 # ## Drawing with an attack
 #
-# An attack looks for a small change that makes the label *wrong*. Two things are different here: `targeted=True` makes a
-# label *right*, by way of its own logit; and the radius is 20, where the robust model was trained for 0.5. Nothing else
-# is asked of the image: no training images, no generator, no smoothing. This is the class-conditional synthesis of
+# An attack looks for a small change that makes the label *wrong*. Two things are different here: `targeted=True` makes
+# a label *right*, by way of its own logit; and the radius is 20, where the robust model was trained for 0.5. Nothing
+# else is asked of the image: no training images, no generator, no smoothing. This is the class-conditional synthesis of
 # [Santurkar et al. 2019](https://arxiv.org/abs/1906.09453), at its smallest.
 
 
@@ -65,8 +65,8 @@ show(rows, "what_a_robust_model_sees.png")
 # ## More than taste?
 #
 # Pictures persuade, so ask a judge that took no part: a third model, trained against another threat (Linf 8/255). It
-# names what the robust model drew. Of what the standard model drew it can make nothing, though the standard model itself
-# is sure of every one.
+# names what the robust model drew. Of what the standard model drew it can make nothing, though the standard model
+# itself is sure of every one.
 
 # %%
 with torch.no_grad():
@@ -78,9 +78,9 @@ for name in drawn:
 # %% [markdown]
 # ## The same, in one gradient
 #
-# It can be seen without a single step. The gradient of the loss says which pixels of a real image matter for the answer;
-# here it is for one test image of each class, all scaled to the same contrast
-# ([Tsipras et al. 2019](https://arxiv.org/abs/1805.12152), figure 2).
+# It can be seen without a single step. The gradient of the loss says which pixels of a real image matter for the
+# answer; here it is for one test image of each class, all scaled to the same contrast ([Tsipras et al.
+# 2019](https://arxiv.org/abs/1805.12152), figure 2).
 
 # %%
 images = cifar10_sample(1).images.float() / 255
@@ -98,14 +98,14 @@ show({"test image": images} | gradients, "gradients.png")
 
 # %% [markdown]
 # **What this means.** What moves a robust model means something to another robust model, and to us. Features of that
-# kind are the paper's reason why robust models may transfer better
-# ([Salman et al. 2020](https://arxiv.org/abs/2007.08489), section 2).
+# kind are the paper's reason why robust models may transfer better ([Salman et al.
+# 2020](https://arxiv.org/abs/2007.08489), section 2).
 #
 # **What it does not mean.** The drawings are no samples of the training images, and no measure of robustness: for that,
 # attack (tutorial 1).
 #
-# With ImageNet models only names and sizes change: `resnet50_l2_eps0` and `resnet50_l2_eps3`, noise of 224 x 224 pixels,
-# a larger radius and more steps. A GPU helps.
+# With ImageNet models only names and sizes change: `resnet50_l2_eps0` and `resnet50_l2_eps3`, noise of 224 x 224
+# pixels, a larger radius and more steps. A GPU helps.
 
 # %%
 assert (drawn["l2_eps0_5"] - noise).flatten(1).norm(dim=1).max() < far.eps + 1e-4
