@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from robust_zoo.counts import Count
-from robust_zoo.registry.reported import TITLES
+from robust_zoo.registry.reported import attack_title
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.site.pages import Evidence
 from robust_zoo.site.words import threat_title
@@ -77,19 +77,15 @@ def stages(evidence: Sequence[Evidence]) -> list[Stages]:
 def _stages(evidence: Evidence) -> Stages:
     entry, n = evidence.entry, evidence.entry["n"]
     order = [stage["attack"] for stage in entry["settings"]["stages"]]
-    broken = [Share(f"broken by {_title(name)}", Count(entry["broken_by"][name], n), "broken") for name in order]
+    broken = [Share(f"broken by {attack_title(name)}", Count(entry["broken_by"][name], n), "broken") for name in order]
     wrong = Share("wrong without an attack", Count(n - entry["clean_correct"], n), "wrong")
     robust = Share("robust to all of them", Count(entry["robust_correct"], n), "robust")
     return Stages(_under(evidence), (wrong, *broken, robust), evidence)
 
 
-def _title(attack: str) -> str:
-    return TITLES.get(attack) or attack.upper()
-
-
 def _under(evidence: Evidence) -> str:
     entry = evidence.entry
-    return f"{_title(entry['attack'])} at {threat_title(entry['norm'], entry['eps'])}"
+    return f"{attack_title(entry['attack'])} at {threat_title(entry['norm'], entry['eps'])}"
 
 
 def classes(checkpoint: Checkpoint, evidence: Sequence[Evidence]) -> Classes | None:
