@@ -190,7 +190,7 @@ def draw(entries: Sequence[dict[str, Any]], out: Path) -> None:
             axes.set(title=f"{TITLES[dataset]}, {TITLES[protocol]}", ylabel="accuracy, %")
             axes.set_xlabel(radius("l2", "the source was trained for"))
             axes.locator_params(axis="y", steps=STEPS)
-        more = "Bars: standard error over three draws of labels. Radii are evenly spaced; each panel has its own scale."
+        more = "Bars: standard error over three draws of labels. Radii evenly spaced; scales differ."
         title(canvas, "Transfer from five classes of CIFAR-10, by the source's radius", more)
         legend(canvas, {f"{count} labels a class": how for count, how in labels.items()})
 

@@ -6,12 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from matplotlib.figure import Figure
 from verbs import run
 
 from robust_zoo.registry.lookup import list_models
 from robust_zoo.training.evaluation import entries, report
-from robust_zoo.training.plotting import error_bar
+from robust_zoo.training.style import error_bar
 from robust_zoo.training.transfer import cells, recommend, sweep
 
 ROBUST = "resnet18_x0_25_cifar10_l2_eps0_5"
@@ -117,14 +116,3 @@ def test_an_intervals_end_a_hair_beyond_its_value(value, interval):
     below, above = error_bar(value, interval)
     assert below >= 0 and above >= 0
     assert (below, above) == pytest.approx((value - interval[0], interval[1] - value), abs=1e-9)
-
-
-def test_curves_of_different_images_are_different_lines(monkeypatch, tmp_path):
-    lines = []
-    monkeypatch.setattr(
-        Figure, "savefig", lambda self, out, **_: lines.extend(self.axes[0].get_legend_handles_labels()[1])
-    )
-    common = {"model": "m", "attack": "pgd-20", "norm": "l2", "clean_accuracy": 90.0, "clean_interval_95": [89, 91],
-              "robust_accuracy": 0.0, "robust_interval_95": [2e-17, 1.0]}  # fmt: skip
-    report.plot([common | {"dataset": d, "eps": e} for d in ("test", "sample") for e in (0.5, 1.0)], tmp_path / "a.png")
-    assert lines == ["m, pgd-20, sample", "m, pgd-20, test"]
