@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from seen import data_lines, explained, faults, keep, look, title_of
 
+from robust_zoo.counts import Count
 from robust_zoo.errors import UsageError
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training import style
@@ -131,7 +133,7 @@ def draw_report(tmp_path):
 
 
 def draw_one_architecture(tmp_path):
-    plots.draw_all(ladders("resnet18") + ladders("resnet18", dataset="pets"), tmp_path / "a.png")
+    plots.draw_all(ladders("resnet18"), tmp_path / "a.png")
 
 
 def draw_many_architectures(tmp_path):
@@ -153,12 +155,25 @@ DRAWINGS = [draw_one_run, draw_runs, draw_report, draw_one_architecture, draw_ma
             draw_class_split]  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """Figures by what draws them, each drawn once."""
+
+    @cache
+    def figure(draw):
+        with pytest.MonkeyPatch.context() as patch:
+            figures = keep(patch)
+            draw(tmp_path_factory.mktemp("drawn"))
+        (only,) = figures
+        return only
+
+    return figure
+
+
 @pytest.mark.parametrize("draw", DRAWINGS)
-def test_a_picture_can_be_read(draw, tmp_path, monkeypatch):
+def test_a_picture_can_be_read(draw, drawn):
     """Half its size, any word, any line: in the picture, explained, and no other line's look."""
-    figures = keep(monkeypatch)
-    draw(tmp_path)
-    (figure,) = figures
+    figure = drawn(draw)
     assert faults(figure) == []
     colours, dashes = explained(figure)
     named = [line for axes in figure.axes for name, line in data_lines(axes) if name != "one"]  # of whom the title is
@@ -190,10 +205,8 @@ def test_the_measure_of_pictures(tmp_path, monkeypatch):
     }
 
 
-def test_one_axis_a_norm(tmp_path, monkeypatch):
-    figures = keep(monkeypatch)
-    plots.draw_all(ladders("resnet18"), tmp_path / "a.png")
-    l2, linf, source = figures[0].axes
+def test_one_axis_a_norm(drawn):
+    l2, linf, source = drawn(draw_one_architecture).axes
     assert (l2.get_xlabel(), linf.get_xlabel()) == (
         "L2 radius the source was trained for", "Linf radius the source was trained for, in 1/255"
     )  # fmt: skip
@@ -204,15 +217,12 @@ def test_one_axis_a_norm(tmp_path, monkeypatch):
     assert l2.get_ylim() == linf.get_ylim() == source.get_ylim()
 
 
-def test_a_gain_is_drawn_beside_another_gain(tmp_path, monkeypatch):
-    figures = keep(monkeypatch)
-    plots.draw_all(ladders("resnet18"), tmp_path / "a.png")
-    plots.draw_all(ladders("resnet18", "resnet50_2"), tmp_path / "a.png")
-    names = [[title_of(axes) for axes in figure.axes] for figure in figures]
+def test_a_gain_is_drawn_beside_another_gain(drawn):
+    one, many = drawn(draw_one_architecture), drawn(draw_many_architectures)
     gain = "digits: gain of the best robust model over the standard one"
-    assert gain not in names[0] and names[1][-1] == gain
-    dots = {name: [*line.get_ydata()] for name, line in data_lines(figures[1].axes[-1])}
-    assert dots == {"resnet18": [20.0], "resnet50_2": [20.0]}
+    assert gain not in [title_of(axes) for axes in one.axes] and title_of(many.axes[-1]) == gain
+    dots = {name: [*line.get_ydata()] for name, line in data_lines(many.axes[-1])}
+    assert dots == {f"wide_resnet50_{i}": [20.0] for i in range(7)}
 
 
 def test_bars_are_the_intervals_and_said_to_be(tmp_path, monkeypatch):
@@ -229,12 +239,8 @@ def test_bars_are_the_intervals_and_said_to_be(tmp_path, monkeypatch):
         assert tuple(bars.get_segments()[0][:, 1]) == ends and words in figure._suptitle.get_text()
 
 
-def test_bars_of_a_training_are_the_intervals_of_its_images(tmp_path, monkeypatch):
-    from robust_zoo.counts import Count
-
-    figures = keep(monkeypatch)
-    draw_one_run(tmp_path)
-    clean = figures[0].axes[1].collections[0].get_paths()[0].vertices
+def test_bars_of_a_training_are_the_intervals_of_its_images(drawn):
+    clean = drawn(draw_one_run).axes[1].collections[0].get_paths()[0].vertices
     low, high = Count(round(31 * 512 / 100), 512).interval
     assert sorted({y for x, y in clean if x == 1}) == pytest.approx([low, high])
 
