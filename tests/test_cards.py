@@ -25,6 +25,7 @@ from robust_zoo.home import torch_hub
 from robust_zoo.registry import load
 from robust_zoo.registry.lookup import get
 from robust_zoo.registry.measurement import Measurement
+from robust_zoo.registry.published import Published
 from robust_zoo.threat import parse_eps
 from robust_zoo.weights.exported import checkpoint_of
 from robust_zoo.weights.safetensors_file import write_safetensors
@@ -234,15 +235,28 @@ def test_the_hubs_library_keeps_every_figures_arguments():
     ]  # fmt: skip
 
 
-def test_a_published_model_is_loaded_from_where_it_is():
+def snippet_of(checkpoint, repo=""):
+    return re.search(r"```python\n(.*?)```", make_card(checkpoint, None, repo=repo), re.DOTALL)[1]
+
+
+@pytest.mark.parametrize(("name", "alone"), [("wide_resnet50_4_l2_eps3", True), ("shufflenet_l2_eps3", False)])
+def test_a_published_model_is_loaded_from_where_it_is(name, alone):
     """By plain timm where that builds it, else once our architectures are registered."""
-    alone, registered = (
-        make_card(get(name), None, repo=f"org/{name}") for name in ("wide_resnet50_4_l2_eps3", "shufflenet_l2_eps3")
+    there = f"org/{name}"
+    text = snippet_of(get(name), there)
+    register = "" if alone else "robust_zoo.register_with_timm()\n"
+    assert (
+        f'# the same by timm\n{register}model = timm.create_model("hf-hub:{there}", pretrained=True).eval()\n' in text
     )
-    assert 'timm.create_model("hf-hub:org/wide_resnet50_4_l2_eps3", pretrained=True)' in alone
-    assert "register_with_timm" not in alone
-    line = 'register_with_timm()\nmodel = timm.create_model("hf-hub:org/shufflenet_l2_eps3", pretrained=True)'
-    assert line in registered
+    published = replace(get(name), published=Published(there, "0" * 40, "0" * 64, 1, "0" * 64))
+    assert snippet_of(published) == text  # the card in model_cards/, once the row says where
+
+
+def test_what_a_user_trained_and_published_has_no_row_here():
+    own = replace(get("resnet50_l2_eps3"), name="mine", file="model.safetensors", sources=(), sha256="0" * 64)
+    text = snippet_of(own, "org/mine")
+    assert 'timm.create_model("hf-hub:org/mine", pretrained=True).eval()' in text
+    assert "pixel_model(model)(images)" in text and "hub.load" not in text and 'create_model("mine' not in text
 
 
 def test_a_picture_is_of_what_was_measured_and_only_then_shown():

@@ -48,7 +48,6 @@ def card(
     licence_from = f" (from {markdown(checkpoint.licence_from)})" if checkpoint.licence_from else ""
     kept = "" if checkpoint.may_be_passed_on else "; loaded from its authors' host, never bundled or published"
     proven = checkpoint.bundled or checkpoint.has_public_hash
-    kind = "verified weights, a timm model" if proven else "a timm model"
     return f"""{front_matter(checkpoint)}
 
 # {checkpoint.name}
@@ -62,12 +61,8 @@ def card(
 ## Use
 
 ```python
-import robust_zoo, timm, torch
-
-# {kind}
-model = robust_zoo.create_model({written(checkpoint.handle)}).eval()
-{checkpoint.gives} = robust_zoo.pixel_model(model)(images)  # images: (B, 3, H, W) in [0, 1]
-{"" if checkpoint.is_own_file else _elsewhere(checkpoint, repo)}```
+{_use(checkpoint, repo or (checkpoint.published.repo if checkpoint.published else ""))}
+```
 {"" if proven else _first_seen(checkpoint)}
 | preprocessing | as `timm.data.resolve_data_config(model=model)` says it |
 | --- | --- |
@@ -122,19 +117,29 @@ def card_files(
     return {f"{stem}.md": text} | ({f"{stem}.svg": picture} if picture else {})
 
 
-def _elsewhere(checkpoint: Checkpoint, repo: str) -> str:
-    """The same model through torch.hub and timm. Plain timm knows it where it is published, in timm's own words."""
-    alone = repo and checkpoint.network.plain_timm
-    name = f"hf-hub:{repo}" if repo else checkpoint.name
-    lines = [
-        f"# the same by torch.hub{project.hub_note()}",
-        f"model = {project.torch_hub(checkpoint.name)}",
-        "",
-        "# the same by timm",
-        *([] if alone else ["robust_zoo.register_with_timm()"]),
-        f'model = timm.create_model("{name}", pretrained=True)',
+def _use(checkpoint: Checkpoint, repo: str) -> str:
+    """Lines of Python that load it by each library which knows it.
+
+    Plain timm does where it is published, in timm's own words. What a user trained and published has no row here.
+    """
+    proven = checkpoint.bundled or checkpoint.has_public_hash
+    has_row = checkpoint.name in load_registry().checkpoints
+    ours = [
+        f"# {'verified weights, ' if proven else ''}a timm model",
+        f"model = robust_zoo.create_model({written(checkpoint.handle)}).eval()",
     ]
-    return "\n".join(["", *lines, ""])
+    torch_hub = [f"# the same by torch.hub{project.hub_note()}", f"model = {project.torch_hub(checkpoint.name)}"]
+    register = [] if repo and checkpoint.network.plain_timm else ["robust_zoo.register_with_timm()"]
+    called = f"hf-hub:{repo}" if repo else checkpoint.name
+    by_timm = [*register, f'model = timm.create_model("{called}", pretrained=True).eval()']
+    logits = f"{checkpoint.gives} = robust_zoo.pixel_model(model)(images)  # images: (B, 3, H, W) in [0, 1]"
+    if checkpoint.is_own_file:
+        return "\n".join(["import robust_zoo", "", *ours, logits])
+    if not has_row:
+        return "\n".join(["import robust_zoo, timm", "", *by_timm, logits])
+    return "\n".join(
+        ["import robust_zoo, timm, torch", "", *ours, logits, "", *torch_hub, "", "# the same by timm", *by_timm]
+    )
 
 
 def _curve(checkpoint: Checkpoint, picture: str) -> str:

@@ -40,9 +40,9 @@ def command(name: str | None, all_: bool, output: Path | None, check: Path | Non
             next="robust-zoo card --all -o model_cards",
         )
     if name:
-        checkpoint, results = checkpoint_of(name), home.page("results")
+        checkpoint = checkpoint_of(name)
         if output:
-            for file, text in card_files(checkpoint, _recipe(checkpoint), output.stem, results=results).items():
+            for file, text in files_of(checkpoint, output.stem).items():
                 _write(output.with_name(file) if file.endswith(".svg") else output, text)
         else:
             click.echo(card_of(checkpoint), nl=False)
@@ -65,6 +65,11 @@ def command(name: str | None, all_: bool, output: Path | None, check: Path | Non
 def card_of(checkpoint: Checkpoint) -> str:
     """The card alone, without its picture, with the checkpoint's own recipe."""
     return card(checkpoint, _recipe(checkpoint), results=home.page("results"))
+
+
+def files_of(checkpoint: Checkpoint, stem: str, repo: str = "") -> dict[str, str]:
+    """The card and its picture as files, by name; `repo`: the place on the hub that they go to."""
+    return card_files(checkpoint, _recipe(checkpoint), stem, results=home.page("results"), repo=repo)
 
 
 def _recipe(checkpoint: Checkpoint) -> Trained | None:

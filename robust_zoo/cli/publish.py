@@ -147,7 +147,7 @@ def _rehearsed(
     checkpoint: Checkpoint, repository: Repository, place: Path, cache_dir: str | None, *, offline: bool, quiet: bool
 ) -> Folder:
     """The folder, written and loaded by a stranger."""
-    from robust_zoo.cli.card import card_of
+    from robust_zoo.cli.card import files_of
     from robust_zoo.publishing.config import as_published, config_of
     from robust_zoo.publishing.folder import folder_of, write
     from robust_zoo.publishing.rehearsal import rehearse
@@ -166,7 +166,8 @@ def _rehearsed(
             else f"robust-zoo download {checkpoint.name} --cache-dir NEW   fetches and converts it here",
         )
     told = as_published(checkpoint, repository.url)
-    folder = folder_of(told, weights, config_of(told), {"README.md": card_of(told).encode()})
+    card = {name: text.encode() for name, text in files_of(told, "README", repository.id).items()}
+    folder = folder_of(told, weights, config_of(told), card)
     write(folder, place)
     rehearse(folder, place)
     return folder
