@@ -29,7 +29,7 @@ short_description: Adversarially robust weights, with their evidence
 The pages of the zoo, by `robust-zoo site`: open index.html.
 As it is, this folder is a static Space of the Hugging Face hub.
 """
-_EMPTY = re.compile(r"\n(?:\s*\n)+(?![^<]*</pre>)")  # empty lines of templates; those of code stay
+_EMPTY = re.compile(r"(<pre\b.*?</pre>)|\n(?:[ \t]*\n)+", re.DOTALL)  # empty lines of templates; those of code stay
 _NEEDED = {"jinja2": "Jinja2", "griffe": "griffe", "jupytext": "jupytext", "markdown_it": "markdown-it-py"}
 
 
@@ -111,7 +111,7 @@ def _rendered(environment: Any, page: Page, section: Section, sections: Sequence
         repository=home.REPOSITORY,
         version=__version__,
     )
-    return _EMPTY.sub("\n", text).encode()
+    return _EMPTY.sub(lambda found: found[1] or "\n", text).encode()
 
 
 def _assets() -> dict[str, bytes]:

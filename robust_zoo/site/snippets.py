@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from robust_zoo import home
 from robust_zoo.registry.rows import Checkpoint
 
-_CHECKOUT = "path/of/robust_zoo"
-
 
 @dataclass(frozen=True)
 class Snippet:
@@ -50,24 +48,26 @@ transform = robust_zoo.transform(model)  # as it was trained""",
 
 
 def _timm(checkpoint: Checkpoint) -> Snippet:
-    return Snippet(
-        "timm",
-        f"""import robust_zoo, timm
-robust_zoo.register_with_timm()
-model = timm.create_model("{checkpoint.name}", pretrained=True)""",
-        "Not published on the Hugging Face hub yet: timm loads it through robust_zoo.",
+    name, plain = checkpoint.name, bool(checkpoint.network.plain_timm)
+    if checkpoint.published and plain:
+        code = f'import timm\nmodel = timm.create_model("hf-hub:{checkpoint.published.repo}", pretrained=True)'
+        return Snippet("timm", code)
+    known = "import robust_zoo, timm\nrobust_zoo.register_with_timm()"
+    if checkpoint.published:
+        code = f'{known}\nmodel = timm.create_model("hf-hub:{checkpoint.published.repo}", pretrained=True)'
+        return Snippet("timm", code, "timm alone does not build this network: robust_zoo tells it how.")
+    why = (
+        "Not published on the Hugging Face hub yet"
+        if checkpoint.may_be_passed_on
+        else "Without a licence not published"
     )
+    code = f'{known}\nmodel = timm.create_model("{name}", pretrained=True)'
+    return Snippet("timm", code, f"{why}: timm loads it through robust_zoo.")
 
 
 def _torch_hub(checkpoint: Checkpoint) -> Snippet:
-    repository = home.REPOSITORY or _CHECKOUT
-    local = "" if home.REPOSITORY else ', source="local"'
-    return Snippet(
-        "torch.hub",
-        f"""import torch
-model = torch.hub.load("{repository}", "{checkpoint.name}"{local})""",
-        "" if home.REPOSITORY else "From a checkout: the project has no public address yet.",
-    )
+    note = "" if home.REPOSITORY else "From a copy on disk: the project has no public repository yet."
+    return Snippet("torch.hub", f"import torch\nmodel = {home.torch_hub(checkpoint.name)}", note)
 
 
 def _verbs(checkpoint: Checkpoint) -> Snippet:
