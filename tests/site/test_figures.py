@@ -1,0 +1,207 @@
+"""Every number of a page is found again, in rows and results read here by other means: TOML, JSON and NumPy."""
+
+import json
+import re
+import tomllib
+from math import sqrt
+
+import built_site
+import numpy as np
+import pytest
+
+ROOT = built_site.ROOT
+TOML = tomllib.loads((ROOT / "robust_zoo" / "registry" / "checkpoints.toml").read_text("utf-8"))
+ROWS = {row["name"]: row for row in TOML["checkpoint"]}
+ENTRIES = {}  # the twelve digits of an entry's name -> the entry
+for path in sorted((ROOT / "results").glob("*/*.json")):
+    ENTRIES[path.stem[-12:]] = {"path": path, **json.loads(path.read_text("utf-8"))}
+UNIT = {"linf": 255, "l2": 1, "l1": 1}
+
+
+@pytest.fixture(scope="module")
+def pages():
+    files = built_site.checkpoints()
+    wanted = [path for path in files if path == "index.html" or path.startswith("model/")]
+    return {path: built_site.Page(files[path]) for path in wanted}
+
+
+def under(norm, eps):
+    """As pages write a threat model: ("linf", "4/255") -> "linf 4/255"."""
+    if not norm:
+        return ""
+    count, _, unit = str(eps).partition("/")
+    count = f"{float(count) if unit else eps * UNIT[norm]:.6g}"
+    return f"{norm} {count}/255" if UNIT[norm] > 1 else f"{norm} {count}"
+
+
+def reported(name):
+    """(value, attack|threat model|images) of all that others reported of a checkpoint."""
+    found = set()
+    for f in ROWS[name].get("reported", ()):
+        n = f.get("n", TOML["reporter"][f["by"]].get("n", ""))
+        found.add((f"{f['value']:.2f}", f"{f.get('attack', 'none')}|{under(f.get('norm'), f.get('eps'))}|{n}"))
+    return found
+
+
+def measured(name):
+    """The same of all that results/ holds of it."""
+    found = set()
+    for e in ENTRIES.values():
+        if e["model"] == name:
+            key = f"{e['attack']}|{under(e['norm'], e['eps'])}|{e['n']}"
+            found.add((f"{100 * e['robust_correct'] / e['n']:.2f}", key))
+    return found
+
+
+KNOWN = {name: {"reported": reported(name), "measured": measured(name)} for name in ROWS}
+
+
+def whose(path, element):
+    """The checkpoint that a figure of a page is of."""
+    return built_site.inside(element, "data-name") or (
+        path[len("model/") : -len(".html")] if path.startswith("model/") else built_site.inside(element, "id")
+    )
+
+
+def wrong(path, page):
+    """Figures of a page that neither rows nor results have, or that look like the other kind."""
+    found = []
+    for e in (e for e in page.all("data") if "data-of" in e):
+        name, key = whose(path, e), (e["value"], e["data-of"])
+        if key not in KNOWN[name][e["class"]] or e["text"].removeprefix("≤ ") != e["value"]:
+            found.append((name, e["class"], key, e["text"]))
+    return found
+
+
+def test_every_figure_is_known(pages):
+    assert sum(len(page.all("data")) for page in pages.values()) > 700
+    assert [fault for path, page in pages.items() for fault in wrong(path, page)] == []
+
+
+@pytest.mark.parametrize("change", [("54.40", "55.40"), ("measured", "reported"), ("|250", "|1000"), ("0.5", "0.25")])
+def test_a_wrong_figure_is_seen(change):
+    path = "model/resnet18_x0_25_cifar10_l2_eps0_5.html"
+    cell = '<data class="measured" value="54.40" data-of="autoattack|l2 0.5|250">54.40</data>'
+    assert cell in built_site.checkpoints()[path].decode()
+    assert wrong(path, built_site.Page(cell.encode())) == []
+    assert wrong(path, built_site.Page(cell.replace(*change).encode()))
+    assert wrong(path, built_site.Page(cell.replace(">54", ">64").encode()))
+
+
+def test_no_figure_is_left_out(pages):
+    """A model's page has all that is known of it, but what was measured on other images than its dataset's."""
+    for name, known in KNOWN.items():
+        page = pages[f"model/{name}.html"]
+        shown = {(e["class"], e["value"], e["data-of"]) for e in page.all("data") if "data-of" in e}
+        assert shown == {(kind, *figure) for kind in known for figure in known[kind]}, name
+
+
+def test_an_upper_bound_is_marked(pages):
+    for path, page in pages.items():
+        for e in (e for e in page.all("data") if "data-of" in e):
+            weaker = e["data-of"].split("|")[0] not in ("none", "autoattack")
+            assert e["text"].startswith("≤ ") == weaker, path
+
+
+def test_the_two_accuracies_in_one_cell(pages):
+    """On a phone: the same as in the two columns."""
+    rows = [e for e in pages["index.html"].all("tr") if e.get("id") in ROWS]
+    assert len(rows) == len(ROWS)
+    for row in rows:
+        cells = [e for e in pages["index.html"].all("td") if e["path"][-1] is row]
+        figures = {}
+        for e in pages["index.html"].all("data"):
+            if row in e["path"]:
+                figures["clean" if e["data-of"].startswith("none") else "robust"] = e["value"]
+        (both,) = (e["text"].strip() for e in cells if "narrow" in e["class"].split())
+        assert both == f"{figures.get('clean', '–')} / {figures.get('robust', '–')}", row["id"]
+
+
+def test_ladders(pages):
+    """Numbers that lead to a checkpoint are its clean accuracy; the radius above them is its own."""
+    ladder = [e for e in pages["index.html"].all("a") if e.get("class") in ("reported", "measured")]
+    assert len(ladder) > 80
+    for e in ladder:
+        name = re.fullmatch(r"model/(.+)\.html", e["href"])[1]
+        assert (e["class"], e["text"]) in clean_of(name), name
+    steps = 0
+    for path, page in pages.items():
+        rungs = [e for e in page.all("a") if any("rungs" in (o.get("class") or "") for o in e["path"])]
+        for e in rungs:
+            name, kind = e["href"].removesuffix(".html"), built_site.inside(e, "class").split()[-1]
+            radius = next(b["text"] for b in page.all("b") if b["path"][-1] is e)
+            assert radius == under(ROWS[name]["norm"], ROWS[name]["eps"]).split()[1].replace("0/255", "0"), name
+            accuracy = e["text"][len(radius) :].strip()
+            assert (not accuracy and name in ENCODERS) or (kind, accuracy) in clean_of(name), name
+            steps += 1
+        related = {e.get("rel") or e.get("aria-current"): e["href"] for e in rungs}
+        if rungs:
+            assert related["page"] == path.removeprefix("model/")
+    assert steps > 500
+
+
+ENCODERS = {name for name, row in ROWS.items() if TOML["collection"][row["collection"]].get("kind") == "encoder"}
+
+
+def clean_of(name):
+    return {(kind, value) for kind, found in KNOWN[name].items() for value, of in found if of.startswith("none|")}
+
+
+def test_fates_of_images(pages):
+    """What each attack broke, and each class: recounted from the arrays beside the entries."""
+    recounted = 0
+    classes = TOML["dataset"]["cifar10"]["class_names"]
+    for page in pages.values():
+        for e in page.all("data", "count"):
+            entry = ENTRIES[e["data-file"]]
+            with np.load(entry["path"].with_suffix(".npz"), allow_pickle=False) as arrays:
+                fell, labels = arrays["fell" if "fell" in arrays else "broken_by"], arrays["labels"]
+            kind, _, what = e["data-what"].partition(" ")
+            if what in classes:
+                of = labels == classes.index(what)
+                hits = int((of & ((fell != -2) if kind == "clean" else (fell == -1))).sum())
+                assert e["text"] == f"{100 * hits / of.sum():.1f}"
+            else:
+                stages = [stage["attack"] for stage in entry["settings"]["stages"]]
+                codes = {"wrong without an attack": -2, "robust to all of them": -1}
+                code = codes.get(e["data-what"])
+                if code is None:
+                    code = [stage.lower() for stage in stages].index(e["data-what"].removeprefix("broken by ").lower())
+                hits = int((fell == code).sum())
+                assert e["text"] == str(hits)
+            assert e["value"] == str(hits)
+            recounted += 1
+    assert recounted > 100
+
+
+def wilson(correct, n, z=1.959964):
+    p, w = correct / n, 1 + z * z / n
+    middle, half = p + z * z / (2 * n), z * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return f"{100 * (middle - half) / w:.1f}–{100 * (middle + half) / w:.1f}".replace("-0.0", "0.0")
+
+
+def test_every_other_decimal_of_a_measured_page(pages):
+    """Of pages with results, whatever is written with a point is a value, an interval, a share, or of the row."""
+    for name in (n for n, known in KNOWN.items() if known["measured"]):
+        page = pages[f"model/{name}.html"]
+        own = [e for e in ENTRIES.values() if e["model"] == name]
+        allowed = {f"{100 * e['robust_correct'] / e['n']:.2f}" for e in own}
+        allowed |= {end for e in own for end in wilson(e["robust_correct"], e["n"]).split("–")}
+        allowed |= {e["text"] for e in page.all("data", "count")}  # recounted above
+        allowed |= {f"{100 * int(e['value']) / ENTRIES[e['data-file']]['n']:.1f}" for e in page.all("data", "count")}
+        kind = TOML["collection"][ROWS[name]["collection"]]
+        allowed |= {str(v) for key in ("mean", "std") for v in kind["preprocessing"][key]}
+        allowed |= {f"{TOML['architecture'][ROWS[name]['architecture']]['parameters'] / 1e6:.1f}", "0.1.0"}
+        allowed |= {f"{ROWS[name]['size'] / 1e6:.1f}"}
+        said = json.dumps([ROWS[name], TOML["recipe"][kind["recipe"]]])
+        allowed |= set(re.findall(r"\d+\.\d+", said))
+        allowed |= {under(e["norm"], e["eps"]).split()[1] for e in own if e["norm"]}
+        allowed |= {f"{e['eps']:.6f}" for e in own if e["norm"]}
+        for other in (n for n in KNOWN if KNOWN[n]["measured"]):  # the ladder's, and its radii
+            allowed |= {value for _, value in clean_of(other)} | {str(ROWS[other]["eps"])}
+        main = page.all("main")[0]
+        silent = [e for e in page.elements if e["tag"] in ("code", "pre", "svg") and main in e["path"]]
+        text = main["text"]
+        for e in silent:
+            text = text.replace(e["text"], " ", 1)
+        assert set(re.findall(r"\d+\.\d+(?:\.\d+)?", text)) <= allowed, name

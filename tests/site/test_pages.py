@@ -1,0 +1,221 @@
+"""The site as files: links lead somewhere, ids are one, the same bytes come again, budgets hold, all or nothing."""
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+import built_site
+import pytest
+from verbs import run
+
+from robust_zoo import home
+from robust_zoo.errors import StorageError, UsageError
+from robust_zoo.site import folder
+from robust_zoo.site.build import build
+from robust_zoo.site.pages import Contents, Page, Raw, Section
+from robust_zoo.site.sections import SECTIONS
+
+HTML = [path for path in built_site.files() if path.endswith(".html")]
+FIRST = SECTIONS[:1]
+
+
+@pytest.fixture(scope="module")
+def pages():
+    return {path: built_site.Page(built_site.files()[path]) for path in HTML}
+
+
+def broken(pages, files):
+    """Links of pages that lead nowhere: no such file, or no such place in it."""
+    ids = {path: {e["id"] for e in page.elements if "id" in e} for path, page in pages.items()}
+    found = []
+    for path, page in pages.items():
+        for link in (e[key] for e in page.elements for key in ("href", "src") if key in e):
+            to = urlsplit(link)
+            if to.scheme or link.startswith("//"):
+                continue
+            parts = []
+            for part in [*PurePosixPath(path).parts[:-1], *to.path.split("/")] if to.path else path.split("/"):
+                parts = parts[:-1] if part == ".." else [*parts, part]
+            target = "/".join(parts)
+            state = "=" in to.fragment  # of a page that reads its address
+            if target not in files or (to.fragment and not state and unquote(to.fragment) not in ids[target]):
+                found.append((path, link))
+    return found
+
+
+def test_every_link_leads_somewhere(pages):
+    assert len(HTML) > 141
+    assert broken(pages, built_site.files()) == []
+
+
+def test_a_broken_link_is_seen():
+    page = built_site.Page(b'<a href="../gone.html">a</a><a href="#here">b</a><p id="there"><a href="#there">c</a>')
+    assert broken({"a/b.html": page}, {"a/b.html": b""}) == [("a/b.html", "../gone.html"), ("a/b.html", "#here")]
+
+
+def test_ids_are_one(pages):
+    for path, page in pages.items():
+        ids = [e["id"] for e in page.elements if "id" in e]
+        assert len(ids) == len(set(ids)), path
+        named = [e[key] for e in page.elements for key in ("for", "aria-labelledby", "aria-describedby") if key in e]
+        assert set(named) <= set(ids), path
+
+
+def test_nothing_is_asked_of_anyone(pages):
+    """What a browser fetches by itself lies in the site; links that a reader may follow lead where they want."""
+    for path, page in pages.items():
+        for e in page.elements:
+            links = [e.get("src")] + [e.get("href")] * (e["tag"] in ("link", "image") and e.get("rel") != "canonical")
+            assert all(not urlsplit(link).scheme for link in links if link), path
+    for path, content in built_site.files().items():
+        if path.startswith("assets/") and path.endswith((".css", ".js")):
+            assert not re.search(rb"https?://(?!www\.w3\.org)|@import|url\(|fetch\(|XMLHttpRequest", content), path
+
+
+def test_every_page_names_itself_and_its_place(pages):
+    titles = [page.all("title")[0]["text"] for page in pages.values()]
+    assert len(titles) == len(set(titles))
+    for path, page in pages.items():
+        assert len(page.all("h1")) == len(page.all("main")) == 1, path
+        here = [e for e in page.all("a") if e.get("aria-current") and e["path"][-1].get("aria-label") == "Main"]
+        assert len(here) == 1, path
+        levels = [int(e["tag"][1]) for e in page.elements if re.fullmatch("h[1-6]", e["tag"])]
+        assert levels[0] == 1 and all(b - a <= 1 for a, b in pairwise(levels)), path
+
+
+def test_the_same_rows_give_the_same_bytes_in_another_process_without_torch():
+    """Whatever the order of its sets; and in this one with results too."""
+    code = (
+        "import hashlib, sys; from robust_zoo.registry.lookup import get, list_models\n"
+        "from robust_zoo.site.pages import Contents; from robust_zoo.site.build import build\n"
+        "from robust_zoo.site.sections import SECTIONS\n"
+        "files = build(Contents(tuple(get(n) for n in list_models())), SECTIONS[:1])\n"
+        "assert 'torch' not in sys.modules\n"
+        "print(hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest())"
+    )
+    there = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONHASHSEED": "1"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    here = build(Contents(built_site.contents().checkpoints), FIRST)
+    assert there.stdout.strip() == hashlib.sha256(repr(sorted(here.items())).encode()).hexdigest()
+    assert build(built_site.contents(), FIRST) == build(built_site.contents(), FIRST)
+
+
+def test_budgets():
+    files = built_site.files()
+    size = sum(len(content) for path, content in files.items() if path == "index.html" or path.startswith("model/"))
+    assert size < 1_000_000  # all that is said of 141 checkpoints, curves included
+    lines = sum(content.count(b"\n") for path, content in files.items() if path.endswith(".js"))
+    assert lines <= 300
+    started = time.process_time()
+    build(built_site.contents(), FIRST)
+    assert time.process_time() - started < 3
+
+
+def test_an_address_is_told_where_there_is_one(monkeypatch):
+    assert "sitemap.xml" not in built_site.files()
+    monkeypatch.setattr(home, "REPOSITORY", "someone/zoo")
+    few = replace(built_site.contents(), base_url="https://zoo.example.org/")
+    files = build(replace(few, checkpoints=few.checkpoints[-1:]), FIRST)
+    (name,) = (c.name for c in few.checkpoints[-1:])
+    page = f"https://zoo.example.org/model/{name}.html"
+    assert f"<loc>{page}</loc>" in files["sitemap.xml"].decode()
+    assert f'<link rel="canonical" href="{page}">' in files[f"model/{name}.html"].decode()
+    assert "https://github.com/someone/zoo" in files["index.html"].decode()
+
+
+def test_a_space_of_the_hub():
+    readme = built_site.files()["README.md"].decode()
+    assert readme.startswith("---\n")
+    fields = dict(line.split(": ", 1) for line in readme.split("---\n")[1].splitlines())
+    assert (fields["sdk"], fields["app_file"]) == ("static", "index.html")
+    assert len(fields["short_description"]) <= 60  # the hub's limit
+
+
+def test_sections_that_cannot_be():
+    page = Page("a.html", "A", "base.html")
+    with pytest.raises(ValueError, match=r"two pages .* a\.html"):
+        build(Contents(()), [Section("a.html", "A", lambda _: [page, Raw("a.html", b"")])])
+    with pytest.raises(ValueError, match=r"no b\.html"):
+        build(Contents(()), [Section("b.html", "B", lambda _: [page])])
+
+
+# --- On a disk -----------------------------------------------------------------------------------------------
+
+SMALL = {"index.html": b"one", "model/a.html": b"two"}
+
+
+def held(where):
+    return {p.relative_to(where).as_posix(): p.read_bytes() for p in where.rglob("*") if p.is_file()}
+
+
+def test_written_anew_over_an_earlier_site(tmp_path):
+    where = tmp_path / "not" / "there"
+    folder.write(where, SMALL)
+    assert {k: v for k, v in held(where).items() if k != folder.SUMS} == SMALL
+    checked = subprocess.run(["sha256sum", "-c", folder.SUMS], cwd=where, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stderr
+    (where / ".git").mkdir()
+    (where / ".git" / "config").write_bytes(b"theirs")
+    folder.write(where, {"index.html": b"new"})
+    assert held(where).keys() == {"index.html", folder.SUMS, ".git/config"}
+    assert (where / "index.html").read_bytes() == b"new"
+    assert [p.name for p in where.parent.iterdir()] == ["there"]
+
+
+@pytest.mark.parametrize("what", ["file", "link", "notes"])
+def test_what_is_no_site_is_left_alone(tmp_path, what):
+    where = tmp_path / "site"
+    if what == "file":
+        where.write_bytes(b"mine")
+    elif what == "link":
+        (tmp_path / "other").mkdir()
+        where.symlink_to(tmp_path / "other")
+    else:
+        folder.write(where, SMALL)
+        (where / "notes.txt").write_bytes(b"mine")
+    before = held(tmp_path)
+    with pytest.raises(UsageError) as error:
+        folder.write(where, {"index.html": b"new"})
+    assert all(error.value.fields[name] for name in ("source", "expected", "actual", "next"))
+    assert held(tmp_path) == before
+
+
+def test_a_full_disk_leaves_the_earlier_site(tmp_path, monkeypatch):
+    where = tmp_path / "site"
+    folder.write(where, SMALL)
+    before = held(where)
+    monkeypatch.setattr(folder.Path, "write_bytes", _full)
+    with pytest.raises(StorageError) as error:
+        folder.write(where, {"index.html": b"new"})
+    monkeypatch.undo()
+    assert "-o" in error.value.next
+    assert held(where) == before and [p.name for p in tmp_path.iterdir()] == ["site"]
+
+
+def _full(*_):
+    raise OSError(28, "No space left on device")
+
+
+def test_the_verb(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    wrong = run("site", "-o", "site", "--base-url", "zoo.example.org")
+    assert wrong.exit_code == 2 and "--base-url https://zoo.example.org" in wrong.stderr
+    missing = run("site", "-o", "site", "--ledger", "nowhere")
+    assert missing.exit_code == 2 and "nowhere" in missing.stderr
+    assert not (tmp_path / "site").exists()
+    monkeypatch.setattr("robust_zoo.site.build.find_spec", lambda name: None if name == "griffe" else name)
+    lacking = run("site", "-o", "site")
+    assert lacking.exit_code == 2 and "pip install 'robust-zoo[site]'" in lacking.stderr
+    assert not (tmp_path / "site").exists()
