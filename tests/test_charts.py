@@ -8,10 +8,10 @@ from itertools import pairwise
 import pytest
 
 from robust_zoo import get
-from robust_zoo.charts import eps_curve
-from robust_zoo.drawing import BOTTOM, HEIGHT, LEFT, RIGHT, RULES, WIDTH
+from robust_zoo.charts.curve import eps_curve
+from robust_zoo.charts.drawing import BOTTOM, HEIGHT, LEFT, RIGHT, RULES, WIDTH
+from robust_zoo.charts.scatter import Dot, scatter
 from robust_zoo.registry.curves import Curve, Point, eps_curves
-from robust_zoo.scatter import Dot, scatter
 
 CURVES = (
     Curve("PGD-20", (Point(0, 80, (78, 82)), Point(0.25, 60, (57, 63)), Point(1, 20, (18, 22))), True, True),

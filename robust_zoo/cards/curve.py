@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robust_zoo.charts import eps_curve
+from robust_zoo.charts.curve import eps_curve
 from robust_zoo.registry.curves import eps_curves
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.text import printable

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from robust_zoo import __version__, home
-from robust_zoo.drawing import RULES
+from robust_zoo.charts.drawing import RULES
 from robust_zoo.errors import not_installed
 from robust_zoo.site.pages import Contents, Page, Raw, Section
 from robust_zoo.site.sections import SECTIONS

@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from robust_zoo.charts import eps_curve
+from robust_zoo.charts.curve import eps_curve
+from robust_zoo.charts.scatter import Dot, scatter
 from robust_zoo.describe import promise
 from robust_zoo.registry.comparison import Kind
 from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.pareto import Rival, fields
 from robust_zoo.registry.robustness import figures
 from robust_zoo.registry.rows import Checkpoint
-from robust_zoo.scatter import Dot, scatter
 from robust_zoo.site import model
 from robust_zoo.site.ladders import Table, ladders, tables
 from robust_zoo.site.pages import Contents, Page

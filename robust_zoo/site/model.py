@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from robust_zoo.charts import eps_curve
+from robust_zoo.charts.curve import eps_curve
 from robust_zoo.describe import megabytes, promise, size_text
 from robust_zoo.registry.curves import eps_curves
 from robust_zoo.registry.load import load_registry

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from robust_zoo.drawing import (
+from robust_zoo.charts.drawing import (
     BOTTOM,
     HEIGHT,
     LEFT,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from robust_zoo.drawing import HEIGHT, LEFT, Frame, bottom_axis, number, side_axis, svg
+from robust_zoo.charts.drawing import HEIGHT, LEFT, Frame, bottom_axis, number, side_axis, svg
 
 _RULE = 10  # percent between ticks
 
