@@ -63,6 +63,7 @@ def page(checkpoint: Checkpoint, contents: Contents, ladders: Sequence[Ladder]) 
         The page.
     """
     known, evidence = figures(checkpoint), contents.of(checkpoint)
+    authors = {figure.by for figure in known}
     title = threat_title(checkpoint.norm, checkpoint.eps)
     values = {
         "row": checkpoint,
@@ -70,6 +71,7 @@ def page(checkpoint: Checkpoint, contents: Contents, ladders: Sequence[Ladder]) 
         "clean": next((figure for figure in known if figure.attack == "none"), None),
         "robust": best_robust(checkpoint),
         "figures": [(figure, _entry(figure, evidence)) for figure in sorted(known, key=_order)],
+        "author": next(iter(authors)) if len(authors) == 1 and not any(figure.measured for figure in known) else "",
         "steps": [Steps(ladder, ladder.rungs.index(checkpoint)) for ladder in ladders],
         "snippets": snippets(checkpoint),
         "charts": charts(checkpoint),

@@ -14,13 +14,11 @@ class Snippet:
 
     Attributes:
         title: With what.
-        code: The lines.
-        note: What must be said with them, "" for nothing.
+        code: The lines; what must be said with them is a comment.
     """
 
     title: str
     code: str
-    note: str = ""
 
 
 def snippets(checkpoint: Checkpoint) -> list[Snippet]:
@@ -32,44 +30,24 @@ def snippets(checkpoint: Checkpoint) -> list[Snippet]:
     Returns:
         By robust_zoo, timm, torch.hub and on the command line.
     """
-    return [_own(checkpoint), _timm(checkpoint), _torch_hub(checkpoint), _verbs(checkpoint)]
+    name, proven = checkpoint.name, checkpoint.bundled or checkpoint.has_public_hash
+    own = f'model = robust_zoo.create_model("{name}").eval()\ntransform = robust_zoo.transform(model)'
+    flag = "" if proven else " --allow-unverified   # no hash is public yet: once, and noted"
+    said = "" if home.REPOSITORY else "  # a copy on disk: no public repository yet"
+    return [
+        Snippet("robust_zoo", f"import robust_zoo\n{own}"),
+        Snippet("timm", _timm(checkpoint)),
+        Snippet("torch.hub", f"import torch{said}\nmodel = {home.torch_hub(name)}"),
+        Snippet("Command line", f"robust-zoo download {name}{flag}"),
+    ]
 
 
-def _own(checkpoint: Checkpoint) -> Snippet:
-    proven = checkpoint.bundled or checkpoint.has_public_hash
-    note = "" if proven else "No hash of its file is public yet: fetch it once by the command below, which notes one."
-    return Snippet(
-        "robust_zoo",
-        f"""import robust_zoo
-model = robust_zoo.create_model("{checkpoint.name}").eval()
-transform = robust_zoo.transform(model)  # as it was trained""",
-        note,
-    )
-
-
-def _timm(checkpoint: Checkpoint) -> Snippet:
-    name, plain = checkpoint.name, bool(checkpoint.network.plain_timm)
-    if checkpoint.published and plain:
-        code = f'import timm\nmodel = timm.create_model("hf-hub:{checkpoint.published.repo}", pretrained=True)'
-        return Snippet("timm", code)
-    known = "import robust_zoo, timm\nrobust_zoo.register_with_timm()"
-    if checkpoint.published:
-        code = f'{known}\nmodel = timm.create_model("hf-hub:{checkpoint.published.repo}", pretrained=True)'
-        return Snippet("timm", code, "timm alone does not build this network: robust_zoo tells it how.")
-    why = (
-        "Not published on the Hugging Face hub yet"
-        if checkpoint.may_be_passed_on
-        else "Without a licence not published"
-    )
-    code = f'{known}\nmodel = timm.create_model("{name}", pretrained=True)'
-    return Snippet("timm", code, f"{why}: timm loads it through robust_zoo.")
-
-
-def _torch_hub(checkpoint: Checkpoint) -> Snippet:
-    note = "" if home.REPOSITORY else "From a copy on disk: the project has no public repository yet."
-    return Snippet("torch.hub", f"import torch\nmodel = {home.torch_hub(checkpoint.name)}", note)
-
-
-def _verbs(checkpoint: Checkpoint) -> Snippet:
-    flag = "" if checkpoint.bundled or checkpoint.has_public_hash else " --allow-unverified"
-    return Snippet("Command line", f"robust-zoo download {checkpoint.name}{flag}")
+def _timm(checkpoint: Checkpoint) -> str:
+    published = checkpoint.published
+    name = f"hf-hub:{published.repo}" if published else checkpoint.name
+    load = f'model = timm.create_model("{name}", pretrained=True)'
+    if published and checkpoint.network.plain_timm:
+        return f"import timm\n{load}"
+    why = "not published on the hub yet" if checkpoint.may_be_passed_on else "without a licence never published"
+    said = "timm alone lacks this network" if published else why
+    return f"import robust_zoo, timm\nrobust_zoo.register_with_timm()  # {said}\n{load}"
