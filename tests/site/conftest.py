@@ -10,8 +10,11 @@ from robust_zoo.cli import main
 from robust_zoo.registry.lookup import get, list_models
 from robust_zoo.site.build import build
 from robust_zoo.site.ledger import evidence
-from robust_zoo.site.pages import Contents
+from robust_zoo.site.pages import Contents, Page
+from robust_zoo.site.sections import SECTIONS
 
+MEASURED = "resnet18_x0_25_cifar10_l2_eps0_5"
+ENCODER = next(name for name in list_models() if get(name).is_encoder)
 _RESULTS = Path(__file__).parents[2] / "results"
 
 
@@ -26,13 +29,34 @@ def contents():
 
 
 @pytest.fixture(scope="session")
-def folder(contents, tmp_path_factory):
-    """The whole site, as `robust-zoo site` writes it."""
-    folder = tmp_path_factory.mktemp("site")
-    for path, content in build(replace(contents, commands=main)).items():
+def _built(contents, tmp_path_factory):
+    """The whole site as `robust-zoo site` writes it, and the first page of each template."""
+    folder, first = tmp_path_factory.mktemp("site"), {}
+
+    def noted(section):
+        def made(contents):
+            for item in section.build(contents):
+                if isinstance(item, Page):
+                    first.setdefault(item.template, item.path)
+                yield item
+
+        return replace(section, build=made)
+
+    for path, content in build(replace(contents, commands=main), [noted(section) for section in SECTIONS]).items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(content)
-    return folder
+    return folder, first
+
+
+@pytest.fixture(scope="session")
+def folder(_built):
+    return _built[0]
+
+
+@pytest.fixture(scope="session")
+def kinds(_built):
+    """A page of each kind, and of models one that was measured here and an encoder."""
+    return [*_built[1].values(), f"model/{MEASURED}.html", f"model/{ENCODER}.html"]
 
 
 @pytest.fixture(scope="session")
@@ -49,9 +73,7 @@ def _chromium(folder, tmp_path_factory):
 
 @pytest.fixture
 def browser(_chromium):
-    """A browser that remembers nothing. Whatever it does, it says nothing on the console and asks nobody."""
-    _chromium.open("index.html")
-    _chromium.js("localStorage.clear()")
+    """Whatever a test does with it, it says nothing on the console and asks nobody."""
     _chromium.complaints()
     yield _chromium
     assert _chromium.complaints() == []

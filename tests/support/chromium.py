@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from functools import cached_property
 from importlib.resources import files
 
@@ -57,10 +58,9 @@ class Browser:
         self.do("Emulation.setEmulatedMedia", media=media, features=[scheme])
         self.do("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
 
-    def open(self, path, *, scripts=True, **look):
+    def open(self, path, **look):
         """A page as new, with "#..." at its end where it has a state."""
         self.look(**look)
-        self.do("Emulation.setScriptExecutionDisabled", value=not scripts)
         self.driver.get("about:blank")  # a page that differs in its "#..." alone is not loaded again
         self.driver.get(f"{self.root}/{path}")
 
@@ -80,6 +80,13 @@ class Browser:
         events = (json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance"))
         asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
         return said + [url for url in asked if not url.startswith(("file:", "data:", "blob:", "about:"))]
+
+    def wait(self, done, seconds=10):
+        """Until something is true."""
+        end = time.monotonic() + seconds
+        while not done():
+            assert time.monotonic() < end
+            time.sleep(0.02)
 
     def violations(self, **options):
         """What axe-core says of the page: a rule and the elements that break it, each on a line."""
