@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-peers check cards pages manifest results faults bench clean
+.PHONY: demo test test-peers check cards pages manifest results faults site bench clean
 
 demo: .venv/demo.stamp
 	$(BIN)/robust-zoo demo
@@ -38,6 +38,10 @@ results: .venv/dev.stamp
 # docs/faults.md, from the failures that the tests planted.
 faults: .venv/dev.stamp
 	$(BIN)/python -m pytest -q -n auto -m fault --write-docs tests/weights
+
+# The zoo as pages for a browser, in site/.
+site: .venv/dev.stamp
+	$(BIN)/robust-zoo site -o site
 
 bench: .venv/peers.stamp
 	for b in loading pipeline training_step attacks; do $(BIN)/python benchmarks/$$b.py || exit 1; done

@@ -50,13 +50,15 @@ def command(output: Path, ledger: Path | None, base_url: str) -> None:
         ledger = _LEDGER
     if ledger is None:
         click.echo("no ledger: pages show the figures of rows, without every image's fate (--ledger)", err=True)
+    guides = texts("docs", ".md")
     files = build(
         Contents(
             checkpoints=tuple(get(name) for name in list_models()),
             evidence=evidence(ledger) if ledger else (),
             commands=main,
             tutorials=texts("tutorials", ".py"),
-            guides={name: text for name, text in texts("docs", ".md").items() if name != "faults"},
+            faults=guides.pop("faults", ""),
+            guides=guides,
             base_url=base_url and base_url.rstrip("/") + "/",
         )
     )

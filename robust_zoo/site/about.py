@@ -10,6 +10,7 @@ from robust_zoo.describe import promise
 from robust_zoo.registry.robustness import figures
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.site.pages import Contents, Page
+from robust_zoo.site.prose import markdown
 from robust_zoo.site.words import STATES
 
 # What a file on a machine may be besides, which no row says.
@@ -20,13 +21,13 @@ LATER = {
 
 
 def build(contents: Contents) -> list[Page]:
-    """The page.
+    """The page, and that of what can go wrong.
 
     Args:
         contents: Of the site.
 
     Returns:
-        about.html.
+        about.html; faults.html where the contents have faults.
     """
     rows = contents.checkpoints
     states, licences = Counter(map(promise, rows)), Counter(row.licence for row in rows)
@@ -41,9 +42,14 @@ def build(contents: Contents) -> list[Page]:
         "measured": [row for row in rows if row.measured],
         "figures_measured": sum(figure.measured for row in rows for figure in figures(row)),
         "collections": collections(rows),
+        "faults": bool(contents.faults),
     }
     about = "What of robust_zoo was measured and what reported, how files are proven, under which licences they are."
-    return [Page("about.html", "About", "about.html", values, about)]
+    pages = [Page("about.html", "About", "about.html", values, about)]
+    if contents.faults:
+        title = contents.faults.partition("\n")[0].removeprefix("# ")
+        pages.append(Page("faults.html", title, "faults.html", {"text": markdown(contents.faults)}))
+    return pages
 
 
 def reporters(rows: Sequence[Checkpoint]) -> list[tuple[str, int]]:

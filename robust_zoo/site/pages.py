@@ -39,6 +39,7 @@ class Contents:
         commands: `robust-zoo` itself, whose help is the reference of the command line; None leaves that out.
         tutorials: Of tutorials/, names of files without ending and what they hold; none where the package is installed.
         guides: Of docs/, likewise.
+        faults: What docs/faults.md holds, which the tests write; "" where the package is installed.
         base_url: Where the site will be, with "/" at its end; "" where that is not known.
     """
 
@@ -47,6 +48,7 @@ class Contents:
     commands: Group | None = None
     tutorials: Mapping[str, str] = field(default_factory=dict)
     guides: Mapping[str, str] = field(default_factory=dict)
+    faults: str = ""
     base_url: str = ""
 
     def of(self, checkpoint: Checkpoint) -> tuple[Evidence, ...]:

@@ -9,6 +9,7 @@ import pytest
 from robust_zoo.cli import main
 from robust_zoo.registry.lookup import get, list_models
 from robust_zoo.site.build import build
+from robust_zoo.site.checkout import texts
 from robust_zoo.site.ledger import evidence
 from robust_zoo.site.pages import Contents, Page
 from robust_zoo.site.sections import SECTIONS
@@ -28,6 +29,12 @@ def contents():
     return Contents(tuple(get(name) for name in list_models()), evidence(_RESULTS))
 
 
+def beside():
+    """What a checkout has beside the package."""
+    guides = texts("docs", ".md")
+    return {"faults": guides.pop("faults"), "guides": guides, "tutorials": texts("tutorials", ".py")}
+
+
 @pytest.fixture(scope="session")
 def _built(contents, tmp_path_factory):
     """The whole site as `robust-zoo site` writes it, and the first page of each template."""
@@ -42,7 +49,9 @@ def _built(contents, tmp_path_factory):
 
         return replace(section, build=made)
 
-    for path, content in build(replace(contents, commands=main), [noted(section) for section in SECTIONS]).items():
+    for path, content in build(
+        replace(contents, commands=main, **beside()), [noted(section) for section in SECTIONS]
+    ).items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(content)
     return folder, first

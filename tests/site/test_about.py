@@ -3,9 +3,11 @@
 import re
 import tomllib
 from collections import Counter
+from dataclasses import replace
 from html import unescape
 
 import pytest
+from fault_table import DOCS
 
 from robust_zoo.registry.load import TOML
 from robust_zoo.site import about
@@ -44,3 +46,16 @@ def test_every_reporter_and_collection_is_named(text, contents):
     assert all(f"{who} {count}" in text for who, count in by.items()) and len(by) > 8
     for row in contents.checkpoints:
         assert row.collection.title in text and row.licence_from in text
+
+
+def test_faults_are_the_document_that_the_tests_write(contents):
+    """Every line of docs/faults.md is a row of the page."""
+    document = DOCS.read_text("utf-8")
+    _, page = about.build(replace(contents, faults=document))
+    html = unescape(str(page.values["text"]))
+    rows = [line.strip("|").split(" | ") for line in document.splitlines() if line.startswith("| ")]
+    assert (page.path, page.title) == ("faults.html", document.splitlines()[0].removeprefix("# ")) and len(rows) > 30
+    for row in rows:
+        cells = [re.sub(r"[`*]", "", cell).strip() for cell in row]
+        assert all(cell in re.sub(r"</?(code|em|strong)>", "", html) for cell in cells), row
+    assert html.count("<tr>") == len(rows)
