@@ -17,7 +17,7 @@ from robust_zoo.registry.fingerprint import Fingerprint
 from robust_zoo.registry.formats import NORMALIZER, Architecture, Format, KeyTable
 from robust_zoo.registry.measurement import Measurement
 from robust_zoo.registry.places import Place, place
-from robust_zoo.registry.published import Published
+from robust_zoo.registry.published import Published, rows_of
 from robust_zoo.registry.reported import NORM_TITLES, Reported
 from robust_zoo.registry.rows import Checkpoint, checkpoint_name
 from robust_zoo.threat import NORMS, ThreatModel, is_fraction, norm_of, parse_eps
@@ -62,7 +62,7 @@ def load_registry() -> Registry:
         Refused: The file is damaged.
     """
     try:
-        data, published, measured = read_toml(TOML, limit=SMALL), read_toml(PUBLISHED, limit=SMALL), read_json(MEASURED)
+        data, published, measured = read_toml(TOML, limit=SMALL), rows_of(PUBLISHED), read_json(MEASURED)
         by_name = {row["name"]: row for row in data["checkpoint"]}
         for key, path, told in (("published", PUBLISHED, published), ("measured", MEASURED, measured)):
             for name, values in told.items():

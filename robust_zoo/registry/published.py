@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from robust_zoo.files import is_sha256
+from robust_zoo.readers import SMALL, read_toml
 from robust_zoo.registry.places import Place, place
 
 FILE = "model.safetensors"  # its name in each repository, as timm and transformers expect it
@@ -71,3 +73,8 @@ class Published:
         """
         said = {key: value for key, value in asdict(self).items() if value != ""}
         return [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in said.items())]
+
+
+def rows_of(path: Path) -> dict[str, Any]:
+    """What a published.toml says, by checkpoint; `Published.parse` reads each. Raises ValueError or OSError."""
+    return read_toml(path, limit=SMALL)

@@ -24,7 +24,7 @@ from robust_zoo.weights import bundle, cache, convert, manifest
 from robust_zoo.weights.ensure import ensure
 from robust_zoo.weights.published import header_digest
 from robust_zoo.weights.receipts import Receipt
-from robust_zoo.weights.safetensors_file import tensors_of, write_safetensors
+from robust_zoo.weights.safetensors_file import header_of, tensors_of, write_safetensors
 from robust_zoo.weights.sources import Source, fetch, sources_for
 from robust_zoo.weights.verify import provenance
 
@@ -130,13 +130,16 @@ def test_whoever_has_the_file_may_serve_it(hub, row, content, where, tmp_path, m
         (tmp_path / f"{row.name}.safetensors").write_bytes(content)
         monkeypatch.setenv("ROBUST_ZOO_PATH", str(tmp_path))
         no_network(monkeypatch)
-    assert ensure(row, progress=False, offline=where == "a directory").state == "pinned"
+    fetched = fetch(row, tmp_path / "downloads", progress=False, offline=where == "a directory")
+    assert (fetched.state, fetched.path.read_bytes()) == ("pinned", content)
     assert hub.sent(f"{row.name}.safetensors") == (len(content) if where == "a mirror" else 0)
 
 
-def test_no_public_hash_but_that_of_what_was_published(hub, sound, tmp_path, own_machine):
+def test_no_public_hash_but_that_of_what_was_published(hub, sound, content, tmp_path):
     """Neither the published file nor the source's needs --allow-unverified: what it converts to proves it."""
-    content = converted_by(HASHLESS, sound[1], tmp_path)
+    header = header_of(content, tmp_path) | provenance(HASHLESS, hashlib.sha256(sound[1]).hexdigest())
+    write_safetensors(tmp_path / FILE, tensors_of(bytearray(content), tmp_path), header)
+    content = (tmp_path / FILE).read_bytes()  # as it converts: the second part below would be refused
     row = published(content, HASHLESS)
     hub.files, hub.drive = {FILE: content, row.file: sound[1]}, {shared_rows.DRIVE_ID: row.file}
     assert ensure(row, progress=False).state == "pinned" and asked_for(hub) == {FILE}
@@ -169,9 +172,9 @@ def test_what_was_taken_instead_is_pinned_too(hub, row, content, own_machine):
 
 
 @fault("cut")
-def test_a_cut_goes_on_from_the_byte(hub, row, content):
+def test_a_cut_goes_on_from_the_byte(hub, row, content, tmp_path):
     hub.fail(FILE, "cut")
-    assert ensure(row, progress=False).state == "pinned"
+    assert fetch(row, tmp_path, progress=False).path.read_bytes() == content
     assert hub.sent(FILE) < 1.1 * len(content) and asked_for(hub) == {FILE}
 
 
@@ -186,8 +189,8 @@ def test_a_later_process_goes_on_from_the_byte(hub, row, content, own_machine):
     [part] = (own_machine / "downloads").glob("*.part")
     kept, sent = part.stat().st_size, hub.sent(FILE)
     assert kept > len(content) / 2
-    ensure(row, progress=False)
-    assert hub.sent(FILE) - sent == len(content) - kept
+    assert fetch(row, part.parent, progress=False).path == part
+    assert hub.sent(FILE) - sent == len(content) - kept and part.read_bytes() == content
 
 
 @fault("corrupted")
