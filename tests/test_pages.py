@@ -20,6 +20,7 @@ from robust_zoo.registry.load import TOML
 from robust_zoo.registry.lookup import get
 
 ROWS = tomllib.loads(TOML.read_text(encoding="utf-8"))
+PUBLISHED = tomllib.loads(TOML.with_name("published.toml").read_text(encoding="utf-8"))
 BY_NAME = {row["name"]: row for row in ROWS["checkpoint"]}
 NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four", 10: "ten", 13: "thirteen"}
 TITLES = {"none": "clean", "autoattack": "AutoAttack"}
@@ -189,8 +190,8 @@ def test_the_first_67_are_all_in_the_ladders_with_their_reported_accuracies():
 
 
 def hashes(row):
-    """Whether its file's sha256 stands in the row, at the hub, or nowhere."""
-    if "sha256" in row:
+    """Whether its file's sha256, or that of what it converts to, stands in the row, at the hub, or nowhere."""
+    if row["name"] in PUBLISHED or "sha256" in row:
         return "pinned"
     sources = row.get("sources", ROWS["collection"][row["collection"]]["sources"])
     return "hub" if any("huggingface.co" in str(s) or str(s).startswith("hf:") for s in sources) else "nowhere"

@@ -91,7 +91,7 @@ def card(
 | --- | --- |
 | source | {_source(checkpoint)} |
 | sha256 | {sha256} |
-| behaviour | {_behaviour(checkpoint)} |
+{"" if repo else _published(checkpoint)}| behaviour | {_behaviour(checkpoint)} |
 | licence | {markdown(checkpoint.licence)}{licence_from}{kept} |
 | origin | {markdown(home.origin)} |
 {_citation(home.citation)}"""
@@ -159,6 +159,15 @@ def _source(checkpoint: Checkpoint) -> str:
         return f"[{checkpoint.hub.repo}]({origin}), revision `{checkpoint.hub.revision}`"
     places = ", ".join(_code(place.at) for place in checkpoint.sources)
     return places or ("a file of one's own" if checkpoint.is_own_file else "this package")
+
+
+def _published(checkpoint: Checkpoint) -> str:
+    """Where the weights lie as safetensors. Not said in a repository's own card: its commit would be another then."""
+    found = checkpoint.published
+    if not found:
+        return ""
+    where = f"[{found.repo}](https://huggingface.co/{found.repo}), revision `{found.revision}`"
+    return f"| published | {where}: safetensors, sha256 `{found.sha256}` |\n"
 
 
 def _first_seen(checkpoint: Checkpoint) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 VARIABLES = {
     "ROBUST_ZOO_CACHE": "Where verified weights are kept, instead of the platform's user cache.",
     "ROBUST_ZOO_PATH": "Directories with weights or site caches, searched first, never written.",
-    "ROBUST_ZOO_MIRRORS": "Further base addresses that hold the same file names; a name and password in one are told "
-    "to it alone, and never printed.",
+    "ROBUST_ZOO_MIRRORS": "Further base addresses that hold the same file names, or NAME.safetensors of what was "
+    "published; a name and password in one are told to it alone, and never printed.",
     "ROBUST_ZOO_DRIVE": "A server that is asked instead of Google Drive's, in the same form.",
     "ROBUST_ZOO_OFFLINE": "1: open no socket. HF_HUB_OFFLINE means the same.",
     "ROBUST_ZOO_TIMEOUT": "Seconds that a source may be silent, or take for the head of an answer; 12 when unset.",

@@ -14,6 +14,7 @@ from test_weights import no_network, nothing_kept
 from verbs import run_to
 
 import robust_zoo
+from robust_zoo.cards.card import card as render
 from robust_zoo.errors import Refused, Unavailable, VerificationFailed
 from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.lookup import get, list_models
@@ -373,3 +374,6 @@ def test_every_verb_says_pinned(hub, row, content, sound, own_machine, tmp_path)
         run_to("bundle", name, "-o", tmp_path / "x.tar", "--quiet")
         [(_, taken)] = bundle.unpack(tmp_path / "x.tar", cache_dir=tmp_path / "air gap")
         assert taken.state == "pinned"
+        card = run_to("card", name).stdout
+        assert f"| published | [{row.published.repo}](" in card and f"sha256 `{sha256}` |" in card
+        assert REVISION not in render(get(name), None, repo=row.published.repo)  # its commit would be another each time
