@@ -117,13 +117,17 @@ def card_files(
     return {f"{stem}.md": text} | ({f"{stem}.svg": picture} if picture else {})
 
 
+def _is_row(checkpoint: Checkpoint) -> bool:
+    """Whether its name loads it: a user's own is known by its file, or by its repository, alone."""
+    return checkpoint.collection.name in load_registry().collections
+
+
 def _use(checkpoint: Checkpoint, repo: str) -> str:
     """Lines of Python that load it by each library which knows it.
 
     Plain timm does where it is published, in timm's own words. What a user trained and published has no row here.
     """
     proven = checkpoint.bundled or checkpoint.has_public_hash
-    has_row = checkpoint.name in load_registry().checkpoints
     ours = [
         f"# {'verified weights, ' if proven else ''}a timm model",
         f"model = robust_zoo.create_model({written(checkpoint.handle)}).eval()",
@@ -135,7 +139,7 @@ def _use(checkpoint: Checkpoint, repo: str) -> str:
     logits = f"{checkpoint.gives} = robust_zoo.pixel_model(model)(images)  # images: (B, 3, H, W) in [0, 1]"
     if checkpoint.is_own_file:
         return "\n".join(["import robust_zoo", "", *ours, logits])
-    if not has_row:
+    if not _is_row(checkpoint):
         return "\n".join(["import robust_zoo, timm", "", *by_timm, logits])
     return "\n".join(
         ["import robust_zoo, timm, torch", "", *ours, logits, "", *torch_hub, "", "# the same by timm", *by_timm]
@@ -158,7 +162,7 @@ def _source(checkpoint: Checkpoint) -> str:
         origin = checkpoint.collection.origin
         return f"[{checkpoint.hub.repo}]({origin}), revision `{checkpoint.hub.revision}`"
     places = ", ".join(_code(place.at) for place in checkpoint.sources)
-    return places or ("a file of one's own" if checkpoint.is_own_file else "this package")
+    return places or ("this package" if _is_row(checkpoint) else "a file of one's own")
 
 
 def _published(checkpoint: Checkpoint) -> str:

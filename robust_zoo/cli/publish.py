@@ -13,8 +13,10 @@ import click
 from robust_zoo.cli.options import CACHE_DIR, select
 from robust_zoo.describe import count
 from robust_zoo.errors import Unavailable, UsageError
+from robust_zoo.registry.published import Published
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.weights.passing_on import require_licences
+from robust_zoo.weights.published import header_digest
 from robust_zoo.weights.sources import is_offline
 
 if TYPE_CHECKING:
@@ -148,7 +150,7 @@ def _rehearsed(
 ) -> Folder:
     """The folder, written and loaded by a stranger."""
     from robust_zoo.cli.card import files_of
-    from robust_zoo.publishing.config import as_published, config_of
+    from robust_zoo.publishing.config import config_of, in_repository
     from robust_zoo.publishing.folder import folder_of, write
     from robust_zoo.publishing.rehearsal import rehearse
     from robust_zoo.weights.ensure import ensure
@@ -165,7 +167,7 @@ def _rehearsed(
             if weights.state == "first-seen"
             else f"robust-zoo download {checkpoint.name} --cache-dir NEW   fetches and converts it here",
         )
-    told = as_published(checkpoint, repository.url)
+    told = in_repository(checkpoint, repository.url)
     card = {name: text.encode() for name, text in files_of(told, "README", repository.id).items()}
     folder = folder_of(told, weights, config_of(told), card)
     write(folder, place)
@@ -214,10 +216,7 @@ def _say(repository: Repository, folder: Folder, outcome: Outcome, *, public: bo
         click.echo(f"it was private before and stays so: {repository.url}/settings makes it public", err=True)
     click.echo(f'timm.create_model("hf-hub:{repository.id}", pretrained=True)', err=True)
     if lines and folder.is_registered:
-        values = {
-            "repo": repository.id,
-            "revision": commit.revision,
-            "sha256": folder.weights.sha256,
-            "size": len(folder.weights.content),
-        }
-        click.echo("\n".join([f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""]))
+        header = "" if folder.checkpoint.bundled else header_digest(folder.checkpoint)
+        content, sha256 = folder.weights.content, folder.weights.sha256
+        published = Published(repository.id, commit.revision, sha256, len(content), header)
+        click.echo("\n".join([*published.lines(name), ""]))

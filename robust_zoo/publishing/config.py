@@ -8,8 +8,8 @@ from typing import Any
 from timm.models import get_pretrained_cfg, is_model
 
 from robust_zoo.architectures.build import NETWORKS, default_cfg
-from robust_zoo.publishing.folder import WEIGHTS
 from robust_zoo.registry.load import load_registry
+from robust_zoo.registry.published import FILE
 from robust_zoo.registry.rows import Checkpoint
 
 
@@ -41,7 +41,7 @@ def config_of(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def as_published(checkpoint: Checkpoint, url: str) -> Checkpoint:
+def in_repository(checkpoint: Checkpoint, url: str) -> Checkpoint:
     """A checkpoint as its repository says it: one of a user's own names no path of a disk, and timm's own network.
 
     Args:
@@ -56,4 +56,4 @@ def as_published(checkpoint: Checkpoint, url: str) -> Checkpoint:
     home, network = checkpoint.collection, checkpoint.network
     if network.name not in load_registry().architectures and is_model(network.timm) and network.timm not in NETWORKS:
         network = replace(network, plain_timm=network.timm, plain_arguments=network.arguments)
-    return replace(checkpoint, file=WEIGHTS, bundled=False, network=network, collection=replace(home, origin=url))
+    return replace(checkpoint, file=FILE, bundled=False, network=network, collection=replace(home, origin=url))

@@ -12,10 +12,10 @@ from typing import Any
 from robust_zoo.files import storage, write_chunks
 from robust_zoo.publishing.licences import licence_text
 from robust_zoo.registry.load import load_registry
+from robust_zoo.registry.published import FILE
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.weights.verify import Weights
 
-WEIGHTS = "model.safetensors"  # what timm and transformers look for
 _ROOM = "free some space, or name a folder on another disk with --out"
 
 
@@ -25,7 +25,7 @@ class Folder:
 
     Attributes:
         checkpoint: What they are of.
-        weights: The content of WEIGHTS, verified.
+        weights: The content of FILE, verified.
         texts: The others, by name: config.json, LICENSE, README.md and what that shows.
     """
 
@@ -41,18 +41,18 @@ class Folder:
     @property
     def names(self) -> list[str]:
         """Of all its files."""
-        return [WEIGHTS, *sorted(self.texts)]
+        return [FILE, *sorted(self.texts)]
 
     @property
     def sizes(self) -> dict[str, int]:
         """Bytes of each, by name."""
-        return {WEIGHTS: len(self.weights.content)} | {name: len(self.texts[name]) for name in sorted(self.texts)}
+        return {FILE: len(self.weights.content)} | {name: len(self.texts[name]) for name in sorted(self.texts)}
 
     @property
     def hashes(self) -> dict[str, str]:
         """The sha256 of each, by name."""
         texts = {name: hashlib.sha256(self.texts[name]).hexdigest() for name in sorted(self.texts)}
-        return {WEIGHTS: self.weights.sha256} | texts
+        return {FILE: self.weights.sha256} | texts
 
 
 def folder_of(checkpoint: Checkpoint, weights: Weights, config: Mapping[str, Any], card: Mapping[str, bytes]) -> Folder:
@@ -84,6 +84,6 @@ def write(folder: Folder, out: Path) -> None:
     """
     with storage(out, _ROOM):
         out.mkdir(parents=True, exist_ok=True)
-        write_chunks(out / WEIGHTS, [folder.weights.content])
+        write_chunks(out / FILE, [folder.weights.content])
         for name, content in folder.texts.items():
             write_chunks(out / name, [content])

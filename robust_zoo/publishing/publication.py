@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robust_zoo.errors import Unavailable
-from robust_zoo.publishing.folder import WEIGHTS, Folder
+from robust_zoo.publishing.folder import Folder
 from robust_zoo.publishing.remote import Commit, Repository, git_hash
+from robust_zoo.registry.published import FILE
 
 SAME, CHANGED, NEW = "same", "changed", "new"
 
@@ -88,5 +89,5 @@ def publish(folder: Folder, out: Path, repository: Repository, *, private: bool,
         return outcome
     message = f"{folder.checkpoint.name}: {', '.join(name for name, state in states.items() if state != SAME)}"
     done = repository.commit(files, there, message, sha256=folder.hashes, propose=propose)
-    repository.check(done, {name: folder.hashes[name] for name in (WEIGHTS, "config.json")}, declared=WEIGHTS)
+    repository.check(done, {name: folder.hashes[name] for name in (FILE, "config.json")}, declared=FILE)
     return Outcome(done, states)

@@ -14,7 +14,7 @@ from robust_zoo.errors import UsageError, VerificationFailed
 from robust_zoo.factory import create_model
 from robust_zoo.files import sha256_of
 from robust_zoo.publishing import rehearsal, stranger
-from robust_zoo.publishing.config import as_published, config_of
+from robust_zoo.publishing.config import config_of, in_repository
 from robust_zoo.publishing.folder import folder_of, write
 from robust_zoo.publishing.licences import TEXTS, licence_text
 from robust_zoo.publishing.rehearsal import rehearse
@@ -180,11 +180,11 @@ def test_a_file_of_ones_own_says_nothing_of_this_disk(tmp_path):
     with pytest.raises(UsageError, match="cannot be passed on") as error:
         require_licences([mine])
     assert error.value.next.startswith("say it: --licence LICENCE")
-    folder = folder_for(as_published(replace(mine, licence="mit"), "https://huggingface.co/ME/mine"), ensure(mine))
+    folder = folder_for(in_repository(replace(mine, licence="mit"), "https://huggingface.co/ME/mine"), ensure(mine))
     text = b"".join(folder.texts.values()).decode()
     assert str(tmp_path) not in text and "https://huggingface.co/ME/mine" in text and not folder.is_registered
     other = replace(mine, network=replace(mine.network, name="resnet34", timm="resnet34", plain_timm=""))
-    assert as_published(other, "").network.published == ("resnet34", {})
+    assert in_repository(other, "").network.published == ("resnet34", {})
     ours = replace(mine, network=replace(mine.network, name="a", timm="resnet10_x0_5", plain_timm=""))
-    assert as_published(ours, "").network.plain_timm == ""
+    assert in_repository(ours, "").network.plain_timm == ""
     assert re.search(r"Licence: mit\. Who says so: whoever published them here", text)

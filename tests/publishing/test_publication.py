@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tomllib
 from dataclasses import replace
 
 import pytest
@@ -14,11 +15,13 @@ from repositories import TOKEN, Repository
 from robust_zoo.errors import Refused, Unavailable, UsageError, VerificationFailed
 from robust_zoo.factory import create_model
 from robust_zoo.publishing import access, remote
-from robust_zoo.publishing.folder import WEIGHTS, folder_of, write
+from robust_zoo.publishing.folder import folder_of, write
 from robust_zoo.publishing.publication import NEW, publish, states_of
 from robust_zoo.publishing.refusals import STATUSES
 from robust_zoo.registry.lookup import get
+from robust_zoo.registry.published import FILE, Published
 from robust_zoo.weights.ensure import ensure
+from robust_zoo.weights.published import header_digest
 
 BUNDLED = "resnet18_x0_25_cifar10_l2_eps0_5"
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # httpx2, of huggingface_hub
@@ -40,19 +43,24 @@ def sent(hub, folder, out, name=None, **options):
 
 
 @pytest.mark.parametrize("row", [narrow_wide_resnet(), get(SECOND)], ids=lambda row: row.name)
-def test_what_was_published_comes_back_through_timm(hub, tmp_path, row):
+def test_what_was_published_comes_back(hub, tmp_path, row):
+    """Through timm, and through robust_zoo by the lines of published.toml."""
     weights = random_weights(row, tmp_path)
     folder = folder_for(row, weights)
     write(folder, tmp_path / "out")
     outcome = sent(hub, folder, tmp_path / "out")
     assert set(outcome.states.values()) == {NEW} and not outcome.unchanged
     repo = f"ORG/{row.name}"
-    assert hub.files_of(repo) == {WEIGHTS: bytes(weights.content)} | dict(folder.texts)
+    assert hub.files_of(repo) == {FILE: bytes(weights.content)} | dict(folder.texts)
     assert outcome.commit.revision == hub.repos[repo].head and hub.repos[repo].private
     expected = logits_of(create_model(row, weights=weights), row)
     assert expected.std() > 1e-2
     for name in (f"hf-hub:{repo}", f"hf-hub:{repo}@{outcome.commit.revision}"):
         assert torch.equal(logits_of(timm.create_model(name, pretrained=True), row), expected)
+    lines = Published(repo, outcome.commit.revision, weights.sha256, len(weights.content), header_digest(row))
+    again = row.as_published(Published.parse(row.name, tomllib.loads("\n".join(lines.lines(row.name)))[row.name]))
+    assert ensure(again).state == "pinned"
+    assert torch.equal(logits_of(create_model(again), row), expected)
     other = timm.create_model(f"hf-hub:{repo}", pretrained=True, num_classes=7)
     assert other.get_classifier().weight.shape[0] == 7
     assert tuple(other.pretrained_cfg["mean"]) == row.preprocessing.mean
@@ -164,14 +172,14 @@ def test_a_card_that_the_hub_refuses(hub, small, tmp_path):
 
 
 def test_a_file_that_changed_on_the_disk_is_not_sent(hub, small, tmp_path):
-    (tmp_path / "out" / WEIGHTS).write_bytes(b"other")
+    (tmp_path / "out" / FILE).write_bytes(b"other")
     with pytest.raises(VerificationFailed, match="was changed since it was checked") as error:
         sent(hub, small, tmp_path / "out")
     assert all(error.value.fields.values()) and "put" not in hub.steps
 
 
 def test_other_bytes_at_the_hub_are_noticed(hub, small, tmp_path):
-    hub.declared[WEIGHTS] = "0" * 64
+    hub.declared[FILE] = "0" * 64
     with pytest.raises(VerificationFailed, match=r"the hub has another model\.safetensors") as error:
         sent(hub, small, tmp_path / "out")
     assert small.weights.sha256 in error.value.expected and "do not register this commit" in error.value.next
@@ -190,7 +198,9 @@ from robust_zoo.publishing.folder import Folder
 from robust_zoo.publishing.publication import publish
 from robust_zoo.publishing.remote import Repository
 from robust_zoo.registry.lookup import get
+from robust_zoo.registry.published import FILE, Published
 from robust_zoo.weights.ensure import ensure
+from robust_zoo.weights.published import header_digest
 out, name, endpoint = Path(sys.argv[1]), *sys.argv[2:]
 row = get(name)
 texts = {path.name: path.read_bytes() for path in out.iterdir() if path.suffix != ".safetensors"}

@@ -10,6 +10,7 @@ from robust_zoo.publishing import rehearsal, stranger
 from robust_zoo.publishing.config import config_of
 from robust_zoo.publishing.folder import folder_of
 from robust_zoo.registry.lookup import get
+from robust_zoo.weights.convert import convert
 from robust_zoo.weights.safetensors_file import write_safetensors
 from robust_zoo.weights.verify import Weights, provenance
 
@@ -26,15 +27,17 @@ def narrow_wide_resnet():
 def random_weights(checkpoint, folder):
     """Verified weights of its network that are not trained; its running statistics are of noise."""
     torch.manual_seed(0)
-    network, classes = checkpoint.network, checkpoint.preprocessing.num_classes
-    model = build(network.timm, **{"num_classes": classes, **network.arguments})
+    network, p = checkpoint.network, checkpoint.preprocessing
+    model = build(network.timm, **{"num_classes": p.num_classes, **network.arguments})
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None  # the statistics of all that it sees
     with torch.no_grad():
-        model.train()(torch.randn(4, *checkpoint.preprocessing.input_size[:1], 64, 64))
-    path = folder / f"{checkpoint.name}.safetensors"
-    write_safetensors(path, model.state_dict(), provenance(checkpoint, "0" * 64))
+        model.train()(torch.randn(2, *p.input_size[:1], 64, 64))
+    raw, path = folder / "raw.safetensors", folder / f"{checkpoint.name}.safetensors"
+    sha256 = write_safetensors(raw, model.state_dict(), {})
+    about = {"mean": p.mean, "std": p.std, "num_classes": p.num_classes, "format": checkpoint.format}
+    convert(raw, path, network, provenance(checkpoint, sha256), sha256=sha256, **about)
     content, sha256 = read_hashed(path)
     return Weights(path, sha256, "pinned", "random", content)
 
