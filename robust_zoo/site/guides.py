@@ -6,6 +6,7 @@ import posixpath
 import re
 from collections.abc import Iterator, Mapping
 from html import unescape
+from itertools import count
 
 from markupsafe import Markup, escape
 
@@ -17,6 +18,8 @@ from robust_zoo.site.prose import markdown
 _LINK = re.compile(r'<a href="([^"]*)">(.*?)</a>', re.DOTALL)
 _PICTURE = re.compile(r'<img src="[^"]*" alt="([^"]*)"[^>]*>')
 _TABLE = re.compile(r"<table>.*?</table>", re.DOTALL)
+_NAME = re.compile(r"<code>\w+</code>")
+_REMARK = re.compile(r"^<!--.*?-->\n", re.DOTALL | re.MULTILINE)  # for those who edit the file
 # Files of the repository that are pages of the site, beside guides and cards.
 _PAGES = {"README.md": "index.html", "docs/faults.md": "faults.html", "model_cards/README.md": "index.html"}
 
@@ -31,7 +34,9 @@ def build(guides: Mapping[str, str]) -> Iterator[Page]:
         The pages.
     """
     for name, text in guides.items():
-        yield Page(f"docs/{name}.html", title(text), "guide.html", {"text": _inside(markdown(text), guides)})
+        yield Page(
+            f"docs/{name}.html", title(text), "guide.html", {"text": _inside(markdown(_REMARK.sub("", text)), guides)}
+        )
 
 
 def title(text: str) -> str:
@@ -40,7 +45,10 @@ def title(text: str) -> str:
 
 
 def _inside(html: str, guides: Mapping[str, str]) -> Markup:
-    """Links to files become links to pages, or to the repository, or words; pictures become their words."""
+    """Links to files become links to pages, or to the repository, or words; pictures become their words.
+
+    Tables scroll in themselves, and names in them may be broken after an underscore.
+    """
 
     def led(found: re.Match[str]) -> str:
         target, words = unescape(found[1]), found[2]
@@ -54,7 +62,13 @@ def _inside(html: str, guides: Mapping[str, str]) -> Markup:
         return f'<a href="{escape(there)}">{words}</a>' if there else words
 
     html = _PICTURE.sub(r"<em>\1</em>", _LINK.sub(led, html))
-    return Markup(_TABLE.sub(r'<div class="scroll" tabindex="0" role="region" aria-label="Table">\g<0></div>', html))
+    number = count(1)
+
+    def scrolling(table: re.Match[str]) -> str:
+        broken = _NAME.sub(lambda name: name[0].replace("_", "_<wbr>"), table[0])
+        return f'<div class="scroll" tabindex="0" role="region" aria-label="Table {next(number)}">{broken}</div>'
+
+    return Markup(_TABLE.sub(scrolling, html))
 
 
 def _page(path: str, guides: Mapping[str, str]) -> str:

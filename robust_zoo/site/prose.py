@@ -26,7 +26,12 @@ def _parser(preset: str) -> Any:
 
     if preset == "docstring":  # words, `code` and lists; a star or an underscore is itself
         return MarkdownIt("zero").enable(["backticks", "list"])
-    return MarkdownIt("commonmark", {"html": False}).enable("table")
+    return MarkdownIt("commonmark", {"html": False, "highlight": _block}).enable("table")
+
+
+def _block(code: str, language: str, _: str) -> str:
+    inside = python(code) if language == "python" else escape(code, quote=False)
+    return f'<pre class="code" tabindex="0"><code>{inside.rstrip()}</code></pre>'
 
 
 def markdown(text: str) -> Markup:

@@ -77,9 +77,14 @@ See [faults](faults.md#here), [other](other.md), [a card](../model_cards/resnet5
 [the rules](../CONTRIBUTING.md)
 and [the paper](https://arxiv.org/abs/2007.08489). ![Two models](demo.png)
 
+```python
+import this  # <now>
+```
+
 | state | meaning |
 |---|---|
-| `pinned` | known |
+| `pinned_here` | known |
+<!-- end -->
 """
 
 
@@ -92,7 +97,16 @@ def test_a_guide_stays_in_the_site(monkeypatch):
         "../faults.html#here", "../docs/other.html", "../model/resnet50_l2_eps3.html", "https://arxiv.org/abs/2007.08489"
     ]  # fmt: skip
     assert "\nthe rules\n" in text and "<em>Two models</em>" in text and "<img" not in text
-    assert 'tabindex="0"' in text and "</table></div>" in text
+    assert (
+        'tabindex="0"' in text
+        and "</table></div>" in text
+        and text.count("<tr>") == 2
+        and "<!--" not in text
+        and "end" not in text
+    )
+    assert "<code>pinned_<wbr>here</code>" in text
+    code = '<i class="k">import</i> this  <i class="c"># &lt;now&gt;</i>'
+    assert f'<pre class="code" tabindex="0"><code>{code}</code></pre>' in text
     monkeypatch.setattr("robust_zoo.home.REPOSITORY", "zoo/robust")
     (page,) = guides.build({"why": GUIDE})
     assert 'href="https://github.com/zoo/robust/blob/main/CONTRIBUTING.md"' in page.values["text"]
