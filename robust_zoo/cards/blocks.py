@@ -9,6 +9,7 @@ from pathlib import Path
 from robust_zoo import home
 from robust_zoo.cards import bundled, ladders, strongest
 from robust_zoo.errors import UsageError
+from robust_zoo.weights.variables import VARIABLES
 
 Blocks = Mapping[str, Callable[[], str]]
 
@@ -55,6 +56,16 @@ robust = {home.torch_hub("resnet50_l2_eps3")}
 """
 
 
+def environment() -> str:
+    """The variables that are read.
+
+    Returns:
+        Markdown.
+    """
+    rows = (f"| `{name}` | {text} |" for name, text in VARIABLES.items())
+    return "\n".join(["| variable | meaning |", "| --- | --- |", *rows, ""])
+
+
 # A page -> the marks that stand in it -> what stands between each and the next "end".
 PAGES: Mapping[str, Blocks] = {
     "README.md": {
@@ -63,6 +74,7 @@ PAGES: Mapping[str, Blocks] = {
         "The first checkpoints": ladders.ladders,
     },
     "docs/use.md": {"Through torch.hub": elsewhere},
+    "docs/trust.md": {"Variables of the environment": environment},
     "docs/measured.md": {"On all test images": bundled.on_all_images, "On fewer": bundled.on_fewer_images},
 }
 

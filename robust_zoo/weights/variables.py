@@ -12,6 +12,7 @@ VARIABLES = {
     "ROBUST_ZOO_TIMEOUT": "Seconds that a source may be silent, or take for the head of an answer; 12 when unset.",
     "ROBUST_ZOO_MIN_RATE": "Bytes per second that a source must send on average; 10000 when unset, 0 for any.",
     "ROBUST_ZOO_DEBUG": "1: show the traceback of an error, as --debug does.",
-    "HF_ENDPOINT": "The hub's address, as in huggingface_hub.",
+    "HF_ENDPOINT": "The hub's address, as in huggingface_hub; its word on a hash counts over https, or on this "
+    "machine, only.",
     "HF_TOKEN": "A token for the hub, as in huggingface_hub; it is sent over https, or to this machine, only.",
 }

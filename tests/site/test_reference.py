@@ -16,6 +16,7 @@ import pytest
 
 import robust_zoo
 import robust_zoo.training
+from robust_zoo.cli import main
 from robust_zoo.site import api, reference
 from robust_zoo.site.build import build
 from robust_zoo.site.docstrings import Sources, read
@@ -177,6 +178,14 @@ def test_griffe_understands_every_docstring(caplog):
     with caplog.at_level(logging.WARNING):
         api.groups(Sources(HOME), EXPORTS)
     assert caplog.messages == []
+
+
+def test_each_reference_leads_to_the_other(page):
+    both = reference.build(Contents((), commands=main))
+    assert [each.values["tabs"] for each in both] == [
+        [("api.html", "Python interface"), ("cli.html", "Command line")]
+    ] * 2
+    assert "cli.html" not in page  # made without commands
 
 
 def test_nothing_heavy_is_imported():
