@@ -97,8 +97,8 @@ adv_images = pgd(model, images, labels, threat, steps=10, step_size=0.125)  # th
 # %% [markdown]
 # **What these figures mean.** Robust accuracy is the share of images that stay right *whatever* is done to them within
 # `eps`. An attack finds what it finds, so PGD gives an upper bound; AutoAttack gives a tighter one (`robust-zoo
-# evaluate --attack autoattack`). The robust model pays with clean accuracy ([Salman et al.
-# 2020](https://arxiv.org/abs/2007.08489), section 4.1).
+# evaluate --attack autoattack`). The robust model pays with clean accuracy; what it has for it besides robustness are
+# other features, which [Salman et al. 2020](https://arxiv.org/abs/2007.08489), section 2, transfer.
 #
 # **What not.** They say nothing of other radii, other norms, rotations, weather or stickers. And 100 images give an
 # accuracy to within about ten points: that is the interval beside it.
