@@ -1,4 +1,4 @@
-"""Every command and every Python line of README, docs/ and `--help`, run: on bundled or made data, and a stand-in hub.
+"""Every command of README and of `--help`, run: on bundled or made data, and a stand-in hub.
 
 A command's words are replaced by smaller ones (`SMALL`), its options by cheaper ones (`CHEAPER`); what cannot be run
 here stands in `NOT_RUN` with its reason, and is parsed all the same.
@@ -6,19 +6,15 @@ here stands in `NOT_RUN` with its reason, and is parsed all the same.
 
 import inspect
 import json
-import os
 import re
 import shlex
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import checkpoints
 import click
 import pytest
-import timm
-import torch
 import trees
 from hub import Hub
 from PIL import Image
@@ -27,7 +23,6 @@ from verbs import ROOT, commands, run
 
 from robust_zoo import get
 from robust_zoo.cli import main
-from robust_zoo.home import CHECKOUT
 from robust_zoo.training import cost, demo
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
 from robust_zoo.training.data.dataset import spread
@@ -35,10 +30,8 @@ from robust_zoo.training.transfer import sample_suite
 from robust_zoo.training.transfer.protocols import linear
 
 HOME = Path(__file__).parents[2]
-PAGES = {p.name: p.read_text(encoding="utf-8") for p in [HOME / "README.md", *sorted(HOME.glob("docs/*.md"))]}
-FENCED = {  # page -> (language, text)
-    name: re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE) for name, text in PAGES.items()
-}
+README = (HOME / "README.md").read_text(encoding="utf-8")
+FENCED = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)  # (language, text)
 FETCHED = "shufflenet_l2_eps0"  # hub-declared, and the smallest
 BUNDLED = "resnet18_x0_25_cifar10_l2_eps0"
 ROBUST = f"{BUNDLED}_5"
@@ -49,7 +42,6 @@ NOT_RUN = {
     "torchrun": "eight GPUs and ImageNet; tests/training runs two processes",
     "robust-zoo train --launcher": "a cluster and ImageNet; tests/training submits to submitit's local executor",
     "robust-zoo evaluate robustbench": "ImageNet; tests/training/data reads its layout",
-    "robust-zoo publish": "sends to the hub; tests/publishing publishes to a stand-in",
     "robust-zoo data prepare": "downloads; tests/training/transfer prepares from made copies",
     "robust-zoo download --signature": "nothing is signed yet; tests/weights/test_bundle.py signs and takes",
     "robust-zoo verify --signature": "nothing is signed yet; tests/weights/test_manifest.py signs and verifies",
@@ -88,11 +80,9 @@ def words_of(line):
 
 
 def documented():
-    """Commands of pages' fenced blocks, of their sentences, and of every help text; each once."""
-    blocks = [block for page in FENCED.values() for language, block in page if not language]
-    lines = [line for block in blocks for line in block.splitlines() if line.strip()]
-    for page in PAGES.values():
-        lines += [text.replace("\n", " ") for text in re.findall(r"`((?:robust-zoo|pip) [^` ]+ [^`]+)`", page)]
+    """Commands of README's fenced blocks, of its sentences, and of every help text; each once."""
+    lines = [line for language, block in FENCED if not language for line in block.splitlines() if line.strip()]
+    lines += [text.replace("\n", " ") for text in re.findall(r"`((?:robust-zoo|pip) [^` ]+ [^`]+)`", README)]
     for _, command in [([], main), *commands()]:
         blocks = re.findall(r"\x08\n((?:.+\n)+)", inspect.cleandoc(command.help) + "\n")
         lines += [
@@ -239,52 +229,3 @@ def test_every_exception_is_needed():
     for words in NOT_RUN:
         assert any(set(words.split()) <= set(command) for command in COMMANDS), words
     assert len(RUN) > 40
-
-
-def python_lines(page):
-    """Of a page, in order."""
-    return [
-        line for language, block in FENCED[page] if language == "python" for line in block.splitlines() if line.strip()
-    ]
-
-
-def run_lines(lines, namespace, small):
-    """In one namespace, as a reader would type them."""
-    for line in lines:
-        for old, new in small.items():
-            line = line.replace(old, new)
-        exec(line, namespace)
-
-
-def test_every_python_line_of_docs_runs(here, monkeypatch):
-    """A line's value is looked at where it has one."""
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    namespace = {"images": torch.rand(2, 3, 32, 32), "timm": timm, "torch": torch,
-                 "photo": Image.new("RGB", (50, 40))}  # fmt: skip
-    assert [page for page in FENCED if python_lines(page)] == ["README.md", "use.md"]
-    lines = python_lines("use.md")
-    assert len(lines) >= 9
-    small = {
-        '"resnet50_l2_eps3"': f'"{ROBUST}"',
-        'create_model("resnet50",': 'create_model("shufflenet",',
-        f'"{CHECKOUT}"': repr(str(HOME)),
-    }
-    run_lines(lines, namespace, small)
-    assert namespace["seen"].shape == (3, 32, 32)
-    assert namespace["logits"].shape == (2, 10) and namespace["head"].num_classes == 37
-    assert torch.equal(namespace["robust"].conv1.weight, namespace["model"].conv1.weight)
-    assert os.environ["ROBUST_ZOO_CACHE"] == str(here / "cache")
-
-
-def test_readmes_twelve_lines_attack_a_photo(here, capsys):
-    """As they stand: what they print is of the photo, and the adversarial image is within the radius."""
-    lines, namespace = python_lines("README.md"), {}
-    assert len(lines) <= 12
-    run_lines(lines, namespace, {})
-    images, adv_images, row = (namespace[name] for name in ("images", "adv_images", "row"))
-    assert images.shape == (1, 3, 32, 32) and images.min() >= 0 and images.max() <= 1
-    assert 0.9 * row.eps < (adv_images - images).norm() <= row.eps + 1e-5
-    before, after = (namespace["pixels"](x).softmax(1)[0, namespace["labels"]] for x in (images, adv_images))
-    assert after < before
-    names = row.collection.dataset.class_names
-    assert re.fullmatch(rf"({'|'.join(names)}) -> ({'|'.join(names)}) within l2 eps 0.5\n", capsys.readouterr().out)
