@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-peers check cards pages manifest results faults site bench clean
+.PHONY: demo test test-peers check cards pages manifest results faults site seen bench clean
 
 demo: .venv/demo.stamp
 	$(BIN)/robust-zoo demo
@@ -42,6 +42,11 @@ faults: .venv/dev.stamp
 # The zoo as pages for a browser, in site/.
 site: .venv/dev.stamp
 	$(BIN)/robust-zoo site -o site
+
+# docs/what_a_robust_model_sees.png, as its tutorial draws it.
+seen: .venv/dev.stamp
+	cd $$(mktemp -d) && $(CURDIR)/$(BIN)/python $(CURDIR)/tutorials/4_what_a_robust_model_sees.py && \
+		cp what_a_robust_model_sees.png $(CURDIR)/docs/
 
 bench: .venv/peers.stamp
 	for b in loading pipeline training_step attacks; do $(BIN)/python benchmarks/$$b.py || exit 1; done

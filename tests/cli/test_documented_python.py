@@ -53,7 +53,7 @@ def execute(text, namespace):
         for file in re.findall(r'"([\w/\-]+\.(?:png|jpe?g))"', block):
             Path(file).parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (50, 40), "teal").save(file)
-        exec(compile(smaller(block), block, "exec"), namespace)
+        exec(compile(smaller(block), "a page's block", "exec"), namespace)
     return namespace
 
 
