@@ -42,27 +42,29 @@ def session(rate: float) -> requests.Session:
     """
     import requests
     from requests.adapters import HTTPAdapter
-    from urllib3.connection import HTTPConnection, HTTPSConnection
-    from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
     class Answer(_Answer):
         least = rate
 
-    def pool(base: type, connection: type) -> type:  # their names are what messages say
-        spoken = type("Connection", (connection,), {"response_class": Answer})
-        return type("Server", (base,), {"ConnectionCls": spoken})
+    def spoken(base: Any) -> Any:
+        """A class of connections to a server, with our answers; a SOCKS proxy (PySocks) has classes of its own."""
+        if base.ConnectionCls.response_class is Answer:
+            return base
+        connection = type("Connection", (base.ConnectionCls,), {"response_class": Answer})  # what messages say
+        return type("Server", (base,), {"ConnectionCls": connection})
 
-    pools = {"http": pool(HTTPConnectionPool, HTTPConnection), "https": pool(HTTPSConnectionPool, HTTPSConnection)}
+    def ours(manager: Any) -> Any:
+        classes = manager.pool_classes_by_scheme
+        manager.pool_classes_by_scheme = {scheme: spoken(base) for scheme, base in classes.items()}
+        return manager
 
     class Adapter(HTTPAdapter):
         def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
             super().init_poolmanager(*args, **kwargs)
-            self.poolmanager.pool_classes_by_scheme = pools
+            ours(self.poolmanager)
 
         def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-            manager = super().proxy_manager_for(*args, **kwargs)
-            manager.pool_classes_by_scheme = pools
-            return manager
+            return ours(super().proxy_manager_for(*args, **kwargs))
 
     class Session(requests.Session):
         def get_redirect_target(self, resp: requests.Response) -> None:
@@ -70,7 +72,7 @@ def session(rate: float) -> requests.Session:
 
     logging.getLogger("urllib3.connectionpool").addFilter(_without_query)
     opened = Session()
-    for scheme in pools:
+    for scheme in ("http", "https"):
         opened.mount(f"{scheme}://", Adapter())
     return opened
 
