@@ -34,7 +34,8 @@ def command(names: tuple[str, ...], check: bool, as_json_: bool) -> None:
     file there as the registry has them ("-": not known), and the source.
 
     With --check each source on a network is asked for size and declared hash (a HEAD request, or one for the first
-    byte; no file is fetched, and one host is asked one thing at a time). The line starts with what came of it: ok,
+    byte; no file is fetched, and one host is asked one thing at a time). A mirror needs one of the two files that a
+    published checkpoint has, its own or NAME.safetensors. The line starts with what came of it: ok,
     other size, other hash, dead (no such file, or no such host), refused (not for everyone), quota (of Drive, for
     today), page (a web page in place of the file), no answer. Exit code 0 if all are ok, 3 if none answered (is this
     machine online?), else 1: fit for a scheduled job.
@@ -56,6 +57,7 @@ def command(names: tuple[str, ...], check: bool, as_json_: bool) -> None:
             next="unset both; or robust-zoo sources   without --check",
         )
     seen = _asked([(row, source) for row, source in found if source.address])
+    seen = tuple(one for one in seen if not _is_spare(one, seen))
     if as_json_:
         click.echo(json.dumps([_known(one.checkpoint, one.source) | _said(one) for one in seen], indent=1))
     for one in seen:
@@ -105,6 +107,16 @@ def _asked(found: list[tuple[Checkpoint, Source]]) -> tuple[Answer, ...]:
 
     with tqdm(total=len(found), unit="source", disable=None) as bar:
         return look_at(found, tick=bar.update)
+
+
+def _is_spare(one: Answer, seen: tuple[Answer, ...]) -> bool:
+    """Whether a mirror lacks one of a checkpoint's two files (its own, and what that converts to) and has the other."""
+    place = one.source.location.rpartition("/")[0]
+    return one.verdict == "dead" and any(
+        other.verdict == "ok" and other.source.location.rpartition("/")[0] == place
+        for other in seen
+        if one.source.kind == other.source.kind == "mirror" and other.checkpoint.name == one.checkpoint.name
+    )
 
 
 def _error(one: Answer, seen: tuple[Answer, ...]) -> ZooError:

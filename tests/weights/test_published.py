@@ -343,7 +343,7 @@ def test_the_manifest_names_what_was_published(tmp_path, content):
 # --- What is said --------------------------------------------------------------------------------------------
 
 
-def test_every_verb_says_pinned(hub, row, content, sound, own_machine, tmp_path):
+def test_every_verb_says_pinned(hub, row, content, sound, tmp_path, monkeypatch):
     name, sha256 = row.name, row.published.sha256
     address = f"{hub.endpoint}/{row.published.repo}/resolve/{REVISION}/{FILE}"
     with listed(tmp_path, lines=row.published.lines(name)):
@@ -358,6 +358,9 @@ def test_every_verb_says_pinned(hub, row, content, sound, own_machine, tmp_path)
         line = f"{name}  published  {len(content):,} bytes  {sha256[:12]}  {address} (HF_ENDPOINT)"
         assert line in run_to("sources", name).stdout
         assert f"ok          {line}" in run_to("sources", name, "--check").stdout
+        monkeypatch.setenv("ROBUST_ZOO_MIRRORS", hub.mirror)
+        assert run_to("sources", name, "--check").stdout.count("  mirror  ") == 1  # which has no NAME.safetensors
+        monkeypatch.delenv("ROBUST_ZOO_MIRRORS")
         hub.declared[FILE] = "0" * 64
         assert "other hash  " in run_to("sources", name, "--check", code=1).stdout
         [got] = json.loads(run_to("download", name, "--json", "--quiet").stdout)
