@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from math import ceil
 
 from robust_zoo.charts.drawing import (
     BOTTOM,
@@ -30,6 +31,7 @@ def eps_curve(
     title: str,
     trained: float | None = None,
     across: str = "Radius of the attack",
+    lowest: int = 0,
     standalone: bool = False,
 ) -> str:
     """Accuracy over radii, with 95 % intervals as bands.
@@ -40,17 +42,19 @@ def eps_curve(
         title: In words, above the chart.
         trained: The radius that the network was trained for, drawn as a line; None for none.
         across: What the radii are.
+        lowest: The accuracy where the vertical axis begins, in percent: 0, or a ten below all points.
         standalone: Whether it is a file of its own: a card's picture.
 
     Returns:
         An <svg> element.
     """
     radii = {0.0, *(point.x for curve in curves for point in curve.points)} | ({trained} if trained else set())
+    highest = 100 if not lowest else 10 * ceil(max(point.y for curve in curves for point in curve.points) / 10)
     lines = len(curves) + bool(trained)
-    frame = Frame((0.0, max(radii) or 1.0), (0.0, 100.0), LEGEND + LINE * lines, root=True)
+    frame = Frame((0.0, max(radii) or 1.0), (lowest, highest), LEGEND + LINE * lines, root=True)
     ticks = {radius: NORMS[norm].spell(radius) for radius in radii}
     body = [
-        side_axis(frame, "Accuracy, %", range(0, 101, 20)),
+        side_axis(frame, "Accuracy, %", range(lowest, highest + 1, 10 if lowest else 20)),
         bottom_axis(frame, f"{across}, {NORMS[norm].label}", ticks),
     ]
     if trained:

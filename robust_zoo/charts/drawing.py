@@ -39,7 +39,7 @@ _SHAPES = (
     )
     + ".chart .hollow .mark{fill:var(--chart-paper)}"
     ".chart .dot{fill:var(--chart-paper);fill-opacity:.6;stroke:var(--chart-0);stroke-width:1.5}"
-    ".chart .full{fill:var(--chart-0)}.chart .on{stroke:var(--chart-1);stroke-width:2.5}"
+    ".chart .full{fill:var(--chart-0);fill-opacity:1}.chart .on{stroke:var(--chart-1);stroke-width:2.5}"
     ".chart .on.full{fill:var(--chart-1)}.chart .tag{font-size:12px;font-weight:600}"
 )
 # What a page's style sheet needs for charts; paper is always light.

@@ -19,6 +19,7 @@ from robust_zoo.site.ladders import Table, ladders, tables
 from robust_zoo.site.pages import Contents, Page
 from robust_zoo.site.table import facets, lines
 from robust_zoo.site.words import STATES, letters, threat_title
+from robust_zoo.threat import NORMS
 
 _DESCRIPTION = (
     "Adversarially robust ImageNet weights as timm models: what each was trained for, how accurate it is with and "
@@ -78,7 +79,8 @@ def build(contents: Contents) -> Iterator[Page]:
         "counts": _counts(rows),
         "states": [(state, states[state], meaning) for state, meaning in STATES.items() if states[state]],
         "fields": [_field(kind, rivals) for kind, rivals in fields(rows).items()],
-        "ladders": [(table, _chart(table)) for table in tables(found)],
+        "ladders": tables(found),
+        "charts": [chart for table in tables(found) if (chart := _chart(table))],
     }
     yield Page("index.html", "Robust checkpoints", "index.html", values, _DESCRIPTION)
     for checkpoint in rows:
@@ -123,5 +125,6 @@ def _chart(table: Table) -> str:
     """The curves of a table's long ladders; "" where there are none."""
     if not table.drawn:
         return ""
-    title = "Clean accuracy of networks trained for more"
-    return eps_curve(table.drawn, table.norm, title=title, across="Trained for")
+    lowest = min(point.y for curve in table.drawn for point in curve.points)
+    title = f"Clean accuracy of networks trained for more, {NORMS[table.norm].label}"
+    return eps_curve(table.drawn, table.norm, title=title, across="Trained for", lowest=int(lowest // 10 * 10))
