@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import timm
 import torch
-from publications import CARD, folder_for, narrow_wide_resnet, random_weights
+from publications import CARD, NARROW, WIDE, folder_for, random_weights
 
 from robust_zoo.errors import UsageError, VerificationFailed
 from robust_zoo.factory import create_model
@@ -33,7 +33,7 @@ FEW = ("wide_resnet50_4", "vit_base_patch32_clip_quickgelu_224", "resnet50_gelu"
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory):
     """The folder of a narrow wide_resnet50_4, written: not to be changed."""
-    place, row = tmp_path_factory.mktemp("wide"), narrow_wide_resnet()
+    place, row = tmp_path_factory.mktemp("wide"), WIDE
     folder = folder_for(row, random_weights(row, place))
     write(folder, place / row.name)
     return folder, place / row.name
@@ -106,8 +106,8 @@ def test_a_stranger_who_knows_our_networks_loads_a_bundled_one(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
-        ({"model_args": {**narrow_wide_resnet().network.plain_arguments, "act_layer": "gelu"}}, "2 x 1000 numbers"),
-        ({"model_args": {**narrow_wide_resnet().network.plain_arguments, "base_width": 32}}, "size mismatch"),
+        ({"model_args": {**NARROW, "act_layer": "gelu"}}, "2 x 1000 numbers"),
+        ({"model_args": {**NARROW, "base_width": 32}}, "size mismatch"),
         ({"architecture": "shufflenet_v2_x1_0", "model_args": {}}, "Unknown model"),
         ({"pretrained_cfg": {"crop_pct": 1.0}}, "2 x 1000 numbers"),
     ],

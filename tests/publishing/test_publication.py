@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import timm
 import torch
-from publications import folder_for, logits_of, narrow_wide_resnet, random_weights
+from publications import SECOND, WIDE, folder_for, logits_of, random_weights
 from repositories import TOKEN, Repository
 
 from robust_zoo.errors import Refused, Unavailable, UsageError, VerificationFailed
@@ -25,7 +25,6 @@ from robust_zoo.weights.published import header_digest
 
 BUNDLED = "resnet18_x0_25_cifar10_l2_eps0_5"
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # httpx2, of huggingface_hub
-SECOND = "efficientnet_b0_mao2022_linf_eps4"  # the smallest of the second generation
 
 
 @pytest.fixture
@@ -42,7 +41,7 @@ def sent(hub, folder, out, name=None, **options):
     return publish(folder, out, repository, **{"private": True, "propose": False} | options)
 
 
-@pytest.mark.parametrize("row", [narrow_wide_resnet(), get(SECOND)], ids=lambda row: row.name)
+@pytest.mark.parametrize("row", [WIDE, SECOND], ids=lambda row: row.name)
 def test_what_was_published_comes_back(hub, tmp_path, row):
     """Through timm, and through robust_zoo by the lines of published.toml."""
     weights = random_weights(row, tmp_path)

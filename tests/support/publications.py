@@ -15,13 +15,18 @@ from robust_zoo.weights.safetensors_file import write_safetensors
 from robust_zoo.weights.verify import Weights, provenance
 
 CARD = {"README.md": b"---\nlicense: mit\n---\n\n# A card\n\n![](curve.svg)\n", "curve.svg": b"<svg/>"}
-NARROW = {"base_width": 16, "layers": [1, 1, 1, 1]}  # for networks of 0.9 GB
+NARROW = {"base_width": 16, "layers": [1, 1, 1, 1]}  # of a wide_resnet50_4 of 0.9 GB
 
 
-def narrow_wide_resnet():
-    """The row of a wide_resnet50_4, with a network of 5 M parameters that is said to timm in the same way."""
-    row = get("wide_resnet50_4_l2_eps3")
-    return replace(row, network=replace(row.network, arguments=NARROW, plain_arguments=NARROW))
+def narrow(name, **arguments):
+    """The row of a ResNet-50, with a network of a few million parameters that is said to timm in the same way."""
+    row = get(name)
+    network = replace(row.network, arguments=arguments | NARROW, plain_arguments=arguments | NARROW)
+    return replace(row, network=network, preprocessing=replace(row.preprocessing, input_size=(3, 64, 64)))
+
+
+WIDE = narrow("wide_resnet50_4_l2_eps3")
+SECOND = narrow("wide_resnet50_2_gelu_liu2023_linf_eps4", act_layer="gelu")  # of the second generation
 
 
 def random_weights(checkpoint, folder):
