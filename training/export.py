@@ -139,6 +139,7 @@ def as_trained(checkpoint: Checkpoint, recipe: Recipe) -> Checkpoint:
         sha256_from="",
         size=None,
         converted_sha256=None,
+        published=None,
         robustbench="",
         variant="" if own else "custom",
         note="",
@@ -146,6 +147,7 @@ def as_trained(checkpoint: Checkpoint, recipe: Recipe) -> Checkpoint:
         training="",
         reported=(),
         measured=(),
+        fingerprint=None,
     )
 
 

@@ -21,6 +21,8 @@ from robust_zoo.registry.lookup import get, list_models
 from robust_zoo.registry.places import place
 from robust_zoo.registry.published import FILE, Published
 from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.training.export import as_trained
+from robust_zoo.training.recipes import recipe_for
 from robust_zoo.weights import bundle, cache, convert, manifest
 from robust_zoo.weights.ensure import ensure
 from robust_zoo.weights.published import header_digest
@@ -316,6 +318,14 @@ def test_bundled_weights_are_published_as_they_are(tmp_path):
     with listed(tmp_path, lines=row.lines(bundled.name)):
         found = get(bundled.name)
         assert found.published == row and ensure(found, offline=True).state == "pinned"
+
+
+def test_what_is_trained_anew_is_not_what_was_published(row):
+    """Nor is it proven by any hash, or known by the logits, of the checkpoint whose training it repeats."""
+    known = replace(row, fingerprint=get(list_models(bundled=True)[0]).fingerprint)
+    made = as_trained(known, recipe_for(known))
+    assert known.fingerprint and made.name == row.name
+    assert (made.published, made.converted_sha256, made.sha256, made.fingerprint) == (None,) * 4
 
 
 def stale(rows) -> list[str]:
