@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from robust_zoo.describe import as_json
 from robust_zoo.registry.lookup import get, list_models
 from robust_zoo.registry.robustness import figures
 from robust_zoo.site import data
 from robust_zoo.site.build import build
 from robust_zoo.site.pages import Contents
 from robust_zoo.site.sections import SECTIONS
+from robust_zoo.training.evaluation import report
 
 RESULTS = Path(__file__).parents[2] / "results"
 
@@ -119,3 +121,18 @@ def test_the_lines_for_pandas_run(contents, tmp_path, monkeypatch):
     found = eval(last, names)
     known = [f for name in list_models() for f in figures(get(name)) if f.attack == "autoattack"]
     assert len(found) == len(known) > 80 and found.architecture.notna().all()
+
+
+def test_tables_speak_as_the_commands_do(files, contents):
+    """`list --json` and `report --csv`: what is called the same is the same."""
+    for checkpoint, record in zip(contents.checkpoints, table(files, "models"), strict=True):
+        said = as_json(checkpoint)
+        shared = said.keys() & record.keys() - {"input_size"}
+        assert len(shared) > 13 and {key: said[key] for key in shared} == {key: record[key] for key in shared}
+    said = list(csv.DictReader(io.StringIO(report.as_csv(e.entry for e in contents.evidence))))
+    lines = list(csv.DictReader(io.StringIO(files["data/ledger.csv"].decode())))
+    columns = said[0].keys() - {"flags"}  # in which the command says less: "" for none, and for not checked
+    assert columns < lines[0].keys() and len(columns) == 8
+    assert [{key: line[key] for key in columns} for line in lines] == [
+        {key: line[key] for key in columns} for line in said
+    ]
