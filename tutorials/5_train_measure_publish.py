@@ -9,9 +9,12 @@
 from pathlib import Path
 
 import numpy as np
+import timm
+import torch
 from safetensors import safe_open
 
 import robust_zoo
+from robust_zoo.cli import main
 from robust_zoo.counts import Count
 from robust_zoo.training import EvaluationPlan, Machine, cifar10_sample, evaluate, train
 from robust_zoo.training.plotting import plot
@@ -49,8 +52,8 @@ weights = train("resnet18_x0_25_cifar10_l2_eps0_5", "images.npz", run, overrides
 print(weights)
 
 # %% [markdown]
-# A run that is killed goes on where it was with the same call, and ends with the same weights. Its curves, from the log
-# in `run`:
+# A run that is killed goes on where it was with the same call, and ends with the same weights. Its curves are drawn
+# from the log in `run`; four epochs do not make much of one.
 
 # %%
 plot([run], Path("curves.png"))
@@ -82,13 +85,31 @@ print(card.partition("## ")[2].partition("## ")[0])  # its first section
 model = robust_zoo.create_model(weights).eval()
 
 # %% [markdown]
+# ## Publish, all but the sending
+#
+# `robust-zoo publish` makes a repository of the Hugging Face hub: the weights as they are, a config.json for timm, the
+# card with its curve, the licence. Another process loads that folder through timm alone and must get the same logits,
+# before anything is sent. `--dry-run` stops there; without it, and with a token of your own, one commit is made.
+
+# %%
+main(
+    ["publish", str(weights), "--namespace", "my-name", "--out", "published", "--dry-run", "--offline", "--quiet"],
+    standalone_mode=False,
+)
+folder = Path("published", weights.stem)
+robust_zoo.register_with_timm()  # for timm has no network this small; a resnet50 needs no such line
+published = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+
+# %% [markdown]
 # **What the figures mean.** They are of these weights on these 100 images, ten of each class, and known to about ten
 # points; chance is 10 %. **What not:** that 900 images and four epochs are a training. The bundled models saw 50,000
 # images twelve times.
 
 # %%
-assert weights.name == "resnet10_x0_25_s2_cifar10_custom_l2_eps0_5.safetensors"
 assert model.num_classes == 10 and (run / "row.toml").exists()
 assert clean.correct >= robust.correct and clean.correct >= 15  # 10 is chance
 assert entry["weights_sha256"] in next(Path("results").rglob("*.json")).read_text()
-assert "An adversary may move an image by a Euclidean distance of at most 0.5" in card
+assert weights.stem in card and "at most 0.5 (L2" in card
+assert (folder / "model.safetensors").read_bytes() == weights.read_bytes()
+images = torch.rand(2, 3, 32, 32)
+assert torch.equal(published(images), model(images))
