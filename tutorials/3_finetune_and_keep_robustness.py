@@ -62,16 +62,16 @@ workspace = Workspace(out=Path("cells"), cache=Path("features"), progress=False)
 # again. The standard checkpoint with a new head is there to compare with.
 
 # %%
-zoo = "resnet18_x0_25_cifar10"
-starts = [("l2_eps0", "head")] + [("l2_eps0_5", way) for way in ways]
+zoo = {"standard": "resnet18_x0_25_cifar10_l2_eps0", "robust": "resnet18_x0_25_cifar10_l2_eps0_5"}
+starts = [("standard", "head")] + [("robust", way) for way in ways]
 clean, robust = {}, {}
 for start, way in starts:
     plan = replace(ways[way], threat=threat)
-    (cell,) = transfer_models([f"{zoo}_{start}"], [photos], plan, workspace)
+    (cell,) = transfer_models([zoo[start]], [photos], plan, workspace)
     attacked = cell["details"]["robust"]
     clean[start, way] = Count(cell["correct"], cell["n"])
     robust[start, way] = Count(attacked["correct"], attacked["n"])
-    print(f"{start} {way}: clean {clean[start, way]}, robust {robust[start, way]}")
+    print(f"{start} model, {way}:\n  clean {clean[start, way]}\n  under attack {robust[start, way]}")
 
 # %%
 figure, axes = plt.subplots(figsize=(6.5, 2.8), layout="constrained")
@@ -81,7 +81,7 @@ for offset, (label, counts) in zip((0.12, -0.12), {"clean": clean, "under attack
         colour, title = ("C0", "C1")[label != "clean"], label if place == 0 else None
         axes.plot((low, high), (offset - place,) * 2, color=colour, lw=2)
         axes.plot(count.accuracy, offset - place, "os"[label != "clean"], color=colour, label=title)
-axes.set_yticks([-i for i in range(len(starts))], [f"{start}, {way}" for start, way in starts])
+axes.set_yticks([-i for i in range(len(starts))], [f"{start} model: {way}" for start, way in starts])
 axes.set(xlabel="accuracy on 100 test images, %, and 95 % interval", xlim=(-3, 100))
 axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
 figure.savefig("finetuned.png", dpi=100)
@@ -103,8 +103,8 @@ figure.savefig("finetuned.png", dpi=100)
 # AutoAttack. And robustness is kept for the `eps` the checkpoint was trained for; none is gained.
 
 # %%
-assert robust["l2_eps0", "head"].correct <= 5
-assert robust["l2_eps0_5", "head"].interval[0] > robust["l2_eps0", "head"].interval[1] + 20
-assert robust["l2_eps0_5", "everything"].correct + 10 < robust["l2_eps0_5", "near the source"].correct
+assert robust["standard", "head"].correct <= 5
+assert robust["robust", "head"].interval[0] > robust["standard", "head"].interval[1] + 20
+assert robust["robust", "everything"].correct + 10 < robust["robust", "near the source"].correct
 assert all(count.correct >= 50 for count in clean.values())
 assert len(list(Path("cells").glob("*.json"))) == len(starts)
