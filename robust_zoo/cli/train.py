@@ -77,7 +77,7 @@ def command(
 
     SIGTERM, SIGUSR1, SIGUSR2 and Ctrl-C save and exit with 75; the same command goes on and ends with the same weights.
     The run's directory holds status.json, log.jsonl (see robust-zoo plot), the last two checkpoints, and at the end
-    NAME.safetensors, row.toml and card.md.
+    NAME.safetensors, row.toml and card.md with its picture, card.svg.
     """
     from robust_zoo.training.run import Machine, train
     from robust_zoo.training.signals import Stopped

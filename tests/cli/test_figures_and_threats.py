@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
+from pages import tables
 from verbs import run_to as run
 
 from robust_zoo import get
@@ -14,7 +15,7 @@ from robust_zoo.cards.card import card
 from robust_zoo.errors import ZooError
 from robust_zoo.registry.lookup import list_models
 from robust_zoo.registry.measurement import Measurement
-from robust_zoo.threat import ThreatModel
+from robust_zoo.threat import NORMS, ThreatModel
 from robust_zoo.training import cost
 from robust_zoo.training.export import as_trained
 from robust_zoo.training.plotting import plot
@@ -53,12 +54,25 @@ def test_the_l2_models_autoattack_accuracy_is_not_its_linf_figure():
 
 
 @pytest.mark.parametrize("name", BUNDLED)
-@pytest.mark.parametrize("where", ["info", "card"])
-def test_info_and_card_name_every_threat(name, where):
-    text = run("info", name).stdout if where == "info" else card(get(name), recipe_for(get(name)))
-    lines = [line for line in text.splitlines() if " %" in line]
+def test_info_names_every_threat(name):
+    lines = [line for line in run("info", name).stdout.splitlines() if " %" in line]
     for m in (m for m in get(name).measured if m.threat):
         assert any(str(m.threat) in line and f"{m.accuracy:.2f} %" in line for line in lines), m
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_a_card_has_every_figure_in_the_column_of_its_threat(name):
+    found = [
+        (head, cell.text.split(" %")[0])
+        for table in tables(card(get(name), recipe_for(get(name))))
+        for row in table.rows
+        for head, cell in zip(table.head, row, strict=True)
+        if cell.text and head.startswith("L")
+    ]
+    threats = [
+        (f"{NORMS[m.norm].label} {m.threat.radius}", f"{m.accuracy:.2f}") for m in get(name).measured if m.threat
+    ]
+    assert sorted(found) == sorted(threats)
 
 
 ENCODER = "vit_base_patch32_clip_quickgelu_224_schlarmann2024_fare_linf_eps4"

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
+from pages import tables
 from safetensors import safe_open
 
 from robust_zoo.cli.card import card_of as card
@@ -214,7 +215,11 @@ def test_export_carries_its_provenance_and_the_row_reads_back(tmp_path):
     assert written["name"] == NAME and written["collection"] == "robust_zoo_cifar10" and written["bundled"] is True
     assert [m["correct"] for m in written["measured"]] == [m["correct"] for m in measured]
     text = (tmp_path / "card.md").read_text()
-    assert f"{measured[1]['correct']:,} of 20" in text and "batch 128" in text
+    assert "batch 128" in text and "](card.svg)" in text
+    first, _ = next(table for table in tables(text) if table.section == "Measured here").rows
+    assert [cell.text.split(" %")[0] for cell in first[:3]] == ["PGD-20", "20", f"{5 * measured[0]['correct']:.2f}"]
+    assert f"{5 * measured[1]['correct']:.2f}" in [cell.text.split(" %")[0] for cell in first[3:]]
+    assert (tmp_path / "card.svg").read_text().startswith("<svg")
 
 
 def test_what_is_trained_here_does_not_pass_for_what_others_published():
