@@ -2,7 +2,6 @@
 
 import json
 import signal
-import sys
 from collections import Counter
 from dataclasses import asdict, replace
 
@@ -170,7 +169,7 @@ def test_the_report(swept, tmp_path):
     assert settled(json.loads(as_json.stdout)) == settled(cells.read_cells(swept[0] / "cells"))
 
 
-def test_protocols_are_never_in_one_table(swept, tmp_path):
+def test_protocols_are_never_in_one_table(swept, tmp_path, few_penalties):
     folder, _, entries = swept
     other = TransferPlan("linear", Linear(train_size=20, bn="adapt"))
     more = transfer([ROBUST], (digits,), other, Workspace(tmp_path, folder / "cache" / "features", progress=False))
@@ -186,7 +185,7 @@ def few():
     return replace(target, test=spread(target.test, 60))
 
 
-def test_robustness_after_transfer_is_a_column(swept, tmp_path):
+def test_robustness_after_transfer_is_a_column(swept, tmp_path, few_penalties):
     folder = swept[0]
     plan = TransferPlan("linear", Linear(train_size=20), ThreatModel("l2", 0.5))
     workspace = Workspace(tmp_path, folder / "cache" / "features", progress=False)
@@ -236,13 +235,7 @@ def test_what_each_quirk_changes(folder, tmp_path, monkeypatch):
     assert run("transfer", ROBUST, "--data", folder, "--quirks").exit_code == 2
 
 
-def few_penalties(monkeypatch):
-    """The probes' path is most of the time, and not what is asked about."""
-    monkeypatch.setattr(sys.modules["robust_zoo.training.transfer.recommend"], "PENALTIES", (1.0, 0.1, 0.01))
-
-
-def test_recommend(folder, tmp_path, monkeypatch):
-    few_penalties(monkeypatch)
+def test_recommend(folder, tmp_path, few_penalties):
     arguments = ["recommend", folder, "-a", "resnet18_x0_25", "--workers", 0, "--cache", tmp_path]
     result = run(*arguments, "--plot", tmp_path / "eps.png")
     assert result.exit_code == 0, result.stderr
@@ -265,8 +258,7 @@ def test_a_probe_never_saw_the_image_it_is_asked_about():
     assert 0.35 < cross_validated(x, labels, fold).float().mean() < 0.65
 
 
-def test_a_budget_leaves_images_out_evenly(tmp_path, monkeypatch):
-    few_penalties(monkeypatch)
+def test_a_budget_leaves_images_out_evenly(tmp_path, few_penalties):
     data = cifar10_sample(40)
     (advice,) = recommend(data, [ROBUST], cache=tmp_path, budget=1e-6)
     assert advice.n == 50  # no less than the folds need
@@ -274,7 +266,7 @@ def test_a_budget_leaves_images_out_evenly(tmp_path, monkeypatch):
     assert advice.n == 400
 
 
-def test_the_table_names_the_folds_that_were_made(tmp_path):
+def test_the_table_names_the_folds_that_were_made(tmp_path, few_penalties):
     assert "3-fold cross-validation" in table(recommend(cifar10_sample(3), [ROBUST], cache=tmp_path, folds=3), 10)
 
 

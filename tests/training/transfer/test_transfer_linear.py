@@ -235,7 +235,7 @@ def test_adapted_statistics_are_the_targets(tmp_path):
 @pytest.mark.parametrize(
     "settings", [Linear(), Linear(solver="sgd"), Linear(views=2, bn="adapt", train_size=6)], ids=str
 )
-def test_linear_beats_chance_by_far(cifar, tmp_path, settings):
+def test_linear_beats_chance_by_far(cifar, tmp_path, settings, few_penalties):
     """The backbone knows these very classes: a sound probe finds most of them from ten images each."""
     outcome, head = linear(ROW, cifar, settings, cache=tmp_path)
     assert outcome.n == 80 and outcome.accuracy > 50
@@ -251,7 +251,7 @@ def test_linear_beats_chance_by_far(cifar, tmp_path, settings):
         assert robust["n"] == 40 and 0.2 < robust["correct"] / 40 < outcome.accuracy / 100
 
 
-def test_the_test_images_choose_nothing(cifar, tmp_path):
+def test_the_test_images_choose_nothing(cifar, tmp_path, few_penalties):
     """Other test labels: another accuracy, the same head."""
     outcome, head = linear(ROW, cifar, Linear(), cache=tmp_path)
     lies = Images(cifar.test.images, cifar.test.labels.flip(0))
@@ -259,7 +259,7 @@ def test_the_test_images_choose_nothing(cifar, tmp_path):
     assert torch.equal(head.weight, same.weight) and blind.tried == outcome.tried and blind.accuracy < outcome.accuracy
 
 
-def test_an_official_validation_split_is_used(cifar, tmp_path):
+def test_an_official_validation_split_is_used(cifar, tmp_path, few_penalties):
     fit, check = stratified_split(cifar.train.labels, 8, 0)
     split = replace(cifar, train=cifar.train.subset(fit), val=cifar.train.subset(check))
     outcome, _ = linear(ROW, split, Linear(), cache=tmp_path)
