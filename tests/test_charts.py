@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 from itertools import pairwise
 
 import pytest
+from colours import contrast
 
 from robust_zoo import get
 from robust_zoo.charts.curve import eps_curve
@@ -82,18 +83,6 @@ def test_letters_and_lines_stand_out(paper):
     colours = dict(re.findall(r"--chart-([\w-]+):(#[0-9a-f]+)", sets[0 if paper == "light" else 1]))
     for name, least in {"ink": 7, "quiet": 4.5, "0": 3, "1": 3, "2": 3, "3": 3}.items():
         assert contrast(colours[name], colours["paper"]) >= least, name
-
-
-def contrast(one, other):
-    light, dark = sorted(map(luminance, (one, other)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
-
-
-def luminance(colour):
-    digits = colour[1:] if len(colour) == 7 else "".join(2 * d for d in colour[1:])
-    parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
-    return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
 def test_words_of_ticks_do_not_overlap():

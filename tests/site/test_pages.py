@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import built_site
 import pytest
+from colours import contrast
 from verbs import run
 
 from robust_zoo import home
@@ -141,6 +142,17 @@ def test_a_space_of_the_hub():
     fields = dict(line.split(": ", 1) for line in readme.split("---\n")[1].splitlines())
     assert (fields["sdk"], fields["app_file"]) == ("static", "index.html")
     assert len(fields["short_description"]) <= 60  # the hub's limit
+
+
+@pytest.mark.parametrize("theme", [0, 1, 2], ids=["light", "dark by the system", "dark by the button"])
+def test_letters_stand_out_in_every_theme(theme):
+    """WCAG 2.1 AA on the page's ground and on the tinted one; marks and the focus 3 to 1."""
+    css = built_site.files()["assets/site.css"].decode()
+    colours = dict(re.findall(r"--(\w+):(#[0-9a-f]+)", re.findall(r"\{\s*(--paper:[^}]*)", css)[theme]))
+    for ground in ("paper", "tint"):
+        for letters in ("ink", "quiet", "link"):
+            assert contrast(colours[letters], colours[ground]) >= 4.5, (letters, ground)
+        assert contrast(colours["mark"], colours[ground]) >= 3
 
 
 def test_sections_that_cannot_be():
