@@ -134,9 +134,15 @@ def test_ladders(pages):
             accuracy = e["text"][len(radius) :].strip()
             assert (not accuracy and name in ENCODERS) or (kind, accuracy) in clean_of(name), name
             steps += 1
-        related = {e.get("rel") or e.get("aria-current"): e["href"] for e in rungs}
-        if rungs:
-            assert related["page"] == path.removeprefix("model/")
+        for ladder in {id(e["path"][-2]): e["path"][-2] for e in rungs}.values():
+            names = [e["href"].removesuffix(".html") for e in rungs if e["path"][-2] is ladder]
+            radii = [under(ROWS[n]["norm"], ROWS[n]["eps"]).split()[1].removesuffix("/255") for n in names]
+            assert radii == sorted(radii, key=float) and len({ROWS[n]["architecture"] for n in names}) == 1
+            here = names.index(path[len("model/") : -len(".html")])
+            related = {e.get("rel") or e.get("aria-current"): e["href"] for e in rungs if e["path"][-2] is ladder}
+            around = {"prev": here - 1, "page": here, "next": here + 1}
+            expected = {word: f"{names[at]}.html" for word, at in around.items() if 0 <= at < len(names)}
+            assert {word: href for word, href in related.items() if word} == expected
     assert steps > 500
 
 
