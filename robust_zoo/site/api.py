@@ -19,16 +19,21 @@ PATH = "api.html"
 _KINDS = {"function": "function", "class": "class", "dataclass": "dataclass", "attribute": "value"}
 # What users are told of, beside what the two packages export.
 TOLD = (
-    "robust_zoo.weights.ensure.ensure",
-    "robust_zoo.weights.own.OwnFileWarning",
     "robust_zoo.registry.robustness.best_robust",
     "robust_zoo.training.attacks.suites.suite",
+    "robust_zoo.training.data.dataset.spread",
+    "robust_zoo.training.plotting.plot",
     "robust_zoo.training.recipes.load_overrides",
     "robust_zoo.training.transfer.protocols.finetune.Finetune",
     "robust_zoo.training.transfer.protocols.linear.Linear",
+    "robust_zoo.training.transfer.protocols.linear.stratified_split",
     "robust_zoo.training.transfer.protocols.salman2020.Salman2020",
     "robust_zoo.training.transfer.recommend.open_images",
+    "robust_zoo.training.transfer.recommend.table",
+    "robust_zoo.training.transfer.sample_suite.cifar10_half",
     "robust_zoo.training.transfer.sample_suite.digits",
+    "robust_zoo.weights.ensure.ensure",
+    "robust_zoo.weights.own.OwnFileWarning",
 )
 
 

@@ -171,7 +171,8 @@ def test_what_users_are_told_to_import_is_there():
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("robust_zoo"):
                 told |= {f"{node.module}.{alias.name}" for alias in node.names}
-    assert len(told) >= 4 and told - paths == set()
+    told -= {"robust_zoo.cli.main"}  # the command line, which has a page of its own
+    assert len(told) >= 4 and told - paths == set()  # what is missing is a row of api.TOLD
 
 
 def test_griffe_understands_every_docstring(caplog):

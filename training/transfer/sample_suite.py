@@ -35,7 +35,11 @@ def digits() -> Target:
 
 
 def cifar10_half() -> Target:
-    """The 1,000 bundled CIFAR-10 test images, half of them to train on: what the bundled models already know."""
+    """The 1,000 bundled CIFAR-10 test images, half of them to train on: what the bundled models already know.
+
+    Returns:
+        Images (500, 3, 32, 32) to train on, as many to test on, and no validation images.
+    """
     return _halves("cifar10-sample", cifar10_classes(), cifar10_sample())
 
 
