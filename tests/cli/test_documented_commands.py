@@ -42,6 +42,7 @@ NOT_RUN = {
     "torchrun": "eight GPUs and ImageNet; tests/training runs two processes",
     "robust-zoo train --launcher": "a cluster and ImageNet; tests/training submits to submitit's local executor",
     "robust-zoo evaluate robustbench": "ImageNet; tests/training/data reads its layout",
+    "robust-zoo publish": "sends to the hub; tests/publishing publishes to a stand-in",
     "robust-zoo data prepare": "downloads; tests/training/transfer prepares from made copies",
     "robust-zoo download --signature": "nothing is signed yet; tests/weights/test_bundle.py signs and takes",
     "robust-zoo verify --signature": "nothing is signed yet; tests/weights/test_manifest.py signs and verifies",
