@@ -22,7 +22,7 @@ from robust_zoo.registry.lookup import get
 ROWS = tomllib.loads(TOML.read_text(encoding="utf-8"))
 PUBLISHED = tomllib.loads(TOML.with_name("published.toml").read_text(encoding="utf-8"))
 BY_NAME = {row["name"]: row for row in ROWS["checkpoint"]}
-NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four", 10: "ten", 13: "thirteen"}
+NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 10: "ten", 13: "thirteen"}
 TITLES = {"none": "clean", "autoattack": "AutoAttack"}
 PAGES = sorted(
     [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("model_cards/*.md"), ROOT / "results/README.md"]
@@ -208,6 +208,7 @@ def test_counts_in_prose_are_counted():
     assert f"from the {len(first)} of" in readme
     assert f"{NUMBERS[len({row['architecture'] for row in first})]}\narchitectures" in readme
     assert f"{NUMBERS[len(bundled)].capitalize()} small CIFAR-10 models are bundled" in readme
+    assert f"[{NUMBERS[len(list(ROOT.glob('tutorials/*.py')))].capitalize()} tutorials]" in readme
     assert f"| {states.count('pinned')} of the {len(imagenet)}, and all bundled ones |" in trust
     assert f"| {states.count('hub')} more |" in trust and f"| the other {states.count('nowhere')}, " in trust
     assert f"Accuracies of the {len(imagenet)} ImageNet rows are *reported by*" in measured
