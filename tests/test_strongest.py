@@ -15,7 +15,7 @@ def lines(dataset="imagenet"):
     """The table's lines, by checkpoint, and the legend's by letter."""
     text = strongest.block(dataset)
     (table,) = tables(text)
-    return {row[1].text: [cell.text for cell in row] for row in table.rows}, dict(
+    return {row[0].text: [cell.text for cell in row] for row in table.rows}, dict(
         re.findall(r"\((\w)\) (.+?)(?:<br>)?\n", text)
     )
 
@@ -23,7 +23,7 @@ def lines(dataset="imagenet"):
 def test_it_is_the_readmes_first_table():
     with planted():
         text = blocks.renewed(README, blocks.PAGES["README.md"])
-    assert SWIN in tables(text)[0].rows[2][1].text
+    assert SWIN in tables(text)[0].rows[2][0].text
     assert blocks.renewed(text, blocks.PAGES["README.md"]) == README  # what the rows say, whatever stood there
 
 
@@ -31,11 +31,10 @@ def test_the_strongest_come_first_with_all_that_their_figure_is_of(monkeypatch):
     monkeypatch.setattr(strongest, "MOST", 3)  # of four
     with planted():
         cells, legend = lines()
-    assert cells[GIANT] == ["Linf 4/255", GIANT, "83.90 (a)", "71.00 (a)", "AutoAttack", "1013M"]
-    assert cells[CONVNEXT][2:5] == ["77.20 (b)", "54.40 (c)", "AutoAttack"]
-    assert cells[ENGSTROM][2:5] == ["57.90 (d)", "35.09 (d)", "PGD-100, an upper bound"]
+    assert cells[GIANT] == [GIANT, "83.90 (a)", "71.00 (a)", "AutoAttack at Linf 4/255", "1013M"]
+    assert cells[CONVNEXT][1:4] == ["77.20 (b)", "54.40 (c)", "AutoAttack at Linf 4/255"]
+    assert cells[ENGSTROM][1:4] == ["57.90 (d)", "35.09 (d)", "PGD-100 at L2 3, an upper bound"]
     assert [*cells] == [GIANT, CONVNEXT, SWIN, ENGSTROM]
-    assert [row[0] for row in cells.values()] == ["Linf 4/255"] * 3 + ["L2 3"]
     assert legend == {
         "a": "reported by the authors' README, number of images not said",
         "b": "reported by the authors' README, 1,000 images",
@@ -47,7 +46,7 @@ def test_the_strongest_come_first_with_all_that_their_figure_is_of(monkeypatch):
 def test_a_measured_figure_never_reads_as_a_reported_one():
     with planted():
         cells, legend = lines("cifar10")
-    assert cells[CIFAR][2:5] == ["measured 66.08 (a)", "measured 36.80 (b)", "AutoAttack"]
+    assert cells[CIFAR][1:4] == ["measured 66.08 (a)", "measured 36.80 (b)", "AutoAttack at Linf 8/255"]
     assert legend["a"] == "*measured here*: cifar10 test, 10,000 images"
     assert legend["b"] == "*measured here*: cifar10 test, 250 evenly spread, 250 images"
 

@@ -42,9 +42,19 @@ class Letters:
         return f"{'*measured* ' * figure.measured}{figure.value:.2f} {about}"
 
     @staticmethod
-    def attack(figure: Figure | None) -> str:
-        """The attack of a robust accuracy as a cell of Markdown: "AutoAttack", "PGD-100, an upper bound"."""
-        return f"{markdown(figure.attack_title)}{', an upper bound' * figure.bound}" if figure else ""
+    def attack(figure: Figure | None, at: str = "") -> str:
+        """The attack of a robust accuracy as a cell of Markdown.
+
+        Args:
+            figure: None leaves the cell empty.
+            at: The threat model, where nothing beside the cell says it.
+
+        Returns:
+            "AutoAttack", "PGD-100 at L2 3, an upper bound".
+        """
+        if figure is None:
+            return ""
+        return f"{markdown(figure.attack_title)}{f' at {at}' if at else ''}{', an upper bound' * figure.bound}"
 
     @property
     def legend(self) -> str:

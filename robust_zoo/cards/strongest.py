@@ -12,7 +12,7 @@ from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import NORMS, ThreatModel
 
 MOST = 5  # checkpoints of a norm
-_HEAD = ["robust at", "checkpoint", "clean, %", "robust, %", "attack", "parameters"]
+_HEAD = ["checkpoint", "clean, %", "robust, %", "attack", "params"]
 
 
 def strongest(threat: ThreatModel, dataset: str) -> list[tuple[Checkpoint, Figure]]:
@@ -48,7 +48,7 @@ def block(dataset: str = "imagenet") -> str:
         found = strongest(threat, dataset)
         lines += [_line(threat, *pair, letters) for pair in found]
         silent += [] if found else [f"{NORMS[norm].label} {threat.radius}"]
-    text = f"{table(_HEAD, lines, numbers=(2, 3, 5))}\n\n{letters.legend}\n" if lines else ""
+    text = f"{table(_HEAD, lines, numbers=(1, 2, 4))}\n\n{letters.legend}\n" if lines else ""
     none = f"No robust accuracy on {source.title} is known of any row at {' or '.join(silent)} yet.\n" if silent else ""
     return "\n".join(filter(None, [text, none]))
 
@@ -56,10 +56,9 @@ def block(dataset: str = "imagenet") -> str:
 def _line(threat: ThreatModel, checkpoint: Checkpoint, robust: Figure, letters: Letters) -> list[str]:
     clean = next((figure for figure in figures(checkpoint) if figure.eps is None), None)
     return [
-        f"{NORMS[threat.norm].label} {threat.radius}",
         f"[`{checkpoint.name}`](model_cards/{checkpoint.name}.md)",
         letters.cell(clean),
         letters.cell(robust),
-        letters.attack(robust),
+        letters.attack(robust, f"{NORMS[threat.norm].label} {threat.radius}"),
         short_count(checkpoint.network.parameters),
     ]

@@ -107,5 +107,5 @@ def test_only_names_are_replaced():
     assert smaller('list_models("resnet50_*", norm="l2")') == 'list_models("resnet50_*", norm="l2")'
     assert smaller(f'get("{BUNDLED[0]}")') == f'get("{BUNDLED[0]}")'
     expected = f'torch.hub.load({str(HOME)!r}, "{STAND_IN}", source="local")'
-    assert smaller('torch.hub.load("OWNER/robust_zoo", "resnet50_l2_eps3")') == expected
+    assert smaller('torch.hub.load("someone/zoo", "resnet50_l2_eps3")') == expected
     assert smaller('torch.hub.load("a/copy", "resnet50_l2_eps3", source="local")') == expected
