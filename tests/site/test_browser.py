@@ -187,16 +187,16 @@ def paper(browser):
 
 
 def test_theme_is_the_systems_until_another_is_asked_for(browser):
-    browser.open("index.html")
+    browser.open("data.html")
     assert paper(browser) > 240
-    browser.open("index.html", dark=True)
+    browser.open("data.html", dark=True)
     assert paper(browser) < 40
     browser.one("#theme").click()
     assert paper(browser) > 240
-    browser.open("data.html", dark=True)
+    browser.open("about.html", dark=True)
     assert paper(browser) > 240 and browser.one("#theme").text == "Dark theme"
     browser.one("#theme").click()
-    browser.open("index.html")
+    browser.open("data.html")
     assert paper(browser) < 40
     browser.js("localStorage.clear()")
 

@@ -69,7 +69,7 @@ function section(line, chosen) {
 function facts(chosen) {
   const heads = chosen.map((name, i) => el("th", { scope: "col" }, letter(i), " ", ...broken(name)));
   const rows = zoo.facts.map((fact, at) => {
-    const values = chosen.map((name) => zoo.rows[name][0][at]), same = new Set(values).size < 2;
+    const values = chosen.map((name) => zoo.rows[name][0][at]), same = values.length > 1 && new Set(values).size < 2;
     return el("tr", { class: same ? "none" : "" }, el("th", { scope: "row" }, fact), ...values.map((value) => el("td", {}, value)));
   });
   const table = el("table", {}, el("thead", {}, el("tr", {}, el("td", {}), ...heads)), el("tbody", {}, ...rows));
