@@ -24,7 +24,7 @@ from robust_zoo.training.transfer.sample_suite import digits
 # instead.
 
 # %%
-PER_CLASS = 20
+PER_CLASS = 12
 known = {"digits": digits().train, "photos": cifar10_sample()}
 for folder, data in known.items():
     for i in stratified_split(data.labels, PER_CLASS, seed=0)[0].tolist():
@@ -65,7 +65,7 @@ for (folder, ranking), marker in zip(advice.items(), "os", strict=True):
     (line,) = axes.plot(eps, accuracy, marker=marker, label=folder)
     axes.fill_between(eps, low, high, color=line.get_color(), alpha=0.15, lw=0)
 axes.set(xlabel="L2 eps that the checkpoint was trained with", ylabel="accuracy, %", xticks=eps)
-axes.set_title("linear classifiers on features, 200 images, 95 % intervals", fontsize=10)
+axes.set_title(f"linear classifiers on features, {ranking[0].n} images, 95 % intervals", fontsize=10)
 axes.legend(frameon=False)
 figure.savefig("which_eps.png", dpi=100)
 
