@@ -68,23 +68,12 @@ def given(tmp_path, monkeypatch):
     return {"images": images, "photo": Image.new("RGB", (50, 40)), "timm": timm, "torch": torch}
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p.read_text("utf-8"))], ids=lambda page: page.name)
-def test_page_runs(page, given):
-    execute(page.read_text("utf-8"), given)
-    assert "robust_zoo" in given  # they imported it
-
-
-@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.stem)
-def test_use_of_card_runs(card, given):
-    execute(card.read_text("utf-8"), given)
-    assert given["logits"].shape == (2, 10) and torch.isfinite(given["logits"]).all()
-
-
-def test_readmes_lines_attack_a_photo(given, capsys):
-    """As they stand: what they print is of the photo, and the adversarial image is within the radius."""
-    [lines] = blocks(PAGES[0].read_text("utf-8"))
+def test_readme_runs_as_it_stands(given, capsys):
+    """Nothing is supplied but the photo; what is printed is of it, and the adversarial image is within the radius."""
+    text = PAGES[0].read_text("utf-8")
+    (lines,) = blocks(text)
     assert len([line for line in lines.splitlines() if line.strip()]) <= 12 and smaller(lines) == lines
-    found = execute(PAGES[0].read_text("utf-8"), given)
+    found = execute(text, {})
     images, adv_images, row = (found[name] for name in ("images", "adv_images", "row"))
     assert images.shape == (1, 3, 32, 32) and images.min() >= 0 and images.max() <= 1
     assert 0.9 * row.eps < (adv_images - images).norm() <= row.eps + 1e-5
@@ -92,6 +81,23 @@ def test_readmes_lines_attack_a_photo(given, capsys):
     assert after < before
     names = "|".join(row.collection.dataset.class_names)
     assert re.fullmatch(rf"({names}) -> ({names}) within l2 eps 0.5\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES[1:] if blocks(p.read_text("utf-8"))], ids=lambda page: page.stem)
+def test_page_of_docs_runs(page, given):
+    before = set(given)
+    execute(page.read_text("utf-8"), given)
+    assert set(given) > before
+    if page.stem == "use":
+        assert given["seen"].shape == (3, 32, 32)
+        assert given["logits"].shape == (2, 10) and given["head"].num_classes == 37
+        assert torch.equal(given["robust"].conv1.weight, given["model"].conv1.weight)
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.stem)
+def test_use_of_card_runs(card, given):
+    execute(card.read_text("utf-8"), given)
+    assert given["logits"].shape == (2, 10) and torch.isfinite(given["logits"]).all()
 
 
 def test_a_block_that_fails_is_not_passed_over(given):
