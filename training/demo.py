@@ -17,11 +17,11 @@ from robust_zoo.pixels import pixel_model
 from robust_zoo.registry.lookup import get, list_models
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
-from robust_zoo.training import tiles
 from robust_zoo.training.attacks.accuracy import pgd_accuracy
 from robust_zoo.training.attacks.pgd import pgd
 from robust_zoo.training.data.cifar10_sample import CLASSES, cifar10_classes, cifar10_sample
-from robust_zoo.training.tiles import Row
+from robust_zoo.training.figures import tiles
+from robust_zoo.training.figures.tiles import Row
 from robust_zoo.training.transfer.protocols.table import Workspace
 from robust_zoo.training.transfer.report import figures, value_text
 from robust_zoo.training.transfer.sample_suite import SAMPLE_PLAN, digits

@@ -17,7 +17,7 @@ import robust_zoo
 from robust_zoo.cli import main
 from robust_zoo.counts import Count
 from robust_zoo.training import EvaluationPlan, Machine, cifar10_sample, evaluate, train
-from robust_zoo.training.plotting import plot
+from robust_zoo.training.figures.curves import plot
 
 # %% [markdown]
 # ## Data

@@ -101,7 +101,7 @@ def require_directory(output: Path) -> None:
 
 def require_picture(output: Path) -> None:
     """Says before the work that its picture could not be drawn. Raises StorageError and UsageError."""
-    from robust_zoo.training.style import FORMATS, check_installed
+    from robust_zoo.training.figures.style import FORMATS, check_installed
 
     check_installed()
     if output.suffix.lower() not in FORMATS:

@@ -19,7 +19,7 @@ def command(runs: tuple[Path, ...], output: Path | None) -> None:
 
     Loss of the images trained on, and clean, single-step and PGD-10 accuracy on held-out images after each epoch.
     """
-    from robust_zoo.training.plotting import plot
+    from robust_zoo.training.figures.curves import plot
 
     output = output or runs[0] / "curves.png"
     require_picture(output)

@@ -22,7 +22,7 @@ TOLD = (
     "robust_zoo.registry.robustness.best_robust",
     "robust_zoo.training.attacks.suites.suite",
     "robust_zoo.training.data.dataset.spread",
-    "robust_zoo.training.plotting.plot",
+    "robust_zoo.training.figures.curves.plot",
     "robust_zoo.training.recipes.load_overrides",
     "robust_zoo.training.transfer.protocols.finetune.Finetune",
     "robust_zoo.training.transfer.protocols.linear.Linear",

@@ -10,7 +10,7 @@ from verbs import run
 
 from robust_zoo.registry.lookup import list_models
 from robust_zoo.training.evaluation import entries, report
-from robust_zoo.training.style import error_bar
+from robust_zoo.training.figures.style import error_bar
 from robust_zoo.training.transfer import cells, recommend, sweep
 
 ROBUST = "resnet18_x0_25_cifar10_l2_eps0_5"

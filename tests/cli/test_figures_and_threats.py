@@ -18,7 +18,7 @@ from robust_zoo.registry.measurement import Measurement
 from robust_zoo.threat import NORMS, ThreatModel
 from robust_zoo.training import cost
 from robust_zoo.training.export import as_trained
-from robust_zoo.training.plotting import plot
+from robust_zoo.training.figures.curves import plot
 from robust_zoo.training.recipes import recipe_for
 from robust_zoo.training.transfer import report
 

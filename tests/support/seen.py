@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
-from robust_zoo.training.style import DPI
+from robust_zoo.training.figures.style import DPI
 
 SMALLEST = 9  # pixels of a font that is read, at half the picture's size
 NORMS = ("L2", "Linf")

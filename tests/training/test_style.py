@@ -14,10 +14,10 @@ from seen import data_lines, explained, faults, keep, look, title_of
 from robust_zoo.counts import Count
 from robust_zoo.errors import UsageError
 from robust_zoo.threat import ThreatModel
-from robust_zoo.training import style
 from robust_zoo.training.evaluation import report as ledger_report
 from robust_zoo.training.evaluation.entries import read_ledger
-from robust_zoo.training.plotting import log_ticks, plot
+from robust_zoo.training.figures import style
+from robust_zoo.training.figures.curves import log_ticks, plot
 from robust_zoo.training.transfer import cells, plots
 from robust_zoo.training.transfer.cells import Model
 from robust_zoo.training.transfer.report import Figure as Found

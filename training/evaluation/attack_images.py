@@ -26,7 +26,7 @@ from robust_zoo.training.data.decode import MOST_BYTES, decode
 from robust_zoo.training.data.fit import check_classifies
 from robust_zoo.training.evaluation.attack_files import SHEET, outputs, read_saved, save
 from robust_zoo.training.evaluation.threats import own_threat
-from robust_zoo.training.tiles import Row, as_image, draw
+from robust_zoo.training.figures.tiles import Row, as_image, draw
 from robust_zoo.views import View
 from robust_zoo.weights.exported import checkpoint_of
 

@@ -16,7 +16,7 @@ from robust_zoo.text import markdown as cell
 from robust_zoo.threat import NORMS, ThreatModel
 from robust_zoo.training.attacks.suites import in_words
 from robust_zoo.training.evaluation.entries import stem_of
-from robust_zoo.training.style import (
+from robust_zoo.training.figures.style import (
     INK,
     STEPS,
     Point,

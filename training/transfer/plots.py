@@ -10,7 +10,7 @@ from typing import Any
 
 from robust_zoo.text import several
 from robust_zoo.threat import NORMS
-from robust_zoo.training.style import STEPS, Look, Point, curve, label, legend, looks, picture, radius, title
+from robust_zoo.training.figures.style import STEPS, Look, Point, curve, label, legend, looks, picture, radius, title
 from robust_zoo.training.transfer.report import Figure, by_protocol
 
 Lines = dict[str, list[Point]]  # by label

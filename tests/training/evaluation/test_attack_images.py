@@ -16,7 +16,7 @@ from robust_zoo.training.data.cifar10_sample import cifar10_sample
 from robust_zoo.training.data.class_names import class_names
 from robust_zoo.training.evaluation.attack_files import read_saved
 from robust_zoo.training.evaluation.attack_images import attack_images, load
-from robust_zoo.training.tiles import GAP, LINE
+from robust_zoo.training.figures.tiles import GAP, LINE
 
 STANDARD = "resnet18_x0_25_cifar10_l2_eps0"
 

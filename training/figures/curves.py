@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from robust_zoo.counts import Count
 from robust_zoo.errors import UsageError
+from robust_zoo.training.figures.style import INK, Look, dash, label, legend, look, percent, picture, title
 from robust_zoo.training.log import LOG, read_log
-from robust_zoo.training.style import INK, Look, dash, label, legend, look, percent, picture, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
