@@ -214,7 +214,8 @@ def _say(repository: Repository, folder: Folder, outcome: Outcome, *, public: bo
     click.echo(f"{repository.id}: {what}, commit {commit.revision}, {seen}", err=True)
     if public and commit.private:
         click.echo(f"it was private before and stays so: {repository.url}/settings makes it public", err=True)
-    click.echo(f'timm.create_model("hf-hub:{repository.id}", pretrained=True)', err=True)
+    told = "" if folder.checkpoint.network.plain_timm else "robust_zoo.register_with_timm(); "
+    click.echo(f'{told}timm.create_model("hf-hub:{repository.id}", pretrained=True)', err=True)
     if lines and folder.is_registered:
         header = "" if folder.checkpoint.bundled else header_digest(folder.checkpoint)
         content, sha256 = folder.weights.content, folder.weights.sha256

@@ -78,6 +78,7 @@ def test_published_and_then_left_alone(hub, tmp_path):
     row = Published.parse(BUNDLED, tomllib.loads(result.stdout)[BUNDLED])
     assert row == Published(repo, hub.repos[repo].head, get(BUNDLED).sha256, get(BUNDLED).size)
     assert "published, commit" in result.stderr and "private" in result.stderr
+    assert f'register_with_timm(); timm.create_model("hf-hub:{repo}"' in result.stderr  # which timm has not
     assert run_to("publish", BUNDLED, "--namespace", "ORG", "--dry-run").stdout.count("  same\n") == 5
     again = run_to("publish", BUNDLED, "--namespace", "ORG", "--public")
     assert again.stdout == result.stdout and "has all of this already" in again.stderr
@@ -102,7 +103,7 @@ def test_a_pull_request(hub, rehearsed):
 def test_a_file_of_ones_own(hub, mine, tmp_path):
     assert "say it: --licence LICENCE" in refused(2, mine, "--namespace", "me")
     result = run_to("publish", mine, "--namespace", "me", "--licence", "mit")
-    assert result.stdout == "" and 'timm.create_model("hf-hub:me/mine_cifar10_l2_eps0_5"' in result.stderr
+    assert result.stdout == "" and '\ntimm.create_model("hf-hub:me/mine_cifar10_l2_eps0_5"' in result.stderr
     repo = "me/mine_cifar10_l2_eps0_5"
     files = hub.files_of(repo)
     assert files[FILE] == mine.read_bytes()

@@ -243,6 +243,8 @@ class _Writer(Handler):
         hub: WritableHub = self.server.hub
         self.record("head" if head else "resolve", path)
         here = hub.repos[repo]
+        if here.private and self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return self.reply(401, b"", {"X-Error-Code": "RepoNotFound"})
         files = here.at(revision)
         if files is None or path not in files:
             code = "EntryNotFound" if files else "RevisionNotFound"
