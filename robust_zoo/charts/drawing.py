@@ -18,11 +18,11 @@ LEGEND, LINE = 34, 22  # where a legend begins, and the height of its lines
 SHADES = 4  # colours; the fifth curve begins again
 _LIGHT = (
     "--chart-ink:#1c1e21;--chart-quiet:#5b6168;--chart-grid:#e3e5e8;--chart-paper:#fff;"
-    "--chart-0:#0b62a4;--chart-1:#c44f00;--chart-2:#00785a;--chart-3:#8a3d8f"
+    "--chart-0:#004c84;--chart-1:#d55e00;--chart-2:#06824d;--chart-3:#c878a2"
 )
 _DARK = (
     "--chart-ink:#e9eaec;--chart-quiet:#a4abb3;--chart-grid:#33383e;--chart-paper:#16181b;"
-    "--chart-0:#6cb6f0;--chart-1:#f0944d;--chart-2:#4ec9a4;--chart-3:#d79be0"
+    "--chart-0:#44dcff;--chart-1:#f29b3e;--chart-2:#9fca97;--chart-3:#a37293"
 )
 _SHAPES = (
     ".chart{font:15px system-ui,-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif;fill:var(--chart-ink)}"

@@ -1,6 +1,7 @@
 """How figures look: for those who see no red or no green, at half the size, without a word outside the picture."""
 
 import json
+import re
 import shutil
 from functools import cache
 from itertools import combinations
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from seen import data_lines, explained, faults, keep, look, title_of
 
+from robust_zoo.charts import drawing
 from robust_zoo.counts import Count
 from robust_zoo.errors import UsageError
 from robust_zoo.threat import ThreatModel
@@ -56,9 +58,21 @@ def nearest(colours, sight):
     return min(np.linalg.norm(a - b) for a, b in combinations(seen, 2))
 
 
-def contrast(colours):
-    """On white (WCAG 2.2)."""
-    return 1.05 / (linear(colours) @ XYZ[1] + 0.05)
+def contrast(colours, ground="#ffffff"):
+    """WCAG 2.2."""
+    mine, its = (linear(some) @ XYZ[1] + 0.05 for some in (colours, [ground]))
+    return np.maximum(mine, its) / np.minimum(mine, its)
+
+
+def palette(name):
+    """(colours, their ground): of figures here, and of the charts in pages and cards."""
+    if name == "figures":
+        return style.COLOURS, "#ffffff"
+    values = dict(re.findall(r"--chart-(\w+):(#\w+)", {"light": drawing._LIGHT, "dark": drawing._DARK}[name]))
+    return [values[str(i)] for i in range(drawing.SHADES)], values["paper"].replace("#fff", "#ffffff")
+
+
+PALETTES = ["figures", "light", "dark"]
 
 
 def test_the_measure_of_colours():
@@ -69,13 +83,15 @@ def test_the_measure_of_colours():
     assert nearest(tab10, "all colours") > 38 > 8 > nearest(tab10, "deuteranopia")
 
 
+@pytest.mark.parametrize("name", PALETTES)
 @pytest.mark.parametrize("sight", SIGHT)
-def test_colours_are_told_apart(sight):
-    assert nearest(style.COLOURS, sight) > 20
+def test_colours_are_told_apart(sight, name):
+    assert nearest(palette(name)[0], sight) > 20
 
 
-def test_colours_stand_out_from_the_page():
-    assert min(contrast(style.COLOURS)) >= 3
+@pytest.mark.parametrize("name", PALETTES)
+def test_colours_stand_out_from_the_page(name):
+    assert min(contrast(*palette(name))) >= 3
 
 
 def test_no_two_of_many_lines_look_alike():

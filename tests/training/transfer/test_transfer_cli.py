@@ -36,7 +36,7 @@ def swept(tmp_path_factory):
     """The sample suite with two models."""
     folder = tmp_path_factory.mktemp("swept")
     workspace = Workspace(folder / "cells", folder / "cache" / "features", progress=False)
-    plan = TransferPlan("linear", Linear(train_size=20), seeds=(0, 1))
+    plan = TransferPlan("linear", Linear(solver="sgd", train_size=20), seeds=(0, 1))
     return folder, plan, transfer([STANDARD, ROBUST], (digits, cifar10_half), plan, workspace)
 
 
