@@ -253,7 +253,9 @@ def test_a_published_model_is_loaded_from_where_it_is(name, alone):
 
 
 def test_what_a_user_trained_and_published_has_no_row_here():
-    own = replace(get("resnet50_l2_eps3"), name="mine", file="model.safetensors", sources=(), sha256="0" * 64)
+    row = get("resnet50_l2_eps3")
+    home = replace(row.collection, name="custom")
+    own = replace(row, name="mine", collection=home, file="model.safetensors", sources=(), sha256="0" * 64)
     text = snippet_of(own, "org/mine")
     assert 'timm.create_model("hf-hub:org/mine", pretrained=True).eval()' in text
     assert "pixel_model(model)(images)" in text and "hub.load" not in text and 'create_model("mine' not in text

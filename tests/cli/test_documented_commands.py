@@ -1,4 +1,4 @@
-"""Every command of README and of `--help`, run: on bundled or made data, and a stand-in hub.
+"""Every command of README, of docs/ and of `--help`, run: on bundled or made data, and a stand-in hub.
 
 A command's words are replaced by smaller ones (`SMALL`), its options by cheaper ones (`CHEAPER`); what cannot be run
 here stands in `NOT_RUN` with its reason, and is parsed all the same.
@@ -30,8 +30,8 @@ from robust_zoo.training.transfer import sample_suite
 from robust_zoo.training.transfer.protocols import linear
 
 HOME = Path(__file__).parents[2]
-README = (HOME / "README.md").read_text(encoding="utf-8")
-FENCED = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)  # (language, text)
+PAGES = [path.read_text(encoding="utf-8") for path in (HOME / "README.md", *sorted(HOME.glob("docs/*.md")))]
+FENCED = [block for page in PAGES for block in re.findall(r"^```(\w*)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)]
 FETCHED = "shufflenet_l2_eps0"  # hub-declared, and the smallest
 BUNDLED = "resnet18_x0_25_cifar10_l2_eps0"
 ROBUST = f"{BUNDLED}_5"
@@ -81,9 +81,10 @@ def words_of(line):
 
 
 def documented():
-    """Commands of README's fenced blocks, of its sentences, and of every help text; each once."""
+    """Commands of fenced blocks of README and docs/, of their sentences, and of every help text; each once."""
     lines = [line for language, block in FENCED if not language for line in block.splitlines() if line.strip()]
-    lines += [text.replace("\n", " ") for text in re.findall(r"`((?:robust-zoo|pip) [^` ]+ [^`]+)`", README)]
+    for page in PAGES:
+        lines += [text.replace("\n", " ") for text in re.findall(r"`((?:robust-zoo|pip) [^` ]+ [^`]+)`", page)]
     for _, command in [([], main), *commands()]:
         blocks = re.findall(r"\x08\n((?:.+\n)+)", inspect.cleandoc(command.help) + "\n")
         lines += [
