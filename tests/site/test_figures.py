@@ -115,6 +115,9 @@ def test_the_two_accuracies_in_one_cell(pages):
                 figures["clean" if e["data-of"].startswith("none") else "robust"] = e["text"]
         (both,) = (e["text"].strip() for e in cells if "narrow" in e["class"].split())
         assert both == f"{figures.get('clean', '–')} / {figures.get('robust', '–')}", row["id"]
+        marks = [e["tag"] for e in pages["index.html"].elements if row in e["path"] and e["tag"] in "bi"]
+        kinds = [e["class"] for e in pages["index.html"].all("data") if row in e["path"]]
+        assert [{"b": "measured", "i": "reported"}[mark] for mark in marks] == kinds, row["id"]
 
 
 def test_ladders(pages):
