@@ -64,8 +64,8 @@ def folder(_built):
 
 @pytest.fixture(scope="session")
 def kinds(_built):
-    """A page of each kind, and of models one that was measured here and an encoder."""
-    return [*_built[1].values(), f"model/{MEASURED}.html", f"model/{ENCODER}.html"]
+    """A page of each kind: of models one that was measured here, and an encoder."""
+    return [*(_built[1] | {"model.html": f"model/{MEASURED}.html"}).values(), f"model/{ENCODER}.html"]
 
 
 @pytest.fixture(scope="session")

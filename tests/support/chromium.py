@@ -44,7 +44,7 @@ class Browser:
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         options.add_experimental_option("perfLoggingPrefs", {"enableNetwork": True, "enablePage": False})
         self.driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-        self.root, self.downloads = site.as_uri(), downloads
+        self.root, self.downloads, self.opened = site.as_uri(), downloads, 0
         self.do("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(downloads))
         self.do("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
 
@@ -61,8 +61,9 @@ class Browser:
     def open(self, path, **look):
         """A page as new, with "#..." at its end where it has a state."""
         self.look(**look)
-        self.driver.get("about:blank")  # a page that differs in its "#..." alone is not loaded again
-        self.driver.get(f"{self.root}/{path}")
+        self.opened += 1  # a page that differs in its "#..." alone is not loaded again
+        file, hash_, state = path.partition("#")
+        self.driver.get(f"{self.root}/{file}?{self.opened}{hash_}{state}")
 
     def js(self, code, *arguments):
         """What an expression or a function body gives."""
