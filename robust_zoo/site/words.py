@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from robust_zoo.registry.reported import NORM_TITLES
-from robust_zoo.registry.robustness import Figure, figures, radius_of
+from robust_zoo.registry.robustness import figures, radius_of
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import NORMS
 
@@ -46,12 +46,6 @@ def letters(checkpoints: Iterable[Checkpoint]) -> dict[str, str]:
                 counts[figure.by] = counts.get(figure.by, 0) + 1
     ordered = sorted(counts, key=lambda by: (-counts[by], by))
     return {by: chr(ord("a") + i) if i < 26 else f"a{i}" for i, by in enumerate(ordered)}
-
-
-def images(figure: Figure) -> str:
-    """How many images a figure is of: "5,000 images", "images not said"."""
-    count = f"{figure.n:,} images" if figure.n else "number of images not said"
-    return count + (f" of {figure.size} px" if figure.size else "")
 
 
 def norm_title(norm: str) -> str:
