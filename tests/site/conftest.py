@@ -1,8 +1,8 @@
 """What the site's tests share: all rows and all results, read once."""
 
 from dataclasses import replace
-from pathlib import Path
 
+import built_site
 import chromium
 import pytest
 
@@ -10,23 +10,21 @@ from robust_zoo.cli import main
 from robust_zoo.registry.lookup import get, list_models
 from robust_zoo.site.build import build
 from robust_zoo.site.checkout import texts
-from robust_zoo.site.ledger import evidence
-from robust_zoo.site.pages import Contents, Page
+from robust_zoo.site.pages import Page
 from robust_zoo.site.sections import SECTIONS
 
 MEASURED = "resnet18_x0_25_cifar10_l2_eps0_5"
 ENCODER = next(name for name in list_models() if get(name).is_encoder)
-_RESULTS = Path(__file__).parents[2] / "results"
 
 
 @pytest.fixture(scope="session")
 def results():
-    return _RESULTS
+    return built_site.ROOT / "results"
 
 
 @pytest.fixture(scope="session")
 def contents():
-    return Contents(tuple(get(name) for name in list_models()), evidence(_RESULTS))
+    return built_site.contents()
 
 
 def beside():
@@ -69,8 +67,9 @@ def kinds(_built):
 
 
 @pytest.fixture(scope="session")
-def _chromium(folder, tmp_path_factory):
+def _chromium(request, tmp_path_factory):
     chromium.require()
+    folder = request.getfixturevalue("folder")  # not built where nobody looks at it
     with pytest.MonkeyPatch.context() as patch:
         for name in ("http_proxy", "https_proxy", "all_proxy"):
             patch.delenv(name, raising=False)
