@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from publications import folder_for, logits_of, narrow_wide_resnet, random_weights
+from publications import WIDE, folder_for, logits_of, random_weights
 
 from robust_zoo.factory import create_model
 from robust_zoo.files import read_hashed
@@ -33,7 +33,7 @@ def converted(row, folder):
     return replace(random, path=target, sha256=sha256, content=content)
 
 
-@pytest.mark.parametrize("row", [pytest.param(narrow_wide_resnet(), id="wide_resnet50_4"), SECOND])
+@pytest.mark.parametrize("row", [pytest.param(WIDE, id="wide_resnet50_4"), SECOND])
 def test_what_was_published_comes_back_through_robust_zoo(hub, own_machine, tmp_path, row):
     weights = converted(row, tmp_path)
     folder = folder_for(row, weights)
