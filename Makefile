@@ -49,7 +49,7 @@ seen: .venv/dev.stamp
 		cp what_a_robust_model_sees.png $(CURDIR)/docs/
 
 bench: .venv/peers.stamp
-	for b in loading pipeline training_step attacks; do $(BIN)/python benchmarks/$$b.py || exit 1; done
+	for b in loading pipeline training_step attacks site; do $(BIN)/python benchmarks/$$b.py || exit 1; done
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv

@@ -1,4 +1,4 @@
-"""Names of attacks, image sets and protocols, and what each is, for help texts and pages; what is done is elsewhere."""
+"""Names of attacks, image sets, checks and protocols, and what each is; what is done is elsewhere. No torch."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ IMAGE_SETS = {
     "numbered": ImageSet("", "folder", "the same with the classes' numbers"),
 }
 
-# attacks.suites has the settings of each; PGD's steps and restarts are a part of its name.
+# attacks.settings has the stages of each; PGD's steps and restarts are a part of its name.
 ATTACKS = {
     "none": "clean accuracy",
     "fgsm": "one step of the whole radius",
@@ -51,6 +51,19 @@ ATTACKS = {
     "autoattack": "the four before it, in sequence",
 }
 PGD = {"pgd-20": "any number of steps", "pgd-20x5": "five random restarts"}
+
+# evaluation.checks carries each out: when a figure means nothing.
+CHECKS = {
+    "not-in-eval": "BatchNorm or dropout is in training mode",
+    "probabilities": "the output is probabilities, whose gradients vanish",
+    "random-output": "the same images give other logits each time",
+    "zero-gradients": "the loss has no gradient, so gradient attacks stand still",
+    "false-gradients": "a tiny step along the gradient lowers the loss",
+    "robust-without-bound": "images stay right under a change of all pixels",
+    "noise-as-strong": "random noise of 8/255 does as much as PGD",
+    "black-box-stronger": "Square, without gradients, breaks what APGD could not",
+    "normalised-twice": "the model is better with one normalisation undone",
+}
 
 # transfer.protocols.table carries each out.
 PROTOCOLS = {

@@ -19,7 +19,7 @@ from robust_zoo.registry.measurement import Measurement
 from robust_zoo.registry.rows import Checkpoint, checkpoint_name
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks.accuracy import pgd_accuracy
-from robust_zoo.training.attacks.suites import in_words
+from robust_zoo.training.attacks.settings import in_words
 from robust_zoo.training.data.dataset import Dataset, spread
 from robust_zoo.training.distributed import World
 from robust_zoo.training.recipes import Recipe, recipe_for

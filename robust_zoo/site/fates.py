@@ -12,8 +12,8 @@ from robust_zoo.registry.reported import attack_title
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.site.pages import Evidence
 from robust_zoo.site.words import threat_title
+from robust_zoo.training.evaluation.fates import ROBUST, WRONG
 
-ROBUST, WRONG = -1, -2  # of Evidence.broken_by, as training/evaluation/engine.py has them
 _MOST_CLASSES = 20
 
 

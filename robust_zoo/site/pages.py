@@ -20,7 +20,7 @@ class Evidence:
         file: The entry's path in the ledger, with "/".
         entry: As `robust-zoo evaluate` wrote it, checked.
         labels: (n,) whole numbers.
-        broken_by: (n,) whole numbers: the stage that broke an image, or engine.ROBUST, engine.WRONG (-1, -2).
+        broken_by: (n,) whole numbers: the stage that broke an image, or ROBUST, WRONG of training/evaluation/fates.py.
     """
 
     file: str

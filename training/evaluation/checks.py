@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robust_zoo.threat import ThreatModel
+from robust_zoo.training import choices
 from robust_zoo.training.attacks.apgd import apgd
 from robust_zoo.training.attacks.pgd import pgd, pgd_until_wrong
 from robust_zoo.training.attacks.square import square
@@ -50,14 +51,12 @@ class Check:
     """One way to find out that a figure means nothing.
 
     Attributes:
-        name: As reports show it.
-        meaning: What is wrong where it fails, in words.
+        name: As reports show it; what is wrong where it fails is in training.choices.CHECKS.
         paper: The address of its source.
         fails: Of a `Subject`; True when the check speaks against the model.
     """
 
     name: str
-    meaning: str
     paper: str
     fails: Callable[[Subject], bool]
 
@@ -150,18 +149,17 @@ _INDICATORS = "https://arxiv.org/abs/2106.09947"
 _NORMALISATION = "https://github.com/MadryLab/robustness/issues/29"
 
 CHECKS = (
-    Check("not-in-eval", "BatchNorm or dropout is in training mode", _EVALUATING, _not_in_eval),
-    Check("probabilities", "the output is probabilities, whose gradients vanish", _AUTOATTACK, _probabilities),
-    Check("random-output", "the same images give other logits each time", _OBFUSCATED, _random_output),
-    Check("zero-gradients", "the loss has no gradient, so gradient attacks stand still", _OBFUSCATED, _zero_gradients),
-    Check("false-gradients", "a tiny step along the gradient lowers the loss", _INDICATORS, _tiny_steps_lower_the_loss),
-    Check(
-        "robust-without-bound", "images stay right under a change of all pixels", _EVALUATING, _not_zero_without_bound
-    ),
-    Check("noise-as-strong", "random noise of 8/255 does as much as PGD", _EVALUATING, _noise_as_strong),
-    Check("black-box-stronger", "Square, without gradients, breaks what APGD could not", _AUTOATTACK, _square_stronger),
-    Check("normalised-twice", "the model is better with one normalisation undone", _NORMALISATION, _normalised_twice),
+    Check("not-in-eval", _EVALUATING, _not_in_eval),
+    Check("probabilities", _AUTOATTACK, _probabilities),
+    Check("random-output", _OBFUSCATED, _random_output),
+    Check("zero-gradients", _OBFUSCATED, _zero_gradients),
+    Check("false-gradients", _INDICATORS, _tiny_steps_lower_the_loss),
+    Check("robust-without-bound", _EVALUATING, _not_zero_without_bound),
+    Check("noise-as-strong", _EVALUATING, _noise_as_strong),
+    Check("black-box-stronger", _AUTOATTACK, _square_stronger),
+    Check("normalised-twice", _NORMALISATION, _normalised_twice),
 )
+choices.go_together("training/evaluation/checks.py", (check.name for check in CHECKS), choices.CHECKS)
 
 
 def failed_checks(subject: Subject) -> list[str]:

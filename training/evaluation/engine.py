@@ -20,9 +20,7 @@ from robust_zoo.training.attacks.pgd import Poll
 from robust_zoo.training.attacks.suites import Stage
 from robust_zoo.training.data.dataset import Dataset
 from robust_zoo.training.data.npz import read_npz
-
-CHUNK = 1000  # images that are attacked together: survivors of a stage fill the next one's batches
-ROBUST, WRONG = -1, -2  # values of Chunk.broken_by; >= 0: the stage
+from robust_zoo.training.evaluation.fates import CHUNK, ROBUST, WRONG
 
 
 @dataclass

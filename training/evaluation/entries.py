@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,15 @@ from robust_zoo.errors import VerificationFailed, ZooError
 from robust_zoo.files import is_sha256
 from robust_zoo.readers import read_json
 from robust_zoo.threat import ThreatModel
-from robust_zoo.training.attacks.suites import Stage, settings, suite
+from robust_zoo.training.attacks.settings import settings, stages
+from robust_zoo.training.choices import CHECKS
 from robust_zoo.training.data.npz import read_npz
-from robust_zoo.training.evaluation import engine, fields
-from robust_zoo.training.evaluation.checks import CHECKS
-
-_CHECKS = {check.name for check in CHECKS}
+from robust_zoo.training.evaluation import fates, fields
 
 
 def _is_flags(value: Any) -> bool:
     return value is None or (
-        isinstance(value, list) and all(isinstance(flag, str) and flag in _CHECKS for flag in value)
+        isinstance(value, list) and all(isinstance(flag, str) and flag in CHECKS for flag in value)
     )
 
 
@@ -52,7 +50,7 @@ class EntryKey:
         weights_sha256: Of the checkpoint's file.
         dataset: In words, e.g. "cifar10 test".
         data_sha256: Of the images' bytes and labels, in order.
-        attack: A name that `attacks.suites.suite` knows.
+        attack: A name that `attacks.settings.stages` knows.
         threat: Norm and radius; without a meaning for clean accuracy.
         batch_size: Images per batch of an attack.
         seed: Of the attacks.
@@ -70,8 +68,8 @@ class EntryKey:
     @property
     def settings(self) -> dict[str, Any]:
         """Everything of the attack that decides the figure."""
-        threat = {"norm": self.threat.norm, "eps": self.threat.eps} if suite(self.attack) else {}
-        random = {"seed": self.seed, "batch_size": self.batch_size, "chunk": engine.CHUNK}
+        threat = {"norm": self.threat.norm, "eps": self.threat.eps} if stages(self.attack) else {}
+        random = {"seed": self.seed, "batch_size": self.batch_size, "chunk": fates.CHUNK}
         return threat | {"stages": settings(self.attack)} | random
 
     @property
@@ -83,7 +81,7 @@ class EntryKey:
     def stem(self) -> Path:
         """Its files in a ledger, without their endings: a folder for the model, a name in words and twelve digits."""
         key = _sha256([self.weights_sha256, self.data_sha256, self.settings_sha256])
-        under = f"{self.attack}_{self.threat.tag}" if suite(self.attack) else "clean"
+        under = f"{self.attack}_{self.threat.tag}" if stages(self.attack) else "clean"
         return Path(self.model, f"{self.dataset.replace(' ', '-').replace(',', '')}__{under}__{key[:12]}")
 
 
@@ -109,7 +107,7 @@ def _sha256(value: Any) -> str:
 def figures_of(broken_by: np.ndarray) -> dict[str, Any]:
     """What every image's fate, (n,), adds up to."""
     figures: dict[str, Any] = {"n": len(broken_by)}
-    for kind, correct in (("clean", broken_by != engine.WRONG), ("robust", broken_by == engine.ROBUST)):
+    for kind, correct in (("clean", broken_by != fates.WRONG), ("robust", broken_by == fates.ROBUST)):
         count = Count(int(correct.sum()), len(broken_by))
         figures[f"{kind}_correct"], figures[f"{kind}_accuracy"] = count.correct, count.accuracy
         figures[f"{kind}_interval_95"] = list(count.interval)
@@ -145,9 +143,9 @@ def read_entry(file: Path) -> dict[str, Any]:
 def _contradiction(file: Path, entry: dict[str, Any], broken_by: np.ndarray, labels: np.ndarray) -> str:
     """Where an entry's fields, its name and its images' fates do not agree; "" where they do."""
     try:
-        stages = suite(entry["attack"])
+        parts = stages(entry["attack"])
         clean = entry["norm"] is None
-        if clean != (entry["eps"] is None) or clean != (not stages):
+        if clean != (entry["eps"] is None) or clean != (not parts):
             return f"{entry['attack']} under {entry['norm']} {entry['eps']}"
         threat = ThreatModel("l2", 0.0) if clean else ThreatModel(entry["norm"], entry["eps"])
         about = {name: entry[name] for name in EntryKey.__dataclass_fields__ if name != "threat"}
@@ -163,16 +161,11 @@ def _contradiction(file: Path, entry: dict[str, Any], broken_by: np.ndarray, lab
         return f"the name {file.parent.name}/{file.stem} of an entry {stem}"
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or labels.shape != broken_by.shape or not labels.size:
         return f"labels {labels.shape} and fates {broken_by.shape} of images"
-    if broken_by.dtype.kind != "i" or broken_by.min() < engine.WRONG or broken_by.max() >= len(stages):
+    if broken_by.dtype.kind != "i" or broken_by.min() < fates.WRONG or broken_by.max() >= len(parts):
         return f"fates of images from {broken_by.min()} to {broken_by.max()}"
-    counted = figures_of(broken_by) | {"broken_by": by_stage(stages, broken_by)}
+    counted = figures_of(broken_by) | {"broken_by": fates.by_stage((part.name for part in parts), broken_by)}
     wrong = next((name for name, value in counted.items() if _sha256(entry[name]) != _sha256(value)), "")
     return f"{name} is {entry[name]}, by the images {counted[name]}" if (name := wrong) else ""
-
-
-def by_stage(stages: Sequence[Stage], broken_by: np.ndarray) -> dict[str, int]:
-    """How many images each stage broke, by its name."""
-    return {stage.name: int((broken_by == i).sum()) for i, stage in enumerate(stages)}
 
 
 def _drifted(file: Path, expected: str, actual: str) -> VerificationFailed:

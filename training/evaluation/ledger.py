@@ -16,8 +16,8 @@ import torch
 
 from robust_zoo.files import GO_ON, replace_file
 from robust_zoo.names import within
-from robust_zoo.training.evaluation import engine
-from robust_zoo.training.evaluation.entries import EntryKey, by_stage, figures_of, read_entry
+from robust_zoo.training.evaluation import engine, fates
+from robust_zoo.training.evaluation.entries import EntryKey, figures_of, read_entry
 from robust_zoo.training.version import code_version
 
 _PARTS = "parts"  # the folder of chunks on their way
@@ -71,7 +71,7 @@ def complete(
             progress(counted + seen, robust + left)
 
         chunk = engine.run_chunk(evaluation, data.subset(pieces[number]), parts / f"{number:05d}.npz", report)
-        counted, robust = counted + len(chunk.broken_by), robust + int((chunk.broken_by == engine.ROBUST).sum())
+        counted, robust = counted + len(chunk.broken_by), robust + int((chunk.broken_by == fates.ROBUST).sum())
     files = [parts / f"{number:05d}.npz" for number in range(len(pieces))]
     try:
         found = [engine.read_chunk(file) for file in files]
@@ -101,7 +101,7 @@ def _join(
         about
         | figures_of(broken_by)
         | {
-            "broken_by": by_stage(evaluation.stages, broken_by),
+            "broken_by": fates.by_stage((stage.name for stage in evaluation.stages), broken_by),
             "settings": key.settings,
             "settings_sha256": key.settings_sha256,
             "flags": flags,

@@ -14,8 +14,8 @@ from robust_zoo.registry.comparison import Paired
 from robust_zoo.registry.robustness import Figure
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.data.npz import read_npz
-from robust_zoo.training.evaluation import engine
 from robust_zoo.training.evaluation.entries import read_entry
+from robust_zoo.training.evaluation.fates import ROBUST, WRONG
 
 Fates = dict[tuple[Any, ...], tuple[tuple[str, str], np.ndarray]]
 
@@ -71,7 +71,7 @@ def fates(entries: Iterable[tuple[Mapping[str, Any], np.ndarray]]) -> Fates:
     """
     found = {}
     for entry, broken_by in entries:
-        right = broken_by != engine.WRONG if entry["norm"] is None else broken_by == engine.ROBUST
+        right = broken_by != WRONG if entry["norm"] is None else broken_by == ROBUST
         key = (entry["attack"], entry["norm"] or "", entry["eps"], entry["n"], entry["dataset"])
         found[key] = ((entry["data_sha256"], entry["settings_sha256"]), right)
     return found

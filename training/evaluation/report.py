@@ -14,7 +14,7 @@ from robust_zoo.errors import UsageError
 from robust_zoo.registry.lookup import natural_key
 from robust_zoo.text import markdown as cell
 from robust_zoo.threat import NORMS, ThreatModel
-from robust_zoo.training.attacks.suites import in_words
+from robust_zoo.training.attacks.settings import in_words
 from robust_zoo.training.evaluation.entries import stem_of
 from robust_zoo.training.figures.style import (
     INK,

@@ -11,11 +11,12 @@ from robust_zoo import create_model, pixel_model
 from robust_zoo.errors import UsageError
 from robust_zoo.registry.lookup import list_models
 from robust_zoo.threat import ThreatModel
-from robust_zoo.training.attacks import suites as suites
 from robust_zoo.training.attacks.apgd import apgd
 from robust_zoo.training.attacks.fab import fab_targeted, project
 from robust_zoo.training.attacks.norms import rules
 from robust_zoo.training.attacks.pgd import pgd, pgd_until_wrong
+from robust_zoo.training.attacks.settings import in_words
+from robust_zoo.training.attacks.settings import settings as settings_of
 from robust_zoo.training.attacks.square import square
 from robust_zoo.training.attacks.suites import suite
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
@@ -204,14 +205,14 @@ def test_nothing_withstands_an_unbounded_attack(name, attack):
 
 def test_names_of_attacks():
     assert [s.name for s in suite("autoattack")] == ["apgd-ce", "apgd-t", "fab-t", "square"]
-    assert suites.settings("autoattack") == [
+    assert settings_of("autoattack") == [
         {"attack": "apgd-ce", "loss": "ce", "steps": 100},
         {"attack": "apgd-t", "loss": "dlr-targeted", "targets": 9, "steps": 100},
         {"attack": "fab-t", "targets": 9, "steps": 100},
         {"attack": "square", "queries": 5000},
     ]  # the standard version, Croce & Hein 2020, section 5
-    assert suites.settings("pgd-50x10") == [{"attack": "pgd-50x10", "steps": 50, "restarts": 10}]
-    assert suites.in_words("square") == "square (queries 5000)"
+    assert settings_of("pgd-50x10") == [{"attack": "pgd-50x10", "steps": 50, "restarts": 10}]
+    assert in_words("square") == "square (queries 5000)"
     for wrong in ("autoatack", "pgd-0", "pgd", "pgd-20x0", ""):
         with pytest.raises(UsageError, match="unknown attack"):
             suite(wrong)
