@@ -9,7 +9,7 @@ demo: .venv/demo.stamp
 
 # A process for each core, one thread in each: together faster than torch's own threads on such small models.
 test: .venv/dev.stamp
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
 
 # Compares with the robustness library (genuine checkpoints) and runs timm's own test file; see tests/peers.
 test-peers: .venv/peers.stamp

@@ -24,6 +24,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-docs", action="store_true", help="write docs/faults.md, if all tests pass")
 
 
+# Files that take longest. They come first, so that no process is left alone with one of them at the end.
+_LONGEST = (
+    "test_resume", "test_each_tutorial", "test_transfer_cli", "test_train_cli", "test_browser", "test_fuzz",
+    "test_faults_sources", "test_faults_local", "test_ledger", "test_documented_commands",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in _LONGEST)
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
     item.user_properties += [("fault", key) for key in fault_table.keys(item)]
 

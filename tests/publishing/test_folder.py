@@ -108,7 +108,7 @@ def test_a_stranger_who_knows_our_networks_loads_a_bundled_one(tmp_path):
     [
         ({"model_args": {**NARROW, "act_layer": "gelu"}}, "2 x 1000 numbers"),
         ({"model_args": {**NARROW, "base_width": 32}}, "size mismatch"),
-        ({"architecture": "shufflenet_v2_x1_0", "model_args": {}}, "Unknown model"),
+        ({"architecture": "no_such_network", "model_args": {}}, "Unknown model"),
         ({"pretrained_cfg": {"crop_pct": 1.0}}, "2 x 1000 numbers"),
     ],
     ids=["activation", "width", "name", "preprocessing"],
