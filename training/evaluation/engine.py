@@ -20,7 +20,8 @@ from robust_zoo.training.attacks.pgd import Poll
 from robust_zoo.training.attacks.suites import Stage
 from robust_zoo.training.data.dataset import Dataset
 from robust_zoo.training.data.npz import read_npz
-from robust_zoo.training.evaluation.fates import CHUNK, ROBUST, WRONG
+from robust_zoo.training.evaluation import fates
+from robust_zoo.training.evaluation.fates import ROBUST, WRONG
 
 
 @dataclass
@@ -71,7 +72,7 @@ class Evaluation:
 
 
 def run_chunk(evaluation: Evaluation, data: Dataset, file: Path, progress: Callable[[int, int], None]) -> Chunk:
-    """Evaluates a chunk of at most CHUNK images, going on from `file` when it exists; `file` is whole at any moment.
+    """Evaluates a chunk of at most fates.CHUNK images, going on from `file` when it exists; `file` is whole at any moment.
 
     Args:
         evaluation: Model, attacks and settings.
@@ -129,7 +130,7 @@ def _clean(evaluation: Evaluation, data: Dataset) -> Chunk:
 
 
 def _load(data: Dataset) -> Tensor:
-    """At most CHUNK images, as uint8 would not hold what resizing made of them."""
+    """At most fates.CHUNK images, as uint8 would not hold what resizing made of them."""
     return torch.cat([images for images, _ in data.batches(250)])
 
 
@@ -172,5 +173,5 @@ def read_chunk(file: Path) -> Chunk:
 
 def chunks(n: int) -> Iterator[Tensor]:
     """The indices of each chunk of a dataset of n images."""
-    for start in range(0, n, CHUNK):
-        yield torch.arange(start, min(start + CHUNK, n))
+    for start in range(0, n, fates.CHUNK):
+        yield torch.arange(start, min(start + fates.CHUNK, n))

@@ -21,7 +21,7 @@ from robust_zoo.threat import NORMS
 from robust_zoo.training.attacks.pgd import pgd_until_wrong
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
 from robust_zoo.training.data.dataset import spread
-from robust_zoo.training.evaluation import engine, entries, ledger, report
+from robust_zoo.training.evaluation import engine, entries, fates, ledger, report
 
 ROBUST, STANDARD = "resnet18_x0_25_cifar10_l2_eps0_5", "resnet18_x0_25_cifar10_l2_eps0"
 ATTACK = "pgd-4x2"  # short, and with random starts
@@ -167,7 +167,7 @@ def test_five_kills_at_random_moments_change_nothing(zygote, whole, tmp_path):
 
 def test_shards_join_to_the_same_file(whole, tmp_path, monkeypatch):
     """Chunks of 20 images in place of 1,000, so that there are three to share out."""
-    monkeypatch.setattr(engine, "CHUNK", 20)
+    monkeypatch.setattr(fates, "CHUNK", 20)
     together, apart = tmp_path / "together", tmp_path / "apart"
     evaluate(together)
     first = evaluate(apart, "--shard", "1/2")
@@ -264,7 +264,7 @@ def test_images_fates_that_are_not_the_entrys_are_refused(whole, tmp_path):
 
 def test_parts_of_other_images_do_not_become_an_entry(whole, tmp_path, monkeypatch):
     """What a killed evaluation left is compared with the images before it is gone on with."""
-    monkeypatch.setattr(engine, "CHUNK", 20)
+    monkeypatch.setattr(fates, "CHUNK", 20)
     evaluate(tmp_path, "--shard", "0/2")
     part = sorted(tmp_path.rglob("parts/*/*.npz"))[0]
     chunk = engine.read_chunk(part)
