@@ -72,7 +72,7 @@ class Evaluation:
 
 
 def run_chunk(evaluation: Evaluation, data: Dataset, file: Path, progress: Callable[[int, int], None]) -> Chunk:
-    """Evaluates a chunk of at most fates.CHUNK images, going on from `file` when it exists; `file` is whole at any moment.
+    """Evaluates a chunk of at most CHUNK images, going on from `file` when it exists; `file` is whole at any moment.
 
     Args:
         evaluation: Model, attacks and settings.
