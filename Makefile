@@ -7,11 +7,9 @@ BIN := .venv/bin
 demo: .venv/demo.stamp
 	$(BIN)/robust-zoo demo
 
-# A process for each core and one more, for tests that wait, with one thread in each: together faster than torch's own
-# threads on such small models.
-PROCESSES = $(shell $(PYTHON) -c "import os; print(len(getattr(os, 'sched_getaffinity', lambda _: range(os.cpu_count()))(0)) + 1)")
+# A process for each core, one thread in each: together faster than torch's own threads on such small models.
 test: .venv/dev.stamp
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
 
 # Compares with the robustness library (genuine checkpoints) and runs timm's own test file; see tests/peers.
 test-peers: .venv/peers.stamp

@@ -4,7 +4,6 @@ import fcntl
 import hashlib
 import inspect
 import json
-import os
 import re
 import shlex
 import signal
@@ -531,17 +530,3 @@ def test_ctrl_c(hub):
         process.send_signal(signal.SIGINT)
         errors = process.stderr.read()
     assert process.returncode == 130 and "interrupted" in errors and "Traceback" not in errors
-
-
-def test_list_is_fast(tmp_path):
-    # with the bytecode that an installation has of both, whatever this checkout's tests are told of it
-    env = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
-
-    def seconds(command):
-        start = time.perf_counter()
-        subprocess.run(command, check=True, capture_output=True, env=env)
-        return time.perf_counter() - start
-
-    pairs = [(seconds([*COMMAND, "list"]), seconds([sys.executable, "-c", "import click"])) for _ in range(8)]
-    ours, click_alone = (min(times) for times in zip(*pairs[1:], strict=True))  # the first wrote the bytecode
-    assert ours < 3 * click_alone

@@ -60,7 +60,7 @@ def test_reaches_the_closed_form_optimum_on_a_linear_model(threat, box_active):
     assert (gained <= possible * (1 + 1e-6)).all()
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(
     norm=st.sampled_from(["l2", "linf"]),
     eps=st.floats(0, 1),

@@ -83,7 +83,13 @@ def test_sham_defences_are_found_out(robust, sham):
     assert expected in [check.name for check in CHECKS if check.name == expected and check.fails(looked_at)]
 
 
-@pytest.mark.parametrize("name", list_models(dataset="cifar10", bundled=True))
+BUNDLED = list_models(dataset="cifar10", bundled=True)
+FEW = {STANDARD, ROBUST}  # the others take seven seconds each
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in FEW else pytest.param(name, marks=pytest.mark.peers) for name in BUNDLED]
+)
 def test_sound_models_are_left_alone(name):
     assert failed_checks(subject(pixel_model(create_model(name)).eval())) == []
 
