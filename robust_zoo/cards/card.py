@@ -11,6 +11,7 @@ from robust_zoo.cards.front_matter import front_matter, written
 from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.text import markdown
+from robust_zoo.weights.whereabouts import HUB
 
 
 class Trained(Protocol):
@@ -47,7 +48,7 @@ def card(
     sha256 = f"`{checkpoint.sha256}`{said}" if checkpoint.sha256 else unknown
     licence_from = f" (from {markdown(checkpoint.licence_from)})" if checkpoint.licence_from else ""
     kept = "" if checkpoint.may_be_passed_on else "; loaded from its authors' host, never bundled or published"
-    proven = checkpoint.bundled or checkpoint.has_public_hash
+    proven = checkpoint.can_be_proven
     return f"""{front_matter(checkpoint)}
 
 # {checkpoint.name}
@@ -127,7 +128,7 @@ def _use(checkpoint: Checkpoint, repo: str) -> str:
 
     Plain timm does where it is published, in timm's own words. What a user trained and published has no row here.
     """
-    proven = checkpoint.bundled or checkpoint.has_public_hash
+    proven = checkpoint.can_be_proven
     ours = [
         f"# {'verified weights, ' if proven else ''}a timm model",
         f"model = robust_zoo.create_model({written(checkpoint.handle)}).eval()",
@@ -170,7 +171,7 @@ def _published(checkpoint: Checkpoint) -> str:
     found = checkpoint.published
     if not found:
         return ""
-    where = f"[{found.repo}](https://huggingface.co/{found.repo}), revision `{found.revision}`"
+    where = f"[{found.repo}]({HUB}/{found.repo}), revision `{found.revision}`"
     return f"| published | {where}: safetensors, sha256 `{found.sha256}` |\n"
 
 

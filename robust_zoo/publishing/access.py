@@ -10,8 +10,8 @@ from robust_zoo.errors import UsageError
 from robust_zoo.publishing.refusals import refusals
 from robust_zoo.weights.addresses import is_private, without_secrets
 from robust_zoo.weights.credentials import token
+from robust_zoo.weights.whereabouts import HUB
 
-HUB = "https://huggingface.co"
 _READERS = ("read",)  # roles in an organisation that may not write
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from robust_zoo.errors import Refused, Unavailable, UsageError, ZooError
 from robust_zoo.weights.credentials import redacted, token
+from robust_zoo.weights.whereabouts import HUB
 
 _UNCHANGED = "no file there was changed"
 _CLIENTS = ("httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3")  # what huggingface_hub asks through
@@ -35,12 +36,12 @@ STATUSES = {
     403: Refusal(
         "this token may not write to {repo}",
         "a token with the permission to write there",
-        "a token that may write: https://huggingface.co/settings/tokens; then {remedy}",
+        f"a token that may write: {HUB}/settings/tokens; then {{remedy}}",
     ),
     404: Refusal(
         "there is no {repo}, or this token may not see it",
         "a repository that can be written to",
-        "check --namespace, and what the token may do: https://huggingface.co/settings/tokens",
+        f"check --namespace, and what the token may do: {HUB}/settings/tokens",
     ),
     409: Refusal(
         "{repo} is being changed, or moved, by someone else",

@@ -147,6 +147,11 @@ class Checkpoint:
         return bool(self.sha256 or self.converted_sha256 or self.hub)
 
     @property
+    def can_be_proven(self) -> bool:
+        """Whether its weights are in the package, or a hash of them is public."""
+        return self.bundled or self.has_public_hash
+
+    @property
     def may_be_passed_on(self) -> bool:
         """Whether a licence is known: without one its weights are loaded, and never bundled or published."""
         return self.licence.lower() not in ("", "unknown")

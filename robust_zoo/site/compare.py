@@ -15,6 +15,7 @@ from robust_zoo.registry.robustness import Figure
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.site.pages import Contents, Page
 from robust_zoo.site.table import lines
+from robust_zoo.training.evaluation.paired import fates, paired_by
 
 _MOST = 6  # side by side, as `robust-zoo compare` has it
 
@@ -36,10 +37,6 @@ def build(contents: Contents) -> list[Page]:
 
 
 def _paired(contents: Contents, measured: Sequence[Checkpoint]) -> Paired:
-    if not measured:
-        return lambda *_: None
-    from robust_zoo.training.evaluation.paired import fates, paired_by
-
     return paired_by([fates((e.entry, e.broken_by) for e in contents.of(checkpoint)) for checkpoint in measured])
 
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from robust_zoo.describe import all_of
-from robust_zoo.registry.robustness import Figure, figures
-from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.registry.robustness import figures
 from robust_zoo.site.pages import Contents, Page, Raw
 
 Record = dict[str, Any]  # a column's name -> text, number, bool or None; nothing nested
@@ -134,16 +133,9 @@ def _figures(contents: Contents) -> Iterator[Record]:
                 "model": checkpoint.name, "accuracy": figure.value, "measured": figure.measured, "by": figure.by,
                 "attack": figure.attack, "norm": figure.norm or None, "eps": figure.eps, "n": figure.n,
                 "images": figure.images or None, "low": low, "high": high, "size": figure.size,
-                "file": _file(contents, checkpoint, figure),
+                "file": contents.file_of(checkpoint, figure) or None,
             }  # fmt: skip
             yield record
-
-
-def _file(contents: Contents, checkpoint: Checkpoint, figure: Figure) -> str | None:
-    about = {"attack": figure.attack, "norm": figure.norm or None, "eps": figure.eps, "n": figure.n}
-    about["dataset"] = figure.images
-    found = (e.file for e in contents.of(checkpoint) if all(e.entry[key] == value for key, value in about.items()))
-    return next(found, None) if figure.measured else None
 
 
 def _ledger(contents: Contents) -> Iterator[Record]:

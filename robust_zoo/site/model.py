@@ -16,7 +16,7 @@ from robust_zoo.registry.robustness import Figure, best_robust, figures
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.site.fates import classes, stages
 from robust_zoo.site.ladders import Ladder
-from robust_zoo.site.pages import Contents, Evidence, Page
+from robust_zoo.site.pages import Contents, Page
 from robust_zoo.site.snippets import snippets
 from robust_zoo.site.words import threat_title
 from robust_zoo.threat import NORMS
@@ -70,7 +70,7 @@ def page(checkpoint: Checkpoint, contents: Contents, ladders: Sequence[Ladder]) 
         "threat": title,
         "clean": next((figure for figure in known if figure.attack == "none"), None),
         "robust": best_robust(checkpoint),
-        "figures": [(figure, _entry(figure, evidence)) for figure in sorted(known, key=_order)],
+        "figures": [(figure, contents.file_of(checkpoint, figure)) for figure in sorted(known, key=_order)],
         "author": next(iter(authors)) if len(authors) == 1 and not any(figure.measured for figure in known) else "",
         "steps": [Steps(ladder, ladder.rungs.index(checkpoint)) for ladder in ladders],
         "snippets": snippets(checkpoint),
@@ -107,10 +107,3 @@ def charts(checkpoint: Checkpoint) -> list[str]:
 
 def _order(figure: Figure) -> tuple[object, ...]:
     return figure.norm, figure.eps or 0, figure.bound, -(figure.n or 0), figure.attack
-
-
-def _entry(figure: Figure, evidence: Sequence[Evidence]) -> str:
-    """The file of the ledger that a measured figure is of; "" where there is none."""
-    asked = (figure.attack, figure.norm or None, figure.eps, figure.n, figure.images)
-    names = ("attack", "norm", "eps", "n", "dataset")
-    return next((e.file for e in evidence if tuple(e.entry[name] for name in names) == asked), "")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from click import Group
 
+from robust_zoo.registry.robustness import Figure
 from robust_zoo.registry.rows import Checkpoint
 
 
@@ -56,6 +57,12 @@ class Contents:
         hashes = {m.weights_sha256 for m in checkpoint.measured}
         about = (e for e in self.evidence if e.entry["model"] == checkpoint.name)
         return tuple(e for e in about if e.entry["weights_sha256"] in hashes)
+
+    def file_of(self, checkpoint: Checkpoint, figure: Figure) -> str:
+        """The file of the ledger that a measured figure of a checkpoint is of; "" where there is none."""
+        asked = (figure.attack, figure.norm or None, figure.eps, figure.n, figure.images)
+        names = ("attack", "norm", "eps", "n", "dataset")
+        return next((e.file for e in self.of(checkpoint) if tuple(e.entry[name] for name in names) == asked), "")
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def snippets(checkpoint: Checkpoint) -> list[Snippet]:
     Returns:
         By robust_zoo, timm, torch.hub and on the command line.
     """
-    name, proven = checkpoint.name, checkpoint.bundled or checkpoint.has_public_hash
+    name, proven = checkpoint.name, checkpoint.can_be_proven
     own = f'model = robust_zoo.create_model("{name}").eval()\ntransform = robust_zoo.transform(model)'
     flag = "" if proven else " --allow-unverified   # no hash is public yet: once, and noted"
     said = "" if home.REPOSITORY else "  # a copy on disk: no public repository yet"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from robust_zoo.describe import promise, short_count, size_text
 from robust_zoo.registry.lookup import natural_key
@@ -11,7 +12,7 @@ from robust_zoo.registry.robustness import Figure, best_robust, by_robustness, f
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.site.words import KINDS, norm_title, radius_key, threat_title
 
-_Sort = Callable[[str], object]
+_Sort = Callable[[str], Any]
 _SIZES = (10, 30, 60, 100, 300)  # millions of parameters that one may ask for at most
 
 
@@ -83,7 +84,7 @@ def facets(checkpoints: Sequence[Checkpoint]) -> list[Facet]:
     """
     found = []
     for key, (label, value_of, order, words) in _FACETS.items():
-        values = sorted({value_of(checkpoint) for checkpoint in checkpoints}, key=lambda v: order(v))  # type: ignore[arg-type,return-value]
+        values = sorted({value_of(checkpoint) for checkpoint in checkpoints}, key=order)
         found.append(Facet(key, label, tuple((value, words(value)) for value in values)))
     sizes = tuple((str(millions * 10**6), f"{millions} M or fewer") for millions in _SIZES)
     return [*found, Facet("parameters", "Parameters", sizes, most=True)]

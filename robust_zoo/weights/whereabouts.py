@@ -10,7 +10,7 @@ from robust_zoo.registry.places import Place
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.weights.addresses import is_private, join, without_secrets
 
-_HUB, _ENDPOINT = "https://huggingface.co", "HF_ENDPOINT"
+HUB, _ENDPOINT = "https://huggingface.co", "HF_ENDPOINT"
 _DRIVE, _DRIVE_ENDPOINT = "https://drive.usercontent.google.com", "ROBUST_ZOO_DRIVE"
 
 
@@ -61,7 +61,7 @@ def source_at(place: Place) -> Source:
     """
     if place.kind == "hub":
         given = os.environ.get(_ENDPOINT, "").strip()
-        address = join(given or _HUB, f"{place.repo}/resolve/{quote(place.revision, safe='')}/{quote(place.path)}")
+        address = join(given or HUB, f"{place.repo}/resolve/{quote(place.revision, safe='')}/{quote(place.path)}")
         return Source("hub", without_secrets(address), address, _ENDPOINT if given else "", place.sha256)
     if place.kind == "gdrive":
         given = os.environ.get(_DRIVE_ENDPOINT, "").strip()

@@ -116,11 +116,14 @@ def test_a_ledger_tells_apart_image_by_image(monkeypatch):
         checked += 1
     assert checked >= 2
 
-    read = paired.read_entry
+    read = paired.read_fates
     other = {names[0]: "0" * 64}
     monkeypatch.setattr(
-        paired, "read_entry",
-        lambda file: read(file) | ({"data_sha256": other[file.parent.name]} if file.parent.name in other else {}),
+        paired, "read_fates",
+        lambda file: (
+            read(file)[0] | ({"data_sha256": other[file.parent.name]} if file.parent.name in other else {}),
+            *read(file)[1:],
+        ),
     )  # fmt: skip
     told = json.loads(run_to("compare", *names, "--ledger", RESULTS, "--json").stdout)["figures"]
     assert {pair["p"] for line in told for pair in line["pairs"]} == {None}  # other images: nothing is paired

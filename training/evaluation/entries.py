@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from robust_zoo.counts import Count
-from robust_zoo.errors import VerificationFailed, ZooError
+from robust_zoo.errors import VerificationFailed, ZooError, missing_file
 from robust_zoo.files import is_sha256
 from robust_zoo.readers import read_json
 from robust_zoo.threat import ThreatModel
@@ -115,13 +115,18 @@ def figures_of(broken_by: np.ndarray) -> dict[str, Any]:
 
 
 def read_entry(file: Path) -> dict[str, Any]:
+    """The entry alone of `read_fates`."""
+    return read_fates(file)[0]
+
+
+def read_fates(file: Path) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
     """Reads an entry and checks its per-image results against its counts.
 
     Args:
         file: The entry's .json; the .npz lies beside it.
 
     Returns:
-        The entry, as `complete` made it.
+        The entry, as `complete` made it; every image's label, (n,), and fate, (n,).
 
     Raises:
         VerificationFailed: The two do not agree, or the entry's numbers do not with each other.
@@ -137,7 +142,7 @@ def read_entry(file: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         expected = "an entry of robust-zoo evaluate, unchanged, and its .npz"
         raise _drifted(file, expected, str(error) or type(error).__name__) from None
-    return entry
+    return entry, labels, broken_by
 
 
 def _contradiction(file: Path, entry: dict[str, Any], broken_by: np.ndarray, labels: np.ndarray) -> str:
@@ -190,6 +195,20 @@ def read_ledger(ledger_dir: Path) -> list[dict[str, Any]]:
     Raises:
         VerificationFailed: An entry is not sound.
     """
-    files = sorted({*ledger_dir.glob("*.json"), *ledger_dir.glob("*/*.json")})
-    found = [read_entry(file) for file in files]
-    return sorted(found, key=lambda e: (e["model"], e["dataset"], e["norm"] or "", e["attack"], e["eps"] or 0))
+    return sorted(map(read_entry, files_of(ledger_dir)), key=order)
+
+
+def files_of(ledger_dir: Path) -> list[Path]:
+    """The entries' files, by path."""
+    return sorted({*ledger_dir.glob("*.json"), *ledger_dir.glob("*/*.json")})
+
+
+def order(entry: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What entries are sorted by."""
+    return entry["model"], entry["dataset"], entry["norm"] or "", entry["attack"], entry["eps"] or 0
+
+
+def require_ledger(ledger_dir: Path) -> None:
+    """That there is such a folder. Raises UsageError."""
+    if not ledger_dir.is_dir():
+        raise missing_file(ledger_dir, "a ledger of robust-zoo evaluate", "robust-zoo evaluate NAME --out LEDGER")

@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 
 from robust_zoo.counts import PairedCount
-from robust_zoo.errors import missing_file
 from robust_zoo.registry.comparison import Paired
 from robust_zoo.registry.robustness import Figure
 from robust_zoo.registry.rows import Checkpoint
-from robust_zoo.training.data.npz import read_npz
-from robust_zoo.training.evaluation.entries import read_entry
+from robust_zoo.training.evaluation.entries import read_fates, require_ledger
 from robust_zoo.training.evaluation.fates import ROBUST, WRONG
 
 Fates = dict[tuple[Any, ...], tuple[tuple[str, str], np.ndarray]]
@@ -35,8 +33,7 @@ def paired(ledger_dir: Path, checkpoints: Sequence[Checkpoint]) -> Paired:
         UsageError: There is no such folder.
         VerificationFailed: An entry is not sound.
     """
-    if not ledger_dir.is_dir():
-        raise missing_file(ledger_dir, "a ledger of robust-zoo evaluate", "robust-zoo evaluate NAME --out LEDGER")
+    require_ledger(ledger_dir)
     return paired_by([fates(_entries(ledger_dir, checkpoint)) for checkpoint in checkpoints])
 
 
@@ -80,7 +77,6 @@ def fates(entries: Iterable[tuple[Mapping[str, Any], np.ndarray]]) -> Fates:
 def _entries(ledger_dir: Path, checkpoint: Checkpoint) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
     weights = {m.weights_sha256 for m in checkpoint.measured}
     for file in sorted((ledger_dir / checkpoint.name).glob("*.json")):
-        entry = read_entry(file)
+        entry, _, broken_by = read_fates(file)
         if entry["weights_sha256"] in weights:
-            (broken_by,) = read_npz(file.with_suffix(".npz"), [("broken_by", "fell")])
             yield entry, broken_by
