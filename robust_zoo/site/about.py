@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from robust_zoo.describe import promise
+from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.robustness import figures
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.site.pages import Contents, Page
 from robust_zoo.site.prose import markdown
 from robust_zoo.site.words import STATES
+from robust_zoo.training.recipes import Recipe, recipe_for
 
 # What a file on a machine may be besides, which no row says.
 LATER = {
@@ -59,7 +62,7 @@ def reporters(rows: Sequence[Checkpoint]) -> list[tuple[str, int]]:
 
 
 def collections(rows: Sequence[Checkpoint]) -> list[dict[str, Any]]:
-    """Whose checkpoints they are, in the rows' order: the `collection`, how many, their licences and who says so."""
+    """Whose checkpoints they are, in the rows' order: the `collection`, how many, licences and who says so, recipes."""
     found: dict[str, list[Checkpoint]] = {}
     for row in rows:
         found.setdefault(row.collection.name, []).append(row)
@@ -68,6 +71,14 @@ def collections(rows: Sequence[Checkpoint]) -> list[dict[str, Any]]:
             "collection": own[0].collection,
             "count": len(own),
             "licences": sorted({(row.licence, row.licence_from) for row in own}),
+            "recipes": _recipes(own),
+            "citation": re.sub(r"(?<=\S) +", " ", own[0].collection.citation.strip()),
         }
         for own in found.values()
     ]
+
+
+def _recipes(rows: Sequence[Checkpoint]) -> dict[str, Recipe]:
+    """How they were trained, where it is known: of each recipe that of the largest radius, which has an attack."""
+    known = (row for row in sorted(rows, key=lambda row: row.eps) if row.recipe in load_registry().recipes)
+    return {row.recipe: recipe_for(row) for row in known}

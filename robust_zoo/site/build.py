@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import re
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,8 +28,13 @@ short_description: Adversarially robust weights, with their evidence
 The pages of the zoo, by `robust-zoo site`: open index.html.
 As it is, this folder is a static Space of the Hugging Face hub.
 """
-_EMPTY = re.compile(r"(<pre\b.*?</pre>)|\n(?:[ \t]*\n)+", re.DOTALL)  # empty lines of templates; those of code stay
-_NEEDED = {"jinja2": "Jinja2", "griffe": "griffe", "jupytext": "jupytext", "markdown_it": "markdown-it-py"}
+_NEEDED = {
+    "jinja2": "Jinja2",
+    "griffe": "griffe",
+    "jupytext": "jupytext",
+    "markdown_it": "markdown-it-py",
+    "minify_html": "minify-html",
+}
 
 
 def require() -> None:
@@ -40,12 +44,13 @@ def require() -> None:
             raise not_installed("the site needs packages that are not installed", package, "site")
 
 
-def build(contents: Contents, sections: Sequence[Section] = SECTIONS) -> dict[str, bytes]:
+def build(contents: Contents, sections: Sequence[Section] = SECTIONS, *, minify: bool = True) -> dict[str, bytes]:
     """Makes the whole site in memory; the same contents give the same bytes.
 
     Args:
         contents: What it says.
         sections: What it consists of.
+        minify: Leave out of pages what browsers do without: spaces between tags, ends that follow by themselves.
 
     Returns:
         Each file's path in the site, sorted, and its bytes.
@@ -65,7 +70,8 @@ def build(contents: Contents, sections: Sequence[Section] = SECTIONS) -> dict[st
                 files[item.path] = item.content
                 continue
             pages.append(item.path)
-            files[item.path] = _rendered(environment, item, section, sections, contents)
+            text = _rendered(environment, item, section, sections, contents)
+            files[item.path] = (minified(text) if minify else text).encode()
     files["README.md"] = _SPACE.encode()
     if contents.base_url:
         files["sitemap.xml"] = _sitemap(contents.base_url, pages)
@@ -100,8 +106,15 @@ def plain(text: str) -> Any:
     return Markup(html.escape(text, quote=False))
 
 
-def _rendered(environment: Any, page: Page, section: Section, sections: Sequence[Section], contents: Contents) -> bytes:
-    text = environment.get_template(page.template).render(
+def minified(text: str) -> str:
+    """The same page in fewer letters; every element must be closed in it, or minify-html drops what follows."""
+    import minify_html
+
+    return str(minify_html.minify(text))
+
+
+def _rendered(environment: Any, page: Page, section: Section, sections: Sequence[Section], contents: Contents) -> str:
+    return environment.get_template(page.template).render(
         **page.values,
         page=page,
         root="../" * page.path.count("/"),
@@ -111,7 +124,6 @@ def _rendered(environment: Any, page: Page, section: Section, sections: Sequence
         repository=home.REPOSITORY,
         version=__version__,
     )
-    return _EMPTY.sub(lambda found: found[1] or "\n", text).encode()
 
 
 def _assets() -> dict[str, bytes]:

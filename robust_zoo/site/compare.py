@@ -93,23 +93,26 @@ def table(checkpoints: Sequence[Checkpoint], measured: Sequence[Checkpoint], cou
         counts: Of two places in `measured` and a figure.
 
     Returns:
-        `facts`: names of facts. `kinds`: [title, threat model or "", whether the number of images is known]. `by`: who
-        has figures. `rows`: name -> [facts, {kind: [value, low, high, place in `by`, measured, bound]}, other
-        spellings]; low and high are what so many images allow. `pairs`: "name name" -> {kind: [apart, words, p in
-        words]}. `most`: how many at once.
+        `facts`: names of facts. `words`: what facts say, each once. `kinds`: [title, threat model or "", whether the
+        number of images is known]. `by`: who has figures. `rows`: name -> [places of its facts in `words`, {kind:
+        [value, low, high, place in `by`, measured, bound]}, other spellings]; low and high are what so many images
+        allow. `pairs`: "name name" -> {kind: [apart, words, p in words]}. `most`: how many at once.
     """
     found = [by_kind(checkpoint) for checkpoint in checkpoints]
     kinds = in_order(found)
     places = {kind: place for place, kind in enumerate(kinds)}
     also = {line.row.name: line.also for line in lines(checkpoints)}
     by: dict[str, int] = {}
+    words: dict[str, int] = {}
     rows = {}
     for checkpoint, of in zip(checkpoints, found, strict=True):
         figures = {places[kind]: _figure(figure, by) for kind, figure in of.items()}
-        rows[checkpoint.name] = [[*facts(checkpoint).values()], figures, also[checkpoint.name]]
+        said = [words.setdefault(word, len(words)) for word in facts(checkpoint).values()]
+        rows[checkpoint.name] = [said, figures, also[checkpoint.name]]
     return {
         "most": _MOST,
         "facts": [*facts(checkpoints[0])] if checkpoints else [],
+        "words": [*words],
         "kinds": [[title(figure), str(under(figure) or ""), figure.n is not None] for figure in kinds.values()],
         "by": [*by],
         "rows": rows,

@@ -1,4 +1,4 @@
-"""Everything as three tables, each as JSON and as CSV of the same columns, and the page that says what they hold."""
+"""Everything as three tables, each as JSON and as CSV of the same columns, packed, and the page that explains them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from robust_zoo.describe import all_of
 from robust_zoo.registry.robustness import figures
-from robust_zoo.site.pages import Contents, Page, Raw
+from robust_zoo.site.pages import Contents, Page, Raw, packed
 
 Record = dict[str, Any]  # a column's name -> text, number, bool or None; nothing nested
 
@@ -96,7 +96,7 @@ _LEDGER = {
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the data page: NAME.json and NAME.csv.
+    """A table of the data page: NAME.json.gz and NAME.csv.gz.
 
     Attributes:
         name: Of its files.
@@ -183,14 +183,10 @@ def build(contents: Contents) -> list[Page | Raw]:
     shown, files = [], []
     for table in TABLES:
         records = list(table.records(contents))
-        made = [
-            Raw(f"data/{table.name}.json", as_json(records)),
-            Raw(f"data/{table.name}.csv", as_csv([*table.fields], records)),
-        ]
+        texts = {"json": as_json(records), "csv": as_csv([*table.fields], records)}
+        made = [Raw(f"data/{table.name}.{kind}.gz", packed(text)) for kind, text in texts.items()]
         files += made
-        sizes = [
-            (file.path, file.path.rpartition(".")[2].upper(), f"{len(file.content) / 1000:.0f} kB") for file in made
-        ]
+        sizes = [(file.path, f"{len(file.content) / 1000:.0f} kB") for file in made]
         shown.append({"table": table, "lines": len(records), "files": sizes})
     page = Page(
         "data.html",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
+import gzip
 import shutil
 import tempfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 from robust_zoo.errors import UsageError
 from robust_zoo.files import storage
+from robust_zoo.site.pages import packed
 
-SUMS = "SHA256SUMS"  # every file of the site, as `sha256sum -c` reads it
+LIST = "FILES.gz"  # the paths of all files of the site, a line each: what a later site may replace
 
 
 def write(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -34,8 +36,8 @@ def write(folder: Path, files: Mapping[str, bytes]) -> None:
         new = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         old = new.with_name(f"{new.name}.old")
         try:
-            sums = "".join(f"{hashlib.sha256(content).hexdigest()}  {path}\n" for path, content in files.items())
-            for path, content in {**files, SUMS: sums.encode()}.items():
+            paths = "".join(f"{path}\n" for path in files)
+            for path, content in {**files, LIST: packed(paths.encode())}.items():
                 file = new / path
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(content)
@@ -59,12 +61,19 @@ def _require_ours(folder: Path) -> None:
         return
     if folder.is_symlink() or not folder.is_dir():
         raise _not_ours(folder, "a link" if folder.is_symlink() else "a file")
-    sums = folder / SUMS
-    known = {line.partition("  ")[2] for line in sums.read_text("utf-8").splitlines()} if sums.is_file() else set()
+    known = _listed(folder / LIST)
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
-    others = sorted(path for path in found - known - {SUMS} if not path.startswith("."))
+    others = sorted(path for path in found - known - {LIST} if not path.startswith("."))
     if others:
         raise _not_ours(folder, ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else ""))
+
+
+def _listed(file: Path) -> set[str]:
+    """The paths that an earlier site says are its own; none where it says nothing that can be read."""
+    try:
+        return set(gzip.decompress(file.read_bytes()).decode().splitlines())
+    except (OSError, EOFError, zlib.error, UnicodeError):
+        return set()
 
 
 def _not_ours(folder: Path, actual: str) -> UsageError:

@@ -17,7 +17,7 @@ from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.site import model
 from robust_zoo.site.ladders import Table, ladders, tables
 from robust_zoo.site.pages import Contents, Page
-from robust_zoo.site.table import facets, lines
+from robust_zoo.site.table import FACTS, facets, lines
 from robust_zoo.site.words import STATES, letters, threat_title
 from robust_zoo.threat import NORMS
 
@@ -69,13 +69,14 @@ def build(contents: Contents) -> Iterator[Page]:
         The pages.
     """
     rows = contents.checkpoints
-    found = ladders(rows)
+    found, by = ladders(rows), letters(rows)
     states = Counter(map(promise, rows))
     values = {
         "lines": lines(rows),
+        "facts": FACTS,
         "facets": facets(rows),
         "sorts": _SORTS,
-        "letters": letters(rows),
+        "letters": by,
         "counts": _counts(rows),
         "states": [(state, states[state], meaning) for state, meaning in STATES.items() if states[state]],
         "fields": [_field(kind, rivals) for kind, rivals in fields(rows).items()],
@@ -84,7 +85,7 @@ def build(contents: Contents) -> Iterator[Page]:
     }
     yield Page("index.html", "Robust checkpoints", "index.html", values, _DESCRIPTION)
     for checkpoint in rows:
-        yield model.page(checkpoint, contents, [ladder for ladder in found if checkpoint in ladder.rungs])
+        yield model.page(checkpoint, contents, [ladder for ladder in found if checkpoint in ladder.rungs], by)
 
 
 def _counts(rows: Sequence[Checkpoint]) -> dict[str, int]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -20,7 +19,6 @@ from robust_zoo.site.pages import Contents, Page
 from robust_zoo.site.snippets import snippets
 from robust_zoo.site.words import threat_title
 from robust_zoo.threat import NORMS
-from robust_zoo.training.recipes import recipe_for
 
 
 def path_of(name: str) -> str:
@@ -51,13 +49,14 @@ class Steps:
         return Markup({-1: ' rel="prev"', 0: ' aria-current="page"', 1: ' rel="next"'}.get(away, ""))
 
 
-def page(checkpoint: Checkpoint, contents: Contents, ladders: Sequence[Ladder]) -> Page:
+def page(checkpoint: Checkpoint, contents: Contents, ladders: Sequence[Ladder], letters: Mapping[str, str]) -> Page:
     """Everything known of one checkpoint.
 
     Args:
         checkpoint: Which.
         contents: What the site says.
         ladders: Those that it is on.
+        letters: Of the authors of reported figures, as the first page explains them.
 
     Returns:
         The page.
@@ -71,18 +70,18 @@ def page(checkpoint: Checkpoint, contents: Contents, ladders: Sequence[Ladder]) 
         "clean": next((figure for figure in known if figure.attack == "none"), None),
         "robust": best_robust(checkpoint),
         "figures": [(figure, contents.file_of(checkpoint, figure)) for figure in sorted(known, key=_order)],
+        "files": any(contents.file_of(checkpoint, figure) for figure in known),
         "author": next(iter(authors)) if len(authors) == 1 and not any(figure.measured for figure in known) else "",
         "steps": [Steps(ladder, ladder.rungs.index(checkpoint)) for ladder in ladders],
         "snippets": snippets(checkpoint),
         "charts": charts(checkpoint),
         "stages": stages(evidence),
         "classes": classes(checkpoint, evidence),
-        "recipe": recipe_for(checkpoint) if checkpoint.recipe in load_registry().recipes else None,
+        "known": checkpoint.recipe in load_registry().recipes,
         "state": promise(checkpoint),
         "size": size_text(checkpoint),
-        "citation": re.sub(r"(?<=\S) +", " ", checkpoint.collection.citation.strip()),
         "converted": megabytes(4 * checkpoint.network.parameters),
-        "arxiv": checkpoint.collection.paper.partition(":")[2],
+        "letters": letters,
     }
     return Page(path_of(checkpoint.name), checkpoint.name, "model.html", values)
 

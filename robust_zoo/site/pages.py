@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -112,3 +113,8 @@ class Section:
     path: str
     title: str
     build: Callable[[Contents], Iterable[Page | Raw]]
+
+
+def packed(content: bytes) -> bytes:
+    """A file's bytes as gzip packs them, with no time and no name in them."""
+    return gzip.compress(content, mtime=0)

@@ -14,8 +14,8 @@ from markupsafe import Markup
 _CODE = re.compile(r"<code>([\w.]+)(\([^<]*\))?</code>")
 _PROMPT = re.compile(r"^(?:>>>|\.\.\.) ", re.MULTILINE)
 _TOKEN = re.compile(
-    rf"""(?P<c>\#[^\n]*)|(?P<k>\b(?:{"|".join(keyword.kwlist)})\b)"""
-    r"""|(?P<s>(?<!\w)(?i:[rbfu]{0,2})(?:'''.*?'''|\"{3}.*?\"{3}|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"))""",
+    rf"""(?P<i>\#[^\n]*)|(?P<b>\b(?:{"|".join(keyword.kwlist)})\b)"""
+    r"""|(?P<u>(?<!\w)(?i:[rbfu]{0,2})(?:'''.*?'''|\"{3}.*?\"{3}|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"))""",
     re.DOTALL,
 )
 
@@ -31,7 +31,7 @@ def _parser(preset: str) -> Any:
 
 def _block(code: str, language: str, _: str) -> str:
     inside = python(code) if language == "python" else escape(code, quote=False)
-    return f'<pre class="code" tabindex="0"><code>{inside.rstrip()}</code></pre>'
+    return f'<pre class="code">{inside.rstrip()}</pre>'
 
 
 def markdown(text: str) -> Markup:
@@ -66,7 +66,7 @@ def python(code: str) -> Markup:
         code: Lines of a file, or of a console.
 
     Returns:
-        HTML for the inside of `pre`, whose text can be run: `i` of class k (keyword), s (string), c (comment).
+        HTML for the inside of `pre`, whose text can be run: `b` for a keyword, `u` for a string, `i` for a comment.
     """
     if _PROMPT.search(code):
         lines = (line[4:] if _PROMPT.match(line) else f"# {line}" for line in code.strip().splitlines())
@@ -78,6 +78,6 @@ def _marked(code: str) -> str:
     pieces, done = [], 0
     for token in _TOKEN.finditer(code):
         pieces.append(escape(code[done : token.start()], quote=False))
-        pieces.append(f'<i class="{token.lastgroup}">{escape(token[0], quote=False)}</i>')
+        pieces.append(f"<{token.lastgroup}>{escape(token[0], quote=False)}</{token.lastgroup}>")
         done = token.end()
     return "".join(pieces) + escape(code[done:], quote=False)

@@ -33,11 +33,10 @@ def snippets(checkpoint: Checkpoint) -> list[Snippet]:
     name, proven = checkpoint.name, checkpoint.can_be_proven
     own = f'model = robust_zoo.create_model("{name}").eval()\ntransform = robust_zoo.transform(model)'
     flag = "" if proven else " --allow-unverified   # no hash is public yet: once, and noted"
-    said = "" if home.REPOSITORY else "  # a copy on disk: no public repository yet"
     return [
         Snippet("robust_zoo", f"import robust_zoo\n{own}"),
         Snippet("timm", _timm(checkpoint)),
-        Snippet("torch.hub", f"import torch{said}\nmodel = {home.torch_hub(name)}"),
+        Snippet("torch.hub", f"import torch\nmodel = {home.torch_hub(name)}"),
         Snippet("Command line", f"robust-zoo download {name}{flag}"),
     ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +44,7 @@ _FACETS: dict[str, tuple[str, Callable[[Checkpoint], str], _Sort, Callable[[str]
     "kind": ("Kind", lambda c: c.collection.kind, str, KINDS.__getitem__),
     "weights": ("Weights", promise, str, str),
 }
+FACTS = (*_FACETS, "parameters", "size", "clean", "robust")
 
 
 @dataclass(frozen=True)
@@ -52,23 +53,21 @@ class Line:
 
     Attributes:
         row: The checkpoint.
-        facets: What it can be filtered by.
+        facts: What it is filtered and sorted by, by FACTS; "" for what is not known.
         also: Other spellings that `get` accepts, beside those that a radius may have.
         threat: What it was trained for.
         clean: Its clean accuracy.
         robust: Its best known robust accuracy.
-        rank: Its place by robustness; None where no robust accuracy is known.
         parameters: As text.
         size: Of its file, as text.
     """
 
     row: Checkpoint
-    facets: dict[str, str]
+    facts: dict[str, str]
     also: str
     threat: str
     clean: Figure | None
     robust: Figure | None
-    rank: int | None
     parameters: str
     size: str
 
@@ -107,17 +106,25 @@ def lines(checkpoints: Sequence[Checkpoint]) -> list[Line]:
 
 def _line(checkpoint: Checkpoint, rank: int | None, names: set[str]) -> Line:
     network, tag = checkpoint.network, checkpoint.threat.tag
+    clean = next((figure for figure in figures(checkpoint) if figure.attack == "none"), None)
     also = [checkpoint.robustbench.lower()] if checkpoint.robustbench else []
     if checkpoint.name == f"{network.name}_{tag}":
         also += [spelling for alias in sorted(network.aliases) if (spelling := f"{alias}_{tag}") not in names]
     return Line(
         row=checkpoint,
-        facets={key: value_of(checkpoint) for key, (_, value_of, _, _) in _FACETS.items()},
+        facts=dict(zip(FACTS, _facts(checkpoint, clean, rank), strict=True)),
         also=" ".join(also),
         threat=threat_title(checkpoint.norm, checkpoint.eps),
-        clean=next((figure for figure in figures(checkpoint) if figure.attack == "none"), None),
+        clean=clean,
         robust=best_robust(checkpoint),
-        rank=rank,
         parameters=short_count(network.parameters).replace("M", " M"),
         size=size_text(checkpoint),
     )
+
+
+def _facts(checkpoint: Checkpoint, clean: Figure | None, rank: int | None) -> Iterator[str]:
+    yield from (value_of(checkpoint) for _, value_of, _, _ in _FACETS.values())
+    yield str(checkpoint.network.parameters)
+    yield str(checkpoint.approximate_size)
+    yield str(clean.value) if clean else ""
+    yield "" if rank is None else str(rank)

@@ -67,8 +67,8 @@ def notebook(name: str, text: str) -> bytes:
     made = _notebook(text)
     made.metadata = nbformat.from_dict(_KERNEL)
     for number, cell in enumerate(made.cells, 1):
-        cell.id = f"{name}-{number}"[-64:]  # jupytext draws them at random
-    return nbformat.writes(made, version=4).encode() + b"\n"
+        cell.id = str(number)  # jupytext draws them at random
+    return nbformat.writes(made, version=4, indent=None, separators=(",", ":")).encode() + b"\n"
 
 
 def _notebook(text: str) -> Any:

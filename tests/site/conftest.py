@@ -6,10 +6,8 @@ import built_site
 import chromium
 import pytest
 
-from robust_zoo.cli import main
 from robust_zoo.registry.lookup import get, list_models
 from robust_zoo.site.build import build
-from robust_zoo.site.checkout import texts
 from robust_zoo.site.pages import Page
 from robust_zoo.site.sections import SECTIONS
 
@@ -27,14 +25,8 @@ def contents():
     return built_site.contents()
 
 
-def beside():
-    """What a checkout has beside the package."""
-    guides = texts("docs", ".md")
-    return {"faults": guides.pop("faults"), "guides": guides, "tutorials": texts("tutorials", ".py")}
-
-
 @pytest.fixture(scope="session")
-def _built(contents, tmp_path_factory):
+def _built(tmp_path_factory):
     """The whole site as `robust-zoo site` writes it, and the first page of each template."""
     folder, first = tmp_path_factory.mktemp("site"), {}
 
@@ -47,9 +39,7 @@ def _built(contents, tmp_path_factory):
 
         return replace(section, build=made)
 
-    for path, content in build(
-        replace(contents, commands=main, **beside()), [noted(section) for section in SECTIONS]
-    ).items():
+    for path, content in build(built_site.checkout(), [noted(section) for section in SECTIONS]).items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(content)
     return folder, first

@@ -3,6 +3,7 @@
 import random
 import re
 
+import built_site
 import pytest
 from chromium import PHONE, WIDE
 
@@ -174,10 +175,10 @@ def test_csv_and_json_are_handed_out(browser, folder):
     browser.open("data.html")
     links = [link.get_attribute("href").removeprefix(f"{browser.root}/") for link in browser.all("main a[download]")]
     assert len(links) == 6 and all((folder / link).is_file() for link in links)
-    browser.one("a[href='data/models.csv']").click()
-    file = browser.downloads / "models.csv"
+    browser.one("a[href='data/models.csv.gz']").click()
+    file = browser.downloads / "models.csv.gz"
     browser.wait(file.is_file)
-    assert file.read_bytes() == (folder / "data/models.csv").read_bytes()
+    assert file.read_bytes() == (folder / "data/models.csv.gz").read_bytes()
 
 
 def paper(browser):
@@ -222,10 +223,33 @@ def test_without_scripts_tables_and_curves_are_there(browser, folder):
     assert len(browser.all(".pairs tbody tr")) > 40 and "With JavaScript" in browser.one("main").text
 
 
+SAME = r"""
+const words = (text) => text.replace(/\s+/g, " ").trim();
+function shape(node) {
+  if (node.nodeType === 3) return words(node.data);
+  const attributes = [...node.attributes].map(({ name, value }) => `${name}=${words(value).replaceAll(", ", ",")}`);
+  const inside = [...node.childNodes].filter(({ nodeType }) => nodeType !== 8).map(shape).filter((each) => each !== "");
+  return [node.tagName, attributes.sort(), inside];
+}
+const tree = (text) => JSON.stringify(shape(new DOMParser().parseFromString(text, "text/html").documentElement));
+return arguments[0].filter(([path, one, other]) => tree(one) !== tree(other)).map(([path]) => path);
+"""
+
+
+def test_minified_pages_are_the_same_pages(browser, folder):
+    """Chromium reads of both the same elements, attributes and words."""
+    browser.open("about.html")
+    pages = {path: text.decode() for path, text in built_site.written().items() if path.endswith(".html")}
+    both = [[path, (folder / path).read_text("utf-8"), text] for path, text in pages.items()]
+    assert browser.js(SAME, both) == [] and len(both) > 150
+    path, small, text = both[0]
+    assert browser.js(SAME, [[path, small, text.replace("</h1>", "</h1><p>", 1)]]) == [path]
+
+
 CUT = """
 const wrong = [], say = (element) => wrong.push(element.outerHTML.slice(0, 150)), root = document.documentElement;
 if (root.scrollWidth > root.clientWidth) wrong.push(`a page of ${root.scrollWidth} pixels on ${root.clientWidth}`);
-for (const cell of document.querySelectorAll("td.n, th.n, td data, svg")) {
+for (const cell of document.querySelectorAll("td.n, th.n, [data-of], #checkpoints td, #checkpoints th, svg")) {
   const box = cell.getBoundingClientRect();
   if (box.left < 0 || box.right > root.clientWidth + 1) if (arguments[0] || !cell.closest(".scroll")) say(cell);
 }
@@ -244,7 +268,9 @@ def test_nothing_is_cut_off_and_what_is_hidden_is(browser, kinds, width):
     for path in [*kinds, PAIR]:
         browser.open(path, width=width)
         whole = width == WIDE or path in ("compare.html", "data.html", "about.html")
-        wrong[path] = browser.js(CUT, whole, ".desk" if width == PHONE else ".narrow, .phone")
+        cells = "#checkpoints :is(td, th)"
+        gone = f".desk, {cells}:nth-last-child(-n+4)" if width == PHONE else f".phone, {cells}:nth-last-child(5)"
+        wrong[path] = browser.js(CUT, whole, gone)
     assert {path: what for path, what in wrong.items() if what} == {}
 
 

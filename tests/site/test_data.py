@@ -1,6 +1,7 @@
 """The tables of the data page: every field explained, JSON and CSV the same, all rows and results in them."""
 
 import csv
+import gzip
 import html
 import io
 import json
@@ -27,7 +28,11 @@ def files(contents):
 
 
 def table(files, name):
-    return json.loads(files[f"data/{name}.json"])
+    return json.loads(gzip.decompress(files[f"data/{name}.json.gz"]))
+
+
+def lines_of(files, name):
+    return list(csv.DictReader(io.StringIO(gzip.decompress(files[f"data/{name}.csv.gz"]).decode())))
 
 
 def written(value):
@@ -37,7 +42,7 @@ def written(value):
 @pytest.mark.parametrize("name", ["models", "figures", "ledger"])
 def test_json_and_csv_have_the_same_fields_and_values(files, name):
     records = table(files, name)
-    lines = list(csv.DictReader(io.StringIO(files[f"data/{name}.csv"].decode())))
+    lines = lines_of(files, name)
     fields = next(each.fields for each in data.TABLES if each.name == name)
     assert len(records) == len(lines) > 50
     for record, line in zip(records, lines, strict=True):
@@ -101,20 +106,18 @@ def test_ledger_is_every_entry(files):
 
 def test_nothing_known_is_no_table_of_nothing():
     empty = {page.path: page.content for page in data.build(Contents(()))[1:]}
-    assert json.loads(empty["data/ledger.json"]) == [] and empty["data/ledger.csv"].count(b"\n") == 1
+    assert table(empty, "ledger") == [] and gzip.decompress(empty["data/ledger.csv.gz"]).count(b"\n") == 1
 
 
 def test_the_lines_for_pandas_run(contents, tmp_path, monkeypatch):
     """As the page has them, beside the files."""
     pytest.importorskip("pandas")
-    files = build(contents, SECTIONS[:1] + tuple(s for s in SECTIONS if s.path == "data.html"))
-    for path in ("data/models.json", "data/figures.json"):
+    files = build(contents, SECTIONS[:1] + tuple(s for s in SECTIONS if s.path == "data.html"), minify=False)
+    for path in ("data/models.json.gz", "data/figures.json.gz"):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_bytes(files[path])
     monkeypatch.chdir(tmp_path)
-    code = html.unescape(
-        re.search(r"<pre[^>]*><code>(import pandas.*?)</code>", files["data.html"].decode(), re.DOTALL)[1]
-    )
+    code = html.unescape(re.search(r"<pre[^>]*>(import pandas.*?)</pre>", files["data.html"].decode(), re.DOTALL)[1])
     *before, last = code.splitlines()
     names = {}
     exec("\n".join(before), names)
@@ -130,7 +133,7 @@ def test_tables_speak_as_the_commands_do(files, contents):
         shared = said.keys() & record.keys() - {"input_size"}
         assert len(shared) > 13 and {key: said[key] for key in shared} == {key: record[key] for key in shared}
     said = list(csv.DictReader(io.StringIO(report.as_csv(e.entry for e in contents.evidence))))
-    lines = list(csv.DictReader(io.StringIO(files["data/ledger.csv"].decode())))
+    lines = lines_of(files, "ledger")
     columns = said[0].keys() - {"flags"}  # in which the command says less: "" for none, and for not checked
     assert columns < lines[0].keys() and len(columns) == 8
     assert [{key: line[key] for key in columns} for line in lines] == [

@@ -58,66 +58,62 @@ KNOWN = {name: {"reported": reported(name), "measured": measured(name)} for name
 
 def whose(path, element):
     """The checkpoint that a figure of a page is of."""
-    return built_site.inside(element, "data-name") or (
-        path[len("model/") : -len(".html")] if path.startswith("model/") else built_site.inside(element, "id")
-    )
+    if path.startswith("model/"):
+        return path[len("model/") : -len(".html")]
+    return built_site.heads(element)[0]
 
 
 def wrong(path, page):
     """Figures of a page that neither rows nor results have, or that look like the other kind."""
     found = []
-    for e in (e for e in page.all("data") if "data-of" in e):
-        name, key = whose(path, e), (e["value"], e["data-of"])
-        if key not in KNOWN[name][e["class"]] or e["text"].removeprefix("≤ ") != e["value"]:
-            found.append((name, e["class"], key, e["text"]))
+    for kind, value, of, element in built_site.figures(page):
+        name = whose(path, element)
+        if (value, of) not in KNOWN[name][kind]:
+            found.append((name, kind, value, of))
     return found
 
 
 def test_every_figure_is_known(pages):
-    assert sum(len(page.all("data")) for page in pages.values()) > 700
+    assert sum(len(built_site.figures(page)) for page in pages.values()) > 700
     assert [fault for path, page in pages.items() for fault in wrong(path, page)] == []
 
 
-@pytest.mark.parametrize("change", [("54.40", "55.40"), ("measured", "reported"), ("|250", "|1000"), ("0.5", "0.25")])
+@pytest.mark.parametrize("change", [("54.40", "55.40"), ("b", "i"), ("|250", "|1000"), ("0.5", "0.25")])
 def test_a_wrong_figure_is_seen(change):
     path = "model/resnet18_x0_25_cifar10_l2_eps0_5.html"
-    cell = '<data class="measured" value="54.40" data-of="autoattack|l2 0.5|250">54.40</data>'
+    cell = '<b data-of="autoattack|l2 0.5|250">54.40</b>'
     assert cell in built_site.checkpoints()[path].decode()
     assert wrong(path, built_site.Page(cell.encode())) == []
     assert wrong(path, built_site.Page(cell.replace(*change).encode()))
-    assert wrong(path, built_site.Page(cell.replace(">54", ">64").encode()))
 
 
 def test_no_figure_is_left_out(pages):
     """A model's page has all that is known of it, but what was measured on other images than its dataset's."""
     for name, known in KNOWN.items():
         page = pages[f"model/{name}.html"]
-        shown = {(e["class"], e["value"], e["data-of"]) for e in page.all("data") if "data-of" in e}
+        shown = {(kind, value, of) for kind, value, of, _ in built_site.figures(page)}
         assert shown == {(kind, *figure) for kind in known for figure in known[kind]}, name
 
 
 def test_an_upper_bound_is_marked(pages):
     for path, page in pages.items():
-        for e in (e for e in page.all("data") if "data-of" in e):
-            weaker = e["data-of"].split("|")[0] not in ("none", "autoattack")
-            assert e["text"].startswith("≤ ") == weaker, path
+        for _, _, of, element in built_site.figures(page):
+            weaker = of.split("|")[0] not in ("none", "autoattack")
+            assert element["text"].startswith("≤ ") == weaker, path
 
 
 def test_the_two_accuracies_in_one_cell(pages):
     """On a phone: the same as in the two columns, upper bounds marked there too."""
-    rows = [e for e in pages["index.html"].all("tr") if e.get("id") in ROWS]
+    page = pages["index.html"]
+    rows = [e for e in page.all("tr") if "data-is" in e]
     assert len(rows) == len(ROWS)
     for row in rows:
-        cells = [e for e in pages["index.html"].all("td") if e["path"][-1] is row]
-        figures = {}
-        for e in pages["index.html"].all("data"):
-            if row in e["path"]:
-                figures["clean" if e["data-of"].startswith("none") else "robust"] = e["text"]
-        (both,) = (e["text"].strip() for e in cells if "narrow" in e["class"].split())
-        assert both == f"{figures.get('clean', '–')} / {figures.get('robust', '–')}", row["id"]
-        marks = [e["tag"] for e in pages["index.html"].elements if row in e["path"] and e["tag"] in "bi"]
-        kinds = [e["class"] for e in pages["index.html"].all("data") if row in e["path"]]
-        assert [{"b": "measured", "i": "reported"}[mark] for mark in marks] == kinds, row["id"]
+        both = [e for e in page.all("td") if e["path"][-1] is row][-5]
+        shown = [(kind, of, e["text"]) for kind, _, of, e in built_site.figures(page) if row in e["path"]]
+        texts = {"clean" if of.startswith("none") else "robust": text for _, of, text in shown}
+        assert both["text"].strip() == f"{texts.get('clean', '–')} / {texts.get('robust', '–')}", row
+        marks = [e["tag"] for e in page.elements if both in e["path"] and e["tag"] in "bi"]
+        assert [{"b": "measured", "i": "reported"}[mark] for mark in marks] == [kind for kind, *_ in shown], row
 
 
 def test_ladders(pages):
@@ -129,7 +125,7 @@ def test_ladders(pages):
         assert (e["class"], e["text"]) in clean_of(name), name
     steps = 0
     for path, page in pages.items():
-        rungs = [e for e in page.all("a") if any("rungs" in (o.get("class") or "") for o in e["path"])]
+        rungs = [e for e in page.all("a") if "rungs" in (e["path"][-1].get("class") or "")]
         for e in rungs:
             name, kind = e["href"].removesuffix(".html"), built_site.inside(e, "class").split()[-1]
             radius = next(b["text"] for b in page.all("b") if b["path"][-1] is e)
@@ -137,12 +133,12 @@ def test_ladders(pages):
             accuracy = e["text"][len(radius) :].strip()
             assert (not accuracy and name in ENCODERS) or (kind, accuracy) in clean_of(name), name
             steps += 1
-        for ladder in {id(e["path"][-2]): e["path"][-2] for e in rungs}.values():
-            names = [e["href"].removesuffix(".html") for e in rungs if e["path"][-2] is ladder]
+        for ladder in {id(e["path"][-1]): e["path"][-1] for e in rungs}.values():
+            names = [e["href"].removesuffix(".html") for e in rungs if e["path"][-1] is ladder]
             radii = [under(ROWS[n]["norm"], ROWS[n]["eps"]).split()[1].removesuffix("/255") for n in names]
             assert radii == sorted(radii, key=float) and len({ROWS[n]["architecture"] for n in names}) == 1
             here = names.index(path[len("model/") : -len(".html")])
-            related = {e.get("rel") or e.get("aria-current"): e["href"] for e in rungs if e["path"][-2] is ladder}
+            related = {e.get("rel") or e.get("aria-current"): e["href"] for e in rungs if e["path"][-1] is ladder}
             around = {"prev": here - 1, "page": here, "next": here + 1}
             expected = {word: f"{names[at]}.html" for word, at in around.items() if 0 <= at < len(names)}
             assert {word: href for word, href in related.items() if word} == expected
@@ -161,26 +157,32 @@ def test_fates_of_images(pages):
     recounted = 0
     classes = TOML["dataset"]["cifar10"]["class_names"]
     for page in pages.values():
-        for e in page.all("data", "count"):
-            entry = ENTRIES[e["data-file"]]
+        for e, row in counts(page):
+            entry = ENTRIES[built_site.inside(e, "data-file")]
             with np.load(entry["path"].with_suffix(".npz"), allow_pickle=False) as arrays:
                 fell, labels = arrays["fell" if "fell" in arrays else "broken_by"], arrays["labels"]
-            kind, _, what = e["data-what"].partition(" ")
+            (what,) = (head["text"] for head in page.all("th") if head["path"][-1] is row)
             if what in classes:
                 of = labels == classes.index(what)
-                hits = int((of & ((fell != -2) if kind == "clean" else (fell == -1))).sum())
+                clean = next(other for other, of_row in counts(page) if of_row is row) is e  # the first of its line
+                hits = int((of & ((fell != -2) if clean else (fell == -1))).sum())
                 assert e["text"] == f"{100 * hits / of.sum():.1f}"
             else:
                 stages = [stage["attack"] for stage in entry["settings"]["stages"]]
                 codes = {"wrong without an attack": -2, "robust to all of them": -1}
-                code = codes.get(e["data-what"])
+                code = codes.get(what)
                 if code is None:
-                    code = [stage.lower() for stage in stages].index(e["data-what"].removeprefix("broken by ").lower())
+                    code = [stage.lower() for stage in stages].index(what.removeprefix("broken by ").lower())
                 hits = int((fell == code).sum())
                 assert e["text"] == str(hits)
-            assert e["value"] == str(hits)
+            assert e["data-n"] == str(hits)
             recounted += 1
     assert recounted > 100
+
+
+def counts(page):
+    """Numbers of images, or their shares, each with the row that it is in."""
+    return [(e, next(o for o in reversed(e["path"]) if o["tag"] == "tr")) for e in page.elements if "data-n" in e]
 
 
 def wilson(correct, n, z=1.959964):
@@ -189,28 +191,27 @@ def wilson(correct, n, z=1.959964):
     return f"{100 * (middle - half) / w:.1f}–{100 * (middle + half) / w:.1f}".replace("-0.0", "0.0")
 
 
-def test_every_other_decimal_of_a_measured_page(pages):
+def test_every_other_decimal_of_a_measured_page():
     """Of pages with results, whatever is written with a point is a value, an interval, a share, or of the row."""
     for name in (n for n, known in KNOWN.items() if known["measured"]):
-        page = pages[f"model/{name}.html"]
+        page = built_site.Page(built_site.written()[f"model/{name}.html"])
         own = [e for e in ENTRIES.values() if e["model"] == name]
         allowed = {f"{100 * e['robust_correct'] / e['n']:.2f}" for e in own}
         allowed |= {end for e in own for end in wilson(e["robust_correct"], e["n"]).split("–")}
-        allowed |= {e["text"] for e in page.all("data", "count")}  # recounted above
-        allowed |= {f"{100 * int(e['value']) / ENTRIES[e['data-file']]['n']:.1f}" for e in page.all("data", "count")}
+        allowed |= {e["text"] for e, _ in counts(page)}  # recounted above
+        of = {e["data-n"]: ENTRIES[built_site.inside(e, "data-file")]["n"] for e, _ in counts(page)}
+        allowed |= {f"{100 * int(hits) / n:.1f}" for hits, n in of.items()}
         kind = TOML["collection"][ROWS[name]["collection"]]
         allowed |= {str(v) for key in ("mean", "std") for v in kind["preprocessing"][key]}
         allowed |= {f"{TOML['architecture'][ROWS[name]['architecture']]['parameters'] / 1e6:.1f}", "0.1.0"}
         allowed |= {f"{ROWS[name]['size'] / 1e6:.1f}"}
         said = json.dumps([ROWS[name], TOML["recipe"][kind["recipe"]]])
-        allowed |= set(re.findall(r"\d+\.\d+", said))
+        allowed |= set(re.findall(r"\d+\.\d+(?:\.\d+)?", said))
         allowed |= {under(e["norm"], e["eps"]).split()[1] for e in own if e["norm"]}
         allowed |= {f"{e['eps']:.6f}" for e in own if e["norm"]}
         for other in (n for n in KNOWN if KNOWN[n]["measured"]):  # the ladder's, and its radii
             allowed |= {value for _, value in clean_of(other)} | {str(ROWS[other]["eps"])}
         main = page.all("main")[0]
-        silent = [e for e in page.elements if e["tag"] in ("code", "pre", "svg") and main in e["path"]]
-        text = main["text"]
-        for e in silent:
-            text = text.replace(e["text"], " ", 1)
+        said = [(text, around) for text, around in page.pieces if main in around]
+        text = " ".join(text for text, around in said if not {"code", "pre", "svg"} & {e["tag"] for e in around})
         assert set(re.findall(r"\d+\.\d+(?:\.\d+)?", text)) <= allowed, name

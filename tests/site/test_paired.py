@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from robust_zoo.counts import PairedCount
+from robust_zoo.describe import facts
 from robust_zoo.registry.comparison import compare
 from robust_zoo.registry.lookup import get, list_models
 from robust_zoo.site import compare as page
@@ -25,7 +26,7 @@ MEASURED = [name for name in list_models() if get(name).measured]
 @pytest.fixture(scope="module")
 def html(contents):
     only = tuple(section for section in SECTIONS if section.path == "compare.html")
-    return build(contents, only)["compare.html"].decode()
+    return build(contents, only, minify=False)["compare.html"].decode()
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +114,7 @@ def test_what_the_script_compares_by_is_the_registrys(data, contents):
     assert list(data["rows"]) == list_models() and data["most"] == 6
     for checkpoint in contents.checkpoints:
         said, figures, _ = data["rows"][checkpoint.name]
-        assert len(said) == len(data["facts"]) and said[0] == checkpoint.architecture
+        assert {fact: data["words"][at] for fact, at in zip(data["facts"], said, strict=True)} == facts(checkpoint)
         values = [value for value, *_ in figures.values()]
         assert sorted(values) == sorted(
             [*(f.value for f in checkpoint.reported), *(round(m.accuracy, 2) for m in checkpoint.measured)]

@@ -1,21 +1,25 @@
 """The site of all rows and all results, built once for the tests that read its pages, and a reader of pages."""
 
+from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 
+from robust_zoo.cli import main
 from robust_zoo.registry.lookup import get, list_models
 from robust_zoo.site.build import build
+from robust_zoo.site.checkout import texts
 from robust_zoo.site.ledger import evidence
 from robust_zoo.site.pages import Contents
 from robust_zoo.site.sections import SECTIONS
 
 ROOT = Path(__file__).parents[2]
-_VOID = {"meta", "link", "input", "br", "wbr", "img", "hr"}
+VOID = {"meta", "link", "input", "br", "wbr", "img", "hr"}
 _CLOSED_BY = {  # tags whose end may be left out -> the tags that end them
     "li": {"li"}, "p": {"p", "ul", "ol", "dl", "div", "table", "pre", "h2", "h3", "nav", "form", "details", "figure"},
     "td": {"td", "th", "tr", "tbody", "thead"}, "th": {"td", "th", "tr", "tbody", "thead"}, "tr": {"tr", "tbody"},
-    "thead": {"tbody", "tr"}, "dt": {"dt", "dd"}, "dd": {"dt", "dd"}, "option": {"option"},
+    "thead": {"tbody"}, "tbody": {"tbody"}, "head": {"body"},
+    "dt": {"dt", "dd"}, "dd": {"dt", "dd"}, "option": {"option"},
 }  # fmt: skip
 
 
@@ -26,9 +30,23 @@ def contents():
 
 
 @cache
+def checkout():
+    """All that the site says where the repository is beside the package: commands, tutorials and guides too."""
+    guides = texts("docs", ".md")
+    beside = {"faults": guides.pop("faults"), "guides": guides, "tutorials": texts("tutorials", ".py")}
+    return replace(contents(), commands=main, **beside)
+
+
+@cache
 def files():
-    """The whole site: path -> bytes."""
+    """The site of the package alone: path -> bytes."""
     return build(contents())
+
+
+@cache
+def written():
+    """The whole site of a checkout as its templates write it."""
+    return build(checkout(), minify=False)
 
 
 @cache
@@ -38,7 +56,7 @@ def checkpoints():
 
 
 class Page(HTMLParser):
-    """A page's elements, each as (tag, attributes, text inside, the same of what it is in).
+    """A page's elements, each as (tag, attributes, text inside, the same of what it is in), and its pieces of text.
 
     Args:
         content: The page's bytes.
@@ -46,17 +64,17 @@ class Page(HTMLParser):
 
     def __init__(self, content):
         super().__init__()
-        self.elements, self.open = [], []
+        self.elements, self.open, self.pieces = [], [], []
         self.feed(content.decode())
 
     def handle_starttag(self, tag, attributes):
         while self.open and tag in _CLOSED_BY.get(self.open[-1]["tag"], ()):
             self.open.pop()
-            if tag == "tr" and self.open and self.open[-1]["tag"] == "thead":
-                break
-        element = {"tag": tag, "text": "", "path": [*self.open], **dict(attributes)}
+        element = {"tag": tag, "text": "", "path": [*self.open], "inside": [], **dict(attributes)}
+        for outer in self.open:
+            outer["inside"].append(element)
         self.elements.append(element)
-        if tag not in _VOID:
+        if tag not in VOID:
             self.open.append(element)
 
     def handle_startendtag(self, tag, attributes):
@@ -67,12 +85,27 @@ class Page(HTMLParser):
             pass
 
     def handle_data(self, text):
+        self.pieces.append((text, [*self.open]))
         for element in self.open:
             element["text"] += text
 
     def all(self, tag, word=""):
         """Elements of a tag, and of a class where one is given."""
         return [e for e in self.elements if e["tag"] == tag and (not word or word in (e.get("class") or "").split())]
+
+
+def figures(page):
+    """The accuracies of a page: (kind, value, of what, element)."""
+    kinds = {"b": "measured", "i": "reported"}
+    return [(kinds[e["tag"]], e["text"].removeprefix("≤ "), e["data-of"], e) for e in page.elements if "data-of" in e]
+
+
+def heads(element):
+    """The checkpoints that the row around an element leads to."""
+    row = next(outer for outer in reversed(element["path"]) if outer["tag"] == "tr")
+    return [
+        e["href"][len("model/") : -len(".html")] for e in row["inside"] if e["tag"] == "a" and "model/" in e["href"]
+    ]
 
 
 def inside(element, key):

@@ -54,8 +54,8 @@ function section(line, chosen) {
   const sources = new Set(line.figures.filter(Boolean).map(([, , , by]) => by)), common = sources.size === 1 ? [...sources][0] : -1;
   const rows = line.figures.flatMap((figure, i) => {
     if (!figure) return [];
-    const [value, low, high, by, measured, bound] = figure, of = measured ? "measured" : "reported";
-    const words = el("span", {}, el("data", { class: of, value }, `${bound ? "≤ " : ""}${value.toFixed(2)}`), el("small", {}, measured ? `${low.toFixed(1)} to ${high.toFixed(1)}` : of));
+    const [value, low, high, by, measured, bound] = figure;
+    const words = el("span", {}, el(measured ? "b" : "i", { "data-of": line.title }, `${bound ? "≤ " : ""}${value.toFixed(2)}`), el("small", {}, measured ? `${low.toFixed(1)} to ${high.toFixed(1)}` : "reported"));
     const name = el("th", { scope: "row" }, letter(i), " ", ...broken(chosen[i]), ...(by === common ? [] : [el("small", {}, zoo.by[by])]));
     return [el("tr", {}, name, el("td", { class: "n" }, el("div", {}, words, strip(figure, i))))];
   });
@@ -69,7 +69,7 @@ function section(line, chosen) {
 function facts(chosen) {
   const heads = chosen.map((name, i) => el("th", { scope: "col" }, letter(i), " ", ...broken(name)));
   const rows = zoo.facts.map((fact, at) => {
-    const values = chosen.map((name) => zoo.rows[name][0][at]), same = values.length > 1 && new Set(values).size < 2;
+    const values = chosen.map((name) => zoo.words[zoo.rows[name][0][at]]), same = values.length > 1 && new Set(values).size < 2;
     return el("tr", { class: same ? "none" : "" }, el("th", { scope: "row" }, fact), ...values.map((value) => el("td", {}, value)));
   });
   const table = el("table", {}, el("thead", {}, el("tr", {}, el("td", {}), ...heads)), el("tbody", {}, ...rows));

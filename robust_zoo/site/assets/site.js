@@ -11,13 +11,14 @@ const kept = {
 if (kept.theme) document.documentElement.dataset.theme = kept.theme;
 
 function startTheme() {
-  const button = one("#theme"), root = document.documentElement, system = matchMedia("(prefers-color-scheme: dark)");
+  const root = document.documentElement, system = matchMedia("(prefers-color-scheme: dark)");
   const other = () => ((root.dataset.theme || (system.matches ? "dark" : "light")) === "dark" ? "light" : "dark");
-  const show = () => { button.textContent = other() === "dark" ? "Dark theme" : "Light theme"; };
-  button.addEventListener("click", () => { root.dataset.theme = kept.theme = other(); show(); });
+  const show = () => { turn.textContent = other() === "dark" ? "Dark theme" : "Light theme"; };
+  const turn = button([], () => { root.dataset.theme = kept.theme = other(); show(); });
+  turn.id = "theme";
   system.addEventListener("change", show);
-  button.hidden = false;
   show();
+  one("header.top").append(turn);
 }
 
 // --- Copying ---
@@ -40,8 +41,8 @@ function button(words, act) {
 }
 
 function startCopying() {
-  for (const code of all("pre.code")) {
-    const box = document.createElement("div"), heading = all("h2,h3").filter((each) => each.compareDocumentPosition(code) & 4).pop();
+  for (const code of all("pre.code,.use pre")) {
+    const box = document.createElement("div"), heading = all("h2,h3,dt").filter((each) => each.compareDocumentPosition(code) & 4).pop();
     const does = button("Copy", async () => {
       await copy(code.textContent);
       does.textContent = "Copied";
@@ -101,7 +102,11 @@ function matching(names, text) {
 // --- The table: form and marks -> the address -> what is shown ---
 function startTable() {
   const table = one("#checkpoints"), form = one("#filters"), body = table.tBodies[0], bar = one("#picked");
-  const lines = [...body.rows].map((row, place) => ({ row, place, name: row.id, also: row.dataset.also?.split(" ") || [] }));
+  const keys = table.dataset.facts.split(" ");
+  const lines = [...body.rows].map((row, place) => {
+    const values = row.dataset.is.split("|"), is = Object.fromEntries(keys.map((key, at) => [key, values[at]]));
+    return { row, place, is, name: row.id = one("a", row).textContent, also: row.dataset.also?.split(" ") || [] };
+  });
   const heads = all("th[data-sort]", table), fields = [...form.elements].filter((field) => field.name);
   const facets = fields.filter((field) => field.tagName === "SELECT" && field.name !== "sort");
   const picks = () => lines.filter((line) => line.pick.checked).map((line) => line.name);
@@ -126,8 +131,8 @@ function startTable() {
 
   function show() {
     const named = matching(lines, form.q.value);
-    const suits = ({ row }) => facets.every(({ name, value, dataset }) => {
-      return !value || ("most" in dataset ? Number(row.dataset[name]) <= Number(value) : row.dataset[name] === value);
+    const suits = ({ is }) => facets.every(({ name, value, dataset }) => {
+      return !value || ("most" in dataset ? Number(is[name]) <= Number(value) : is[name] === value);
     });
     for (const line of lines) line.row.hidden = !named.has(line) || !suits(line);
     const count = lines.filter((line) => !line.row.hidden).length, chosen = picks();
@@ -143,7 +148,7 @@ function startTable() {
     const [, turned, key] = form.sort.value.match(/(-?)(.*)/);
     const head = heads.find((each) => each.dataset.sort === key) || heads[0];
     const falls = "falls" in head.dataset !== Boolean(turned);
-    const worth = ({ row, place }) => (head === heads[0] ? place : Number(row.dataset[key] || NaN));
+    const worth = ({ is, place }) => (head === heads[0] ? place : Number(is[key] || NaN));
     const order = (a, b) => {
       const x = worth(a), y = worth(b);  // what is not known comes last
       return isNaN(x) - isNaN(y) || (falls ? y - x : x - y) || a.place - b.place;
