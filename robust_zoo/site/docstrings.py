@@ -66,7 +66,7 @@ class Sources:
 
 
 def read(sources: Sources, names: Iterable[str]) -> tuple[Entry, ...]:
-    """What names stand for, and after them each type of the package that these name, and so on.
+    """What names stand for, and after them each type of the package that these name.
 
     Args:
         sources: Of the package.
@@ -84,13 +84,12 @@ def read(sources: Sources, names: Iterable[str]) -> tuple[Entry, ...]:
         if (found := sources.find(name)) is None:
             raise LookupError(f"{name} is defined nowhere in {sources.root / sources.package}")
         entries.setdefault(found.path, _entry(sources, found, name))
-    types: dict[str, Entry] = {}
-    waiting = [path for entry in entries.values() for path in _paths(entry)]
-    while waiting:
-        found = sources.find(waiting.pop())
-        if found and found.path not in entries | types and not found.name.startswith("_"):
-            types[found.path] = _entry(sources, found, found.path)
-            waiting += _paths(types[found.path])
+    named = [sources.find(path) for entry in entries.values() for path in _paths(entry)]
+    types = {
+        found.path: _entry(sources, found, found.path)
+        for found in named
+        if found and found.path not in entries and not found.name.startswith("_")
+    }
     return (*entries.values(), *(types[path] for path in sorted(types)))
 
 
