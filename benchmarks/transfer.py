@@ -1,5 +1,5 @@
-"""The `linear` protocol against upstream's 150 epochs, a grid of SGD heads against one head, and L-BFGS against
-scikit-learn, in one run.
+"""The `linear` protocol against upstream's 150 epochs, a grid of SGD heads against one head, and the path of
+penalties against scikit-learn, in one run.
 
     python benchmarks/transfer.py cifar10.npz [--epochs 3]
 
@@ -26,7 +26,8 @@ from robust_zoo.registry.lookup import get
 from robust_zoo.training.data.cifar10_sample import CIFAR10_CLASSES
 from robust_zoo.training.data.dataset import Images
 from robust_zoo.training.transfer.features import CPU, Backbone, features
-from robust_zoo.training.transfer.heads import Head, Scale, logistic_path, objective, sgd_grid
+from robust_zoo.training.transfer.heads import Head, Scale, sgd_grid
+from robust_zoo.training.transfer.logistic import logistic_path, objective
 from robust_zoo.training.transfer.protocols.linear import GRID, PENALTIES, Linear, linear, stratified_split
 from robust_zoo.training.transfer.protocols.salman2020 import Salman2020, salman2020
 from robust_zoo.training.transfer.task import Target

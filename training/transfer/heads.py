@@ -1,4 +1,4 @@
-"""Linear heads on fixed features: a logistic regression for each penalty, or a whole grid of SGD heads at once."""
+"""Linear heads on fixed features, their scale, and a whole grid of them trained by SGD at once."""
 
 from __future__ import annotations
 
@@ -55,79 +55,6 @@ class Scale:
         """The head on features as the network gives them."""
         weight = head.weight / self.std
         return Head(weight, head.bias - weight @ self.mean)
-
-
-def objective(head: Head, features: Tensor, labels: Tensor, penalty: float) -> Tensor:
-    """Mean cross-entropy + penalty / 2 x the squared weights, the bias free; scikit-learn's C is 1 / (N penalty).
-
-    Args:
-        head: Of K classes.
-        features: (N, D), scaled.
-        labels: (N,) int64.
-        penalty: At least 0.
-
-    Returns:
-        A scalar.
-    """
-    return F.cross_entropy(head(features), labels) + 0.5 * penalty * head.weight.square().sum()
-
-
-def logistic_path(
-    features: Tensor, labels: Tensor, classes: int, penalties: Sequence[float], *, steps: int = 500
-) -> list[Head]:
-    """The minimum of `objective` for each penalty, by L-BFGS, each begun where the next larger one ended.
-
-    The search is along the principal axes of the features, each in steps of 1 / sqrt(variance / 2 + penalty): that is
-    the curvature's bound (Boehning 1992), under which all axes are about equally steep. On the features as they are it
-    takes half as many evaluations again, and at weak penalties more than `steps` allows.
-
-    Args:
-        features: (N, D), scaled.
-        labels: (N,) int64.
-        classes: K.
-        penalties: Of `objective`, in any order.
-        steps: Of L-BFGS for each penalty, at most.
-
-    Returns:
-        Heads in the order of `penalties`.
-    """
-    axes, variances = _principal(features)
-    turned = features @ axes
-    weight, bias = features.new_zeros(classes, axes.shape[1]), features.new_zeros(classes)
-    found = {}
-    for penalty in sorted(set(penalties), reverse=True):
-        unit = (variances / 2 + penalty).rsqrt()
-        free = [(weight / unit).requires_grad_(), bias.requires_grad_()]
-        solver = torch.optim.LBFGS(
-            free,
-            max_iter=steps,
-            history_size=10,
-            tolerance_grad=1e-5,
-            tolerance_change=1e-9,
-            line_search_fn="strong_wolfe",
-        )
-
-        def loss(free: list[Tensor] = free, unit: Tensor = unit, penalty: float = penalty) -> Tensor:
-            for parameter in free:
-                parameter.grad = None
-            value = objective(Head(free[0] * unit, free[1]), turned, labels, penalty)
-            value.backward()
-            return value
-
-        solver.step(loss)  # type: ignore[arg-type]
-        weight, bias = (free[0] * unit).detach(), free[1].detach()
-        found[penalty] = Head(weight @ axes.T, bias.clone())
-    return [found[penalty] for penalty in penalties]
-
-
-def _principal(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Orthonormal axes (D, R), R = min(N, D), that hold all of (N, D) features, and the mean square along each."""
-    n, width = features.shape
-    if n < width:
-        _, sizes, axes = torch.linalg.svd(features, full_matrices=False)
-        return axes.T, sizes.square() / n
-    squares, axes = torch.linalg.eigh(features.T @ features / n)
-    return axes, squares.clamp(min=0)
 
 
 def sgd_grid(

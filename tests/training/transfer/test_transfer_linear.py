@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 from robust_zoo import create_model, pixel_model
@@ -22,8 +23,16 @@ from robust_zoo.training.data.folders import open_folder
 from robust_zoo.training.data.image_files import ImageFiles
 from robust_zoo.training.transfer.feature_files import kept, store
 from robust_zoo.training.transfer.features import Backbone, adapt, batches_for, features
-from robust_zoo.training.transfer.heads import Scale, logistic_path, objective, sgd_grid
-from robust_zoo.training.transfer.protocols.linear import Linear, linear, robust_accuracy, stratified_split, with_head
+from robust_zoo.training.transfer.heads import Head, Scale, sgd_grid
+from robust_zoo.training.transfer.logistic import logistic_path, objective
+from robust_zoo.training.transfer.protocols.linear import (
+    PENALTIES,
+    Linear,
+    linear,
+    robust_accuracy,
+    stratified_split,
+    with_head,
+)
 from robust_zoo.training.transfer.task import Target, score
 from robust_zoo.views import View
 
@@ -56,8 +65,26 @@ def test_the_path_ends_where_scikit_learn_does(kind):
         peer = LogisticRegression(C=1 / (len(x) * penalty), max_iter=10_000, tol=1e-8).fit(x.double().numpy(), y)
         theirs = replace(head, weight=torch.tensor(peer.coef_).float(), bias=torch.tensor(peer.intercept_).float())
         ours, best = (float(objective(h, x, y, penalty)) for h in (head, theirs))
-        assert abs(ours - best) <= 1e-5
+        assert abs(ours - best) <= 2e-6
         assert (head(x).argmax(1) == theirs(x).argmax(1)).float().mean() > 0.99
+
+
+def test_the_weakest_penalties_are_minima_too():
+    """A loss whose curvature is at least the penalty is at most |gradient|^2 / (2 penalty) above its minimum."""
+    digits = load_digits()
+    x, y = torch.from_numpy(digits.data), torch.from_numpy(digits.target)
+    x = Scale.of(x)(x)
+    for penalty, head in zip(PENALTIES, logistic_path(x, y, 10, PENALTIES), strict=True):
+        free = Head(head.weight.requires_grad_(), head.bias.requires_grad_())
+        objective(free, x, y, penalty).backward()
+        assert free.weight.grad.square().sum() / (2 * penalty) < 1e-5
+        assert free.bias.grad.abs().max() < 1e-4
+
+
+def test_a_path_without_numbers_ends():
+    x, y = blobs()
+    (head,) = logistic_path(x * torch.nan, y, 4, [0.01])
+    assert head.weight.isnan().all()
 
 
 def test_the_grid_is_many_plain_trainings():

@@ -19,7 +19,8 @@ from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks.accuracy import pgd_accuracy
 from robust_zoo.training.data.dataset import Dataset, Images, seed_of, spread
 from robust_zoo.training.transfer.features import CPU, Backbone, batches_for, features
-from robust_zoo.training.transfer.heads import Head, Scale, logistic_path, sgd_grid
+from robust_zoo.training.transfer.heads import Head, Scale, sgd_grid
+from robust_zoo.training.transfer.logistic import logistic_path
 from robust_zoo.training.transfer.protocols.settings import impossible
 from robust_zoo.training.transfer.task import Outcome, Target, score
 from robust_zoo.weights.ensure import Weights
@@ -35,7 +36,8 @@ class Linear:
     """Settings of the `linear` protocol.
 
     Attributes:
-        solver: "lbfgs" (a path of penalties) or "sgd" (a grid of rates and decays, upstream's schedule).
+        solver: "lbfgs" (a path of penalties, each to its minimum; cells keep the name, the steps are Newton's now) or
+            "sgd" (a grid of rates and decays, upstream's schedule).
         views: Of each training image: 1 itself, 2 and its mirror image, more: random crops.
         bn: "source", or "adapt": BatchNorm statistics of the target's training images.
         holdout: The part of the training images to choose on where the dataset has no validation split.
