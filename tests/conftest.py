@@ -24,15 +24,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-docs", action="store_true", help="write docs/faults.md, if all tests pass")
 
 
-# Files that take longest. They come first, so that no process is left alone with one of them at the end.
+# Files that take longest, the longest first: no process is left alone with one of them at the end.
 _LONGEST = (
     "test_resume", "test_each_tutorial", "test_transfer_cli", "test_train_cli", "test_browser", "test_fuzz",
-    "test_faults_sources", "test_faults_local", "test_ledger", "test_documented_commands",
+    "test_faults_sources", "test_faults_local", "test_ledger", "test_faults_hostile", "test_documented_commands",
+    "test_faults_servers", "test_recipes", "test_convert", "test_checks", "test_transfer_finetune", "test_contained",
+    "test_download", "test_publication",
 )  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.stem not in _LONGEST)
+    place = {stem: number for number, stem in enumerate(_LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

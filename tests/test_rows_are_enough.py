@@ -143,7 +143,7 @@ def test_a_schedule_and_an_objective_are_rows(tmp_path, monkeypatch):
     write_data(tmp_path / "data.npz")
     file = train(NAME, tmp_path / "data.npz", tmp_path / "run", overrides=tmp_path / "recipe.toml", machine=MACHINE)
     said = (file.parent / "card.md").read_text()
-    assert "squared error of 1 epochs, PGD with 3 steps" in said and "halved from 0.25" in said
+    assert "squared error of 1 epochs, PGD with 2 steps" in said and "halved from 0.25" in said
     (entry,) = evaluate([exported(file)], "", "sample", tmp_path, EvaluationPlan("none", n=20), device="cpu")
     assert entry["n"] == 20
     recipe = replace(recipe_for(get(NAME)), schedule="halving", step_epochs=2, objective="squared")

@@ -1,4 +1,4 @@
-"""Tiny real trainings for the tests: 80 CIFAR-10 images, 10 more to measure on, a small network, a few seconds."""
+"""Tiny real trainings for the tests: 40 CIFAR-10 images, 10 more to measure on, a small network, a few seconds."""
 
 import hashlib
 import json
@@ -8,10 +8,10 @@ from safetensors import safe_open
 
 NAME = "resnet18_x0_25_cifar10_l2_eps0_5"
 EXPORTED = "resnet10_x0_25_s2_cifar10_custom_l2_eps0_5.safetensors"
-RECIPE = 'architecture = "resnet10_x0_25_s2"\nepochs = 3\nbatch_size = 16\n'
+RECIPE = 'architecture = "resnet10_x0_25_s2"\nepochs = 3\nbatch_size = 8\nattack_steps = 2\n'
 
 
-def write_data(path, train=80, test=10):
+def write_data(path, train=40, test=10):
     """The first `train` and the next `test` of every tenth bundled image."""
     from robust_zoo.training.data.cifar10_sample import cifar10_sample
 

@@ -18,9 +18,15 @@ ROOT = Path(__file__).parents[2]
 
 
 def serve():
-    import robust_zoo.cli  # these imports are what is worth sharing
+    import torch.utils.tensorboard  # these imports are what is worth sharing, and the rows
+
+    import robust_zoo.cli
     import robust_zoo.training.export
     import robust_zoo.training.run
+    import robust_zoo.training.transfer.sweep
+    from robust_zoo.registry.load import load_registry
+
+    load_registry()
 
     for line in sys.stdin:
         request = json.loads(line)

@@ -21,6 +21,6 @@ def test_two_trainings_give_the_same_file(tmp_path):
         time.sleep(0.1)
     assert sha256_of(files[0]) == sha256_of(files[1])
     header, rows = read_header(files[0]), [(file.parent / "row.toml").read_text() for file in files]
-    assert "hours" not in header["training"] and "80 cifar10 training images" in header["training"]
+    assert "hours" not in header["training"] and "40 cifar10 training images" in header["training"]
     assert all(re.search(r"training = .*, \d+\.\d\d hours", row) for row in rows)
     assert all("hours" in (file.parent / "card.md").read_text() for file in files)

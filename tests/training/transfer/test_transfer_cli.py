@@ -36,7 +36,7 @@ def swept(tmp_path_factory):
     """The sample suite with two models."""
     folder = tmp_path_factory.mktemp("swept")
     workspace = Workspace(folder / "cells", folder / "cache" / "features", progress=False)
-    plan = TransferPlan("linear", Linear(solver="sgd", train_size=20), seeds=(0, 1))
+    plan = TransferPlan("linear", Linear(train_size=20), seeds=(0, 1))
     return folder, plan, transfer([STANDARD, ROBUST], (digits, cifar10_half), plan, workspace)
 
 
@@ -171,7 +171,7 @@ def test_the_report(swept, tmp_path):
 
 def test_protocols_are_never_in_one_table(swept, tmp_path, few_penalties):
     folder, _, entries = swept
-    other = TransferPlan("linear", Linear(train_size=20, bn="adapt"))
+    other = TransferPlan("linear", Linear(solver="sgd", train_size=20, bn="adapt"))
     more = transfer([ROBUST], (digits,), other, Workspace(tmp_path, folder / "cache" / "features", progress=False))
     text = report.markdown(entries + more)
     assert text.count("### ") == 2 and "bn adapt" in text
