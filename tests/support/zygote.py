@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def serve():
-    import torch.utils.tensorboard  # these imports are what is worth sharing, and the rows
+    import torch.utils.tensorboard  # noqa: F401  these imports are what is worth sharing, and the rows
 
     import robust_zoo.cli
     import robust_zoo.training.export
