@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -48,13 +49,51 @@ def cost(checkpoint: Checkpoint, recipe: Recipe) -> Cost:
     Returns:
         The cost of the whole training.
     """
+    steps = checkpoint.collection.dataset.train_images // recipe.batch_size
+    return Cost(steps * recipe.batch_size * recipe.epochs, recipe.passes, forward_flops(checkpoint))
+
+
+def forward_flops(checkpoint: Checkpoint) -> int:
+    """The arithmetic of one image, counted on a network without storage; nothing is computed.
+
+    Args:
+        checkpoint: With the network and its input size.
+
+    Returns:
+        Floating-point operations of a forward pass, a multiply-add counting 2.
+    """
     with torch.device("meta"):
-        network = build(checkpoint.network.timm, num_classes=checkpoint.preprocessing.num_classes).eval()
+        network = build(checkpoint.network.timm, **_arguments(checkpoint)).eval()
         images = torch.empty(1, *checkpoint.preprocessing.input_size)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(images)
-    steps = checkpoint.collection.dataset.train_images // recipe.batch_size
-    return Cost(steps * recipe.batch_size * recipe.epochs, recipe.passes, counter.get_total_flops())
+    return counter.get_total_flops()
+
+
+def _arguments(checkpoint: Checkpoint) -> dict[str, Any]:
+    return {"num_classes": checkpoint.preprocessing.num_classes, **checkpoint.network.arguments}
+
+
+def forward_seconds(checkpoint: Checkpoint, device: torch.device) -> float:
+    """The time of one image's forward pass on this device, measured on random images and random weights.
+
+    Args:
+        checkpoint: With the network and its input size.
+        device: Where it is measured.
+
+    Returns:
+        Seconds per image, of the second of two batches.
+    """
+    network = build(checkpoint.network.timm, **_arguments(checkpoint)).eval()
+    network.to(device).to(memory_format=torch.channels_last)
+    images = torch.rand(64 if device.type == "cuda" else 8, *checkpoint.preprocessing.input_size, device=device)
+    images, seconds = images.contiguous(memory_format=torch.channels_last), 0.0
+    for _ in range(2):
+        started = time.perf_counter()
+        with torch.no_grad():
+            network(images).sum().item()  # waits for the device
+        seconds = time.perf_counter() - started
+    return seconds / len(images)
 
 
 def images_per_second(checkpoint: Checkpoint, recipe: Recipe, world: World, precision: str) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from robust_zoo.cli.options import Named
+from robust_zoo.cli.options import MAX_PARAMS, MIN_ROBUST, UNDER, Named, collection, robust_at
 from robust_zoo.cli.table import Marks, echo_table
 from robust_zoo.describe import as_json, count, images_of, promise, short_count, size_text
 from robust_zoo.errors import UsageError
@@ -31,14 +31,7 @@ _SORTED: Mapping[str, Callable[[Checkpoint, Under | None], Any]] = {  # what the
 @click.command("list")
 @click.argument("patterns", nargs=-1)
 @click.option("--architecture", "-a", multiple=True, help="Only this architecture (repeatable); timm's names work too.")
-@click.option(
-    "--collection",
-    "-c",
-    multiple=True,
-    cls=Named,
-    table=lambda: dict.fromkeys(load_registry().collections, ""),
-    help="Only this collection (repeatable):",
-)
+@collection("-c")
 @click.option(
     "--dataset", "-d", cls=Named, table=lambda: load_registry().datasets, help="Only those trained on this dataset:"
 )
@@ -52,14 +45,10 @@ _SORTED: Mapping[str, Callable[[Checkpoint, Under | None], Any]] = {  # what the
     "write Linf radii as fractions (4/255). A bare 4 could be a radius or a count of 1/255 and is refused where both "
     "readings exist; --norm l2 settles it.",
 )
-@click.option(
-    "--under",
-    metavar="NORM:EPS",
-    help="Show robust accuracy at this threat model (linf:4/255, l2:3), not at the one that each was trained for.",
-)
+@UNDER
 @click.option("--min-clean", type=float, metavar="PERCENT", help="Only with at least this clean accuracy.")
-@click.option("--min-robust", type=float, metavar="PERCENT", help="Only with at least this accuracy --under an attack.")
-@click.option("--max-params", metavar="COUNT", help="Only with at most this many parameters: 90M, 1.1B or 90e6.")
+@MIN_ROBUST
+@MAX_PARAMS
 @click.option("--licence", multiple=True, help="Only under this licence (repeatable): mit, apache-2.0, unknown, ...")
 @click.option("--bundled", is_flag=True, help="Only checkpoints whose weights come with the package.")
 @click.option(
@@ -97,7 +86,7 @@ def command(
     hub-declared by the one that the hub records at the pinned revision, unverified by none that is public. Accuracies
     marked * were measured by this project, the others were reported. Sizes marked ~ are typical of the architecture.
     """
-    at = _under(under) if under is not None or min_robust is not None else None
+    at = robust_at(under, min_robust)
     threat = parse_under(*at) if at else None
     filters["min_robust"] = (*at, min_robust) if at and min_robust is not None else None
     names: set[str] = set()
@@ -115,19 +104,6 @@ def command(
         _echo_legend(len(checkpoints), threat, marks)
     if not checkpoints:
         click.echo("no checkpoint matches; robust-zoo list   shows all", err=True)
-
-
-def _under(text: str | None) -> tuple[str, str]:
-    """--under as norm and radius, which are for parse_under to read."""
-    norm, colon, eps = (text or "").partition(":")
-    if not colon:
-        raise UsageError(
-            "--min-robust needs a threat model" if text is None else f"--under {text} is no threat model",
-            expected="--under NORM:EPS, such as linf:4/255 or l2:3",
-            actual="no --under" if text is None else repr(text),
-            next="robust-zoo list --under linf:4/255 --min-robust 40",
-        )
-    return norm, eps
 
 
 def _radius(text: str) -> str | tuple[str, str]:

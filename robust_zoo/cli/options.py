@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from robust_zoo.errors import StorageError, UnknownCheckpoint, UsageError, closest
+from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.lookup import get, list_models
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
@@ -67,6 +68,46 @@ class Named(click.Option):
         names = [f"{name} ({about})" if (about := _about(row)) else name for name, row in self.table().items()]
         head, _, rest = record[1].partition(self.help or "")
         return record[0], f"{head}{self.help} {', '.join(names)}.{rest}"
+
+
+UNDER = click.option(
+    "--under",
+    metavar="NORM:EPS",
+    help="Robust accuracy at this threat model (linf:4/255, l2:3), not at the one that each was trained for.",
+)
+MIN_ROBUST = click.option(
+    "--min-robust", type=float, metavar="PERCENT", help="Only with at least this accuracy --under an attack."
+)
+MAX_PARAMS = click.option(
+    "--max-params", metavar="COUNT", help="Only with at most this many parameters: 90M, 1.1B or 90e6."
+)
+
+
+def collection(*short: str) -> Callable[..., Any]:
+    """--collection, with short names or without."""
+    return click.option(
+        "--collection",
+        *short,
+        multiple=True,
+        cls=Named,
+        table=lambda: dict.fromkeys(load_registry().collections, ""),
+        help="Only this collection (repeatable):",
+    )
+
+
+def robust_at(under: str | None, percent: float | None) -> tuple[str, str] | None:
+    """--under as norm and radius, which are for parse_under to read. Raises UsageError for --min-robust without it."""
+    if under is None and percent is None:
+        return None
+    norm, colon, eps = (under or "").partition(":")
+    if not colon:
+        raise UsageError(
+            "--min-robust needs a threat model" if under is None else f"--under {under} is no threat model",
+            expected="--under NORM:EPS, such as linf:4/255 or l2:3",
+            actual="no --under" if under is None else repr(under),
+            next=f"robust-zoo {click.get_current_context().info_name} ... --under linf:4/255 --min-robust 40",
+        )
+    return norm, eps
 
 
 def _about(row: Any) -> str:

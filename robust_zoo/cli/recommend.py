@@ -1,21 +1,47 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from robust_zoo.cli.options import CACHE_DIR, DEVICE, require_picture, select, use_cache
-from robust_zoo.errors import UsageError
+from robust_zoo.cli.options import (
+    CACHE_DIR,
+    DEVICE,
+    MAX_PARAMS,
+    MIN_ROBUST,
+    UNDER,
+    collection,
+    require_picture,
+    robust_at,
+    select,
+    use_cache,
+)
+from robust_zoo.describe import count
+from robust_zoo.errors import Unavailable, UsageError
+from robust_zoo.registry.lookup import get, list_models
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import NORMS
+from robust_zoo.weights.cache import cache_root
+from robust_zoo.weights.ensure import ensure, is_present
 
+if TYPE_CHECKING:
+    from robust_zoo.training.transfer.ahead import Ahead
+
+_DEFAULT = "resnet18"
 _PATH = click.Path(path_type=Path)
 
 
 @click.command("recommend")
 @click.argument("folder", type=_PATH)
-@click.option("--architecture", "-a", help="Whose checkpoints to compare; resnet18 when nothing else is named.")
+@click.option("--architecture", "-a", multiple=True, help="Compare this architecture's checkpoints (repeatable).")
+@collection()
+@MAX_PARAMS
+@UNDER
+@MIN_ROBUST
 @click.option("--checkpoint", "-c", "more", multiple=True, help="Compare this one too: a name or a file; repeatable.")
 @click.option("--norm", type=click.Choice([*NORMS]), help="Only checkpoints of this norm; both when left out.")
 @click.option("--budget", type=click.FloatRange(min=0, min_open=True), help="Minutes the features may take.")
@@ -27,8 +53,9 @@ _PATH = click.Path(path_type=Path)
 @click.option("--json", "as_json", is_flag=True, help="The ranking as JSON.")
 def command(
     folder: Path,
-    architecture: str | None,
     more: tuple[str, ...],
+    under: str | None,
+    min_robust: float | None,
     norm: str | None,
     budget: float | None,
     cache_dir: str | None,
@@ -37,45 +64,44 @@ def command(
     workers: int,
     picture: Path | None,
     as_json: bool,
+    **filters: Any,
 ) -> None:
     """Which checkpoint, which eps, for my images?
 
     \b
     robust-zoo recommend photos/
     robust-zoo recommend photos/ --architecture resnet50 --norm l2 --budget 20 --plot eps.png
-    robust-zoo recommend photos/ --architecture resnet18_x0_25 --json
+    robust-zoo recommend photos/ --under linf:4/255 --min-robust 50 --max-params 100M
     robust-zoo recommend photos/ -a resnet50 -c weights.safetensors
 
     FOLDER holds a folder of images for each class, five images or more in each; of a folder of splits the training
-    images are taken. Features are extracted once for each checkpoint of the ladder, linear probes are cross-validated
-    on them, and the ranking says which ones the images cannot tell apart. Weights that are not here yet are downloaded
-    and verified first.
+    images are taken. Features are extracted once for each checkpoint, linear probes are cross-validated on them, and
+    the ranking says which ones the images cannot tell apart.
+
+    Without any of -a, -c, --collection, --max-params and --min-robust the ladder of resnet18 is compared; where it
+    cannot be downloaded, what is here and the bundled models, which is said. How much is to be downloaded and about how
+    long the features take is said before anything is fetched; --budget takes fewer images. Checkpoints without a public
+    hash are compared when they are named, or here already.
     """
     if picture:
         require_picture(picture)
     use_cache(cache_dir or cache)
-    from robust_zoo.registry.lookup import get_architecture, list_models
     from robust_zoo.training.transfer.recommend import open_images, recommend, table
     from robust_zoo.training.transfer.recommend import picture as draw
-    from robust_zoo.weights.cache import cache_root
 
     own = select(more)
-    names: list[str | Checkpoint] = [*own]
-    architecture = architecture or (None if names else "resnet18")
-    if architecture:
-        ladder = list_models(architecture=get_architecture(architecture).name, norm=norm)
-        names += [name for name in ladder if name not in {checkpoint.name for checkpoint in own}]
-    if not names:
-        raise UsageError(
-            f"no checkpoint of {architecture} with norm {norm}",
-            expected="another norm or architecture",
-            actual="none",
-            next=f"robust-zoo list --architecture {architecture}",
-        )
+    at = robust_at(under, min_robust)
+    filters["min_robust"] = (*at, min_robust) if at and min_robust is not None else (at or None)
+    asked = {name: value for name, value in filters.items() if value not in (None, ())}
+    chosen = [*own, *_filtered(own, norm, asked)]
     images, classes = open_images(folder, workers=workers)
     if images.source.note:
         click.echo(images.source.note, err=True)
-    advice = recommend(images, names, cache=cache_root() / "features", budget=budget, device=device, progress=True)
+    if chosen:
+        _fetch(_announced(chosen, len(images), device))
+    else:
+        chosen = _default(norm, len(images), device)
+    advice = recommend(images, chosen, cache=cache_root() / "features", budget=budget, device=device, progress=True)
     if picture:
         draw(advice, folder.name, picture)
         click.echo(f"figure: {picture}", err=True)
@@ -94,3 +120,59 @@ def command(
         click.echo(json.dumps(ranking, indent=1))
     else:
         click.echo(table(advice, len(classes)))
+        click.echo(f"robust-zoo finetune {quote(str(folder))} --model {quote(advice[0].checkpoint.handle)}")
+
+
+def _filtered(own: Sequence[Checkpoint], norm: str | None, asked: dict[str, Any]) -> list[Checkpoint]:
+    """The rows that filters ask for, but those that nobody can prove; said when some are left out."""
+    from robust_zoo.training.transfer.ahead import provable
+
+    if not asked:
+        return []
+    names = {checkpoint.name for checkpoint in own}
+    found = [get(name) for name in list_models(norm=norm, **asked) if name not in names]
+    usable, unproven = provable(found)
+    if not usable and not own:
+        example = unproven[0].name if unproven else ""
+        raise UsageError(
+            "no checkpoint is like that" if not unproven else f"nobody has said the hash of {count(len(unproven))}",
+            expected="filters that leave a checkpoint whose weights can be proven",
+            actual=", ".join(f"{name} {_said(value)}" for name, value in {**asked, "norm": norm}.items() if value),
+            next=f"robust-zoo download {example} --allow-unverified" if example else "robust-zoo list",
+        )
+    if unproven:
+        click.echo(f"{count(len(unproven))} without a public hash left out, such as {unproven[0].name}", err=True)
+    return usable
+
+
+def _said(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _default(norm: str | None, images: int, device: str) -> list[Checkpoint]:
+    """The ladder of resnet18; what is here of it and what is bundled, where it cannot be downloaded."""
+    ladder = [get(name) for name in list_models(architecture=_DEFAULT, norm=norm)]
+    try:
+        _fetch(_announced(ladder, images, device))
+        return ladder
+    except Unavailable as error:
+        at_hand = [checkpoint for checkpoint in ladder if is_present(checkpoint)]
+        at_hand += [get(name) for name in list_models(norm=norm, bundled=True)]
+        click.echo(f"{error.message}; what is here is compared instead:", err=True)
+        _announced(at_hand, images, device)
+        return at_hand
+
+
+def _announced(checkpoints: Sequence[Checkpoint], images: int, device: str) -> Ahead:
+    from robust_zoo.training.distributed import device_of
+    from robust_zoo.training.transfer.ahead import look_ahead
+
+    ahead = look_ahead(checkpoints, images, device_of(device))
+    click.echo(str(ahead), err=True)
+    return ahead
+
+
+def _fetch(ahead: Ahead) -> None:
+    """Before any feature is computed: what cannot be had is known first."""
+    for checkpoint in ahead.missing:
+        ensure(checkpoint)
