@@ -4,6 +4,8 @@ import os
 import random
 import signal
 import socket
+import subprocess
+import sys
 import time
 
 import hostile
@@ -11,7 +13,7 @@ import pytest
 import torch
 from runs import EXPORTED, RECIPE, command, losses, status, weights_sha256, write_data
 from safetensors import safe_open
-from zygote import Zygote
+from zygote import ROOT, Zygote
 
 from robust_zoo import files
 from robust_zoo.errors import StorageError, VerificationFailed
@@ -369,6 +371,27 @@ def test_five_kills_of_a_rank_change_nothing(zygote, two_ranks, tmp_path):
     if codes == [75, 75]:
         assert [zygote.wait(pid) for pid in two_ranks(out, recipe=recipe)] == [0, 0]
     same(out, whole)
+
+
+def test_torchrun_starts_two_processes_that_save_on_sigterm(zygote, two_ranks, tmp_path):
+    """The real launcher, terminated; two processes go on to the end, and it ends what they finished."""
+    out = tmp_path / "run"
+    arguments = [str(a) for a in command(tmp_path, out, recipe=RECIPE)[1:]]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    launched = subprocess.Popen(
+        [*launcher, "-m", "robust_zoo.training", *arguments],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    until(lambda: launched.poll() is not None or ((out / "log.jsonl").exists() and losses(out)))
+    launched.terminate()
+    launched.communicate(timeout=60)
+    assert status(out)["state"] == "stopped"
+    assert status(out)["reason"] in ("SIGTERM", "another process was told to stop")
+    stopped_at = status(out)["step"]
+    assert [zygote.wait(pid) for pid in two_ranks(out, recipe=RECIPE)] == [0, 0]
+    assert status(out)["state"] == "finished" and 0 < stopped_at < STEPS
+    assert [step for step, _ in losses(out)] == list(range(1, STEPS + 1))
 
 
 def test_two_ranks_with_half_the_batch_are_one_rank(zygote, two_ranks, tmp_path):

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 import tomllib
 from pathlib import Path
@@ -173,31 +171,6 @@ def until(condition, seconds=120):
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)
-
-
-def environment():
-    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-
-
-def test_torchrun_trains_on_two_processes_and_saves_on_sigterm(tmp_path):
-    """The real launcher: terminated once, then run to its end."""
-    out = tmp_path / "run"
-    arguments = [str(a) for a in command(tmp_path, out, recipe=RECIPE)[1:]]
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    whole = [*start, "-m", "robust_zoo.training", *arguments]
-    process = subprocess.Popen(whole, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    until(lambda: process.poll() is not None or ((out / "log.jsonl").exists() and losses(out)))
-    process.terminate()
-    process.communicate(timeout=60)
-    assert status(out)["state"] == "stopped" and status(out)["reason"] in (
-        "SIGTERM",
-        "another process was told to stop",
-    )
-    stopped_at = status(out)["step"]
-    done = subprocess.run(whole, env=environment(), capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert status(out)["state"] == "finished" and 0 < stopped_at < 15
-    assert [step for step, _ in losses(out)] == list(range(1, 16))
 
 
 def test_a_job_is_submitted_and_runs_where_it_lands(tmp_path, monkeypatch):
