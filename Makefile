@@ -1,15 +1,17 @@
 # Each target works alone on a fresh machine with Python >= 3.11 and pip; a second run reuses .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+PROCESSES = $(shell $(PYTHON) -c "import os; print(os.cpu_count() + 1)")
 
 .PHONY: demo test test-peers check cards pages manifest results faults site seen bench clean
 
 demo: .venv/demo.stamp
 	$(BIN)/robust-zoo demo
 
-# A process for each core, one thread in each: together faster than torch's own threads on such small models.
+# A process for each core and one more, as some tests wait for a clock; one thread in each, which is faster than torch's own
+# threads on such small models.
 test: .venv/dev.stamp
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 # Compares with the robustness library (genuine checkpoints) and runs timm's own test file; see tests/peers.
 test-peers: .venv/peers.stamp
