@@ -17,9 +17,11 @@ _EXPORTS = {
     "register_with_timm": "hub",
     "transform": "views",
 }
-__all__ = ["__version__", *_EXPORTS]
+_PACKAGES = ("visualize",)
+__all__ = ["__version__", *_EXPORTS, *_PACKAGES]
 
 if TYPE_CHECKING:
+    from robust_zoo import visualize
     from robust_zoo.errors import ZooError
     from robust_zoo.factory import create_model
     from robust_zoo.hub import register_with_timm
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return import_module(f"{__name__}.{name}")
     if name not in _EXPORTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_EXPORTS[name]}"), name)

@@ -33,6 +33,7 @@ _VERBS = {
     "demo": "Attack the two bundled models and draw what they see.",
     "evaluate": "Measure clean and robust accuracy.",
     "attack": "Attack images of your own.",
+    "visualize": "Draw what models see.",
     "report": "Show what was measured.",
     "data": "Check the datasets to transfer to.",
     "transfer": "Transfer models to other datasets and compare them.",

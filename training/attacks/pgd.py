@@ -18,7 +18,7 @@ from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks.norms import as_images, rules
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""Of logits (B, K) and labels (B,): one loss per image, (B,)."""
+"""Of logits (B, K) and labels (B,), or of what else a model answers and is compared with: one loss per image, (B,)."""
 Poll = Callable[..., None] | None
 """Called after each step of what takes long; what it raises ends the work."""
 Watch = Callable[[int, Tensor], None]
@@ -76,7 +76,7 @@ def pgd(
     Args:
         model: (B, C, H, W) in [0, 1] -> logits (B, K). Runs in eval mode; every module is left in its own mode.
         images: (B, C, H, W) float in [0, 1]; not modified.
-        labels: (B,) integer classes.
+        labels: (B,) integer classes; with a loss of one's own (B, ...), whatever that compares the model's answer with.
         threat: The norm, and the radius of the ball.
         steps: Gradient steps; 0 returns the images themselves.
         step_size: In [0, 1] units of the norm; Salman et al. 2020 train with 3 steps of 2/3 eps, no random start.
@@ -211,7 +211,7 @@ def _check(images: Tensor, labels: Tensor, restarts: int, random_start: bool, lo
             actual=f"{images.dtype} in [{low.item():g}, {high.item():g}]",
             next="images.float() / 255, and robust_zoo.pixel_model(model) to normalise inside the model",
         )
-    if labels.shape != images.shape[:1]:
+    if (labels.shape[:1] if callable(loss) else labels.shape) != images.shape[:1]:
         raise UsageError(
             "images and labels do not match", expected=f"labels ({len(images)},)", actual=str(tuple(labels.shape))
         )

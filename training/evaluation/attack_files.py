@@ -8,6 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,10 @@ from robust_zoo.errors import UsageError
 from robust_zoo.files import storage, write_chunks
 
 SHEET = "attack.png"
+PICTURES: dict[str, dict[str, Any]] = {
+    ".png": {"format": "PNG"},
+    ".webp": {"format": "WEBP", "quality": 80, "method": 6},
+}
 _NEXT = "give another directory with -o"
 _LONGEST = 200  # bytes of a stem; most file systems allow names of 255
 
@@ -58,17 +63,17 @@ def outputs(files: Sequence[Path], out: Path) -> list[Path]:
 
 
 def save(picture: Image.Image, path: Path) -> None:
-    """Writes a PNG, whole or not at all; a link that lies there is replaced, not followed.
+    """Writes a picture, whole or not at all; a link that lies there is replaced, not followed.
 
     Args:
         picture: What to write.
-        path: Its file.
+        path: Its file, whose ending is one of PICTURES.
 
     Raises:
         StorageError: The disk is full or refuses.
     """
     content = io.BytesIO()
-    picture.save(content, "PNG")
+    picture.save(content, **PICTURES[path.suffix.lower()])
     with storage(path, _NEXT):
         write_chunks(path, [content.getbuffer()])
 

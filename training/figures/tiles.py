@@ -22,7 +22,7 @@ class Row:
     """Images side by side.
 
     Attributes:
-        title: Above them.
+        title: Above them; "" for a row that goes on from the one before.
         tiles: Each (3, H, W) in [0, 1].
         captions: Below each; empty for none at all.
         marked: Which of them get a frame, and their captions the frame's colour.
@@ -44,7 +44,7 @@ def draw(rows: Sequence[Row], side: int) -> Image.Image:
     Returns:
         The picture, of the same bytes for the same rows.
     """
-    heights = [LINE + side + (LINE if row.captions else 0) + 2 * GAP for row in rows]
+    heights = [side + LINE * (bool(row.title) + bool(row.captions)) + 2 * GAP for row in rows]
     width = max(len(row.tiles) for row in rows) * (side + GAP) + GAP
     canvas = Image.new("RGB", (width, sum(heights)), "white")
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(TEXT)
@@ -52,7 +52,7 @@ def draw(rows: Sequence[Row], side: int) -> Image.Image:
     for row, height in zip(rows, heights, strict=True):
         pen.text((GAP, top + 2), fit(row.title, font, width - 2 * GAP), fill=_INK, font=font)
         for column, pixels in enumerate(row.tiles):
-            left, under = GAP + column * (side + GAP), top + LINE + GAP // 2
+            left, under = GAP + column * (side + GAP), top + LINE * bool(row.title) + GAP // 2
             marked = bool(row.marked) and row.marked[column]
             if marked:
                 edge = (left - _FRAME, under - _FRAME, left + side + _FRAME - 1, under + side + _FRAME - 1)

@@ -1,0 +1,169 @@
+"""What pictures are made of: a model by name or as it is, its features, the numbers of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robust_zoo.errors import UsageError
+from robust_zoo.factory import create_model
+from robust_zoo.normalisation import cfg_of
+from robust_zoo.pixels import PixelModel, pixel_model
+from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.training.attacks.pgd import eval_mode
+from robust_zoo.training.data.class_names import labels_called, spelled
+from robust_zoo.training.data.fit import check_classifies
+from robust_zoo.visualize.engine import BATCH_SIZE, answers
+from robust_zoo.weights.exported import checkpoint_of
+
+Model = str | Path | Checkpoint | nn.Module
+"""A checkpoint by any spelling of its name, a file that train or convert wrote, a checkpoint, or a model: one of [0, 1]
+images, as `pixel_model` makes it, or a timm model, which is wrapped."""
+
+
+class Features(nn.Module):
+    """A timm model's features: what its last layer is given.
+
+    Args:
+        pixels: The model, behind its normalisation.
+    """
+
+    def __init__(self, pixels: PixelModel) -> None:
+        super().__init__()
+        if not all(hasattr(pixels.model, name) for name in ("forward_features", "forward_head")):
+            raise UsageError(
+                f"the features of a {type(pixels.model).__name__} are not known",
+                expected="a timm model, which has forward_features and forward_head",
+                actual=type(pixels.model).__qualname__,
+                next="give the timm model itself, not a wrapper of it",
+            )
+        self.pixels = pixels
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) in [0, 1] -> (B, D)."""
+        network: Any = self.pixels.model
+        maps = network.forward_features((images - self.pixels.mean) / self.pixels.std)
+        return network.forward_head(maps, pre_logits=True).flatten(1)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model that pictures are made of.
+
+    Attributes:
+        pixels: (B, C, H, W) in [0, 1] -> logits.
+        checkpoint: Which it is, where it was given by name.
+    """
+
+    pixels: PixelModel
+    checkpoint: Checkpoint | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of an image that it takes: (C, H, W).
+
+        Raises:
+            UsageError: The model does not say.
+        """
+        size = cfg_of(self.pixels).get("input_size")
+        if not size:
+            raise UsageError(
+                f"how large are the images that {type(self.pixels.model).__name__} takes?",
+                expected="a model with input_size in its pretrained_cfg, or images to begin at",
+                actual="neither",
+                next="images=torch.full((N, C, H, W), 0.5)",
+            )
+        return tuple(size)
+
+    @property
+    def classes(self) -> int:
+        """How many it has; 0 where it does not say."""
+        found: Any = cfg_of(self.pixels).get("num_classes") or getattr(self.pixels.model, "num_classes", 0)
+        return int(found)
+
+    def features(self, images: Tensor, batch_size: int = BATCH_SIZE) -> Tensor:
+        """Of images (N, C, H, W) in [0, 1]: (N, D) on the CPU."""
+        model = Features(self.pixels)
+        with eval_mode(model):
+            return answers(model, images, batch_size)
+
+    def logits(self, images: Tensor, batch_size: int = BATCH_SIZE) -> Tensor:
+        """Of images (N, C, H, W) in [0, 1]: (N, K) on the CPU."""
+        with eval_mode(self.pixels):
+            return answers(self.pixels, images, batch_size)
+
+    def labels(self, classes: Sequence[int | str] | Tensor) -> Tensor:
+        """The numbers of classes.
+
+        Args:
+            classes: Numbers; or names, where the model was given as a checkpoint.
+
+        Returns:
+            (N,) int64.
+
+        Raises:
+            UsageError: One is no class of the model, or a name that means several.
+        """
+        found = [self._label(one) for one in (classes.tolist() if isinstance(classes, Tensor) else classes)]
+        if not found:
+            raise UsageError("no classes", expected="a class for each image", actual="none", next="classes=[0, 1, 2]")
+        return torch.tensor(found)
+
+    def _label(self, one: int | str) -> int:
+        count = self.classes
+        name = self.checkpoint.name if self.checkpoint else type(self.pixels.model).__name__
+        if not isinstance(one, str) or (one.isdecimal() and not self._called(one)):
+            if int(one) != one and not isinstance(one, str):
+                raise _no_class(one, name, "whole numbers, or names of classes")
+            if not 0 <= int(one) < (count or float("inf")):
+                raise _no_class(one, name, f"0 to {count - 1}" if count else "0 or more")
+            return int(one)
+        if self.checkpoint is None:
+            raise _no_class(one, name, "numbers: a module does not say what its classes are called; a name does")
+        labels = self._called(one)
+        if len(labels) != 1:
+            dataset = self.checkpoint.collection.dataset
+            first = ", ".join(spelled(label, dataset) for label in labels or (0, 1))
+            what = f"one of {first}" if labels else f"a class of {dataset.title}: {first}, ..."
+            raise _no_class(one, name, what)
+        return labels[0]
+
+    def _called(self, name: str) -> tuple[int, ...]:
+        return labels_called(name, self.checkpoint.collection.dataset) if self.checkpoint else ()
+
+
+def _no_class(one: object, model: str, expected: str) -> UsageError:
+    return UsageError(
+        f"{one!r} is no class of this model",
+        model=model,
+        expected=expected,
+        actual=repr(one),
+        next="give the class by its number, from 0",
+    )
+
+
+def subject(model: Model) -> Subject:
+    """Takes what the functions are given.
+
+    Args:
+        model: See `Model`.
+
+    Returns:
+        The model, in eval mode where it was loaded here.
+
+    Raises:
+        UsageError: It is an encoder, which has no classes, or does not say how its images are normalised.
+        UnknownCheckpoint: No checkpoint has that name.
+    """
+    if isinstance(model, PixelModel):
+        return Subject(model)
+    if isinstance(model, nn.Module):
+        return Subject(pixel_model(model))
+    checkpoint = checkpoint_of(model)
+    check_classifies(checkpoint)
+    return Subject(pixel_model(create_model(checkpoint)).eval(), checkpoint)
