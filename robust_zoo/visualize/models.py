@@ -16,7 +16,7 @@ from robust_zoo.normalisation import cfg_of
 from robust_zoo.pixels import PixelModel, pixel_model
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.attacks.pgd import eval_mode
-from robust_zoo.training.data.class_names import labels_called, spelled
+from robust_zoo.training.data.class_names import label_of
 from robust_zoo.training.data.fit import check_classifies
 from robust_zoo.visualize.engine import BATCH_SIZE, answers
 from robust_zoo.weights.exported import checkpoint_of
@@ -115,36 +115,17 @@ class Subject:
         return torch.tensor(found)
 
     def _label(self, one: int | str) -> int:
-        count = self.classes
-        name = self.checkpoint.name if self.checkpoint else type(self.pixels.model).__name__
-        if not isinstance(one, str) or (one.isdecimal() and not self._called(one)):
-            if int(one) != one and not isinstance(one, str):
-                raise _no_class(one, name, "whole numbers, or names of classes")
-            if not 0 <= int(one) < (count or float("inf")):
-                raise _no_class(one, name, f"0 to {count - 1}" if count else "0 or more")
-            return int(one)
-        if self.checkpoint is None:
-            raise _no_class(one, name, "numbers: a module does not say what its classes are called; a name does")
-        labels = self._called(one)
-        if len(labels) != 1:
-            dataset = self.checkpoint.collection.dataset
-            first = ", ".join(spelled(label, dataset) for label in labels or (0, 1))
-            what = f"one of {first}" if labels else f"a class of {dataset.title}: {first}, ..."
-            raise _no_class(one, name, what)
-        return labels[0]
-
-    def _called(self, name: str) -> tuple[int, ...]:
-        return labels_called(name, self.checkpoint.collection.dataset) if self.checkpoint else ()
-
-
-def _no_class(one: object, model: str, expected: str) -> UsageError:
-    return UsageError(
-        f"{one!r} is no class of this model",
-        model=model,
-        expected=expected,
-        actual=repr(one),
-        next="give the class by its number, from 0",
-    )
+        if self.checkpoint is not None:
+            return label_of(one, self.checkpoint.collection.dataset, self.checkpoint.name)
+        if type(one) is not int or not 0 <= one < (self.classes or float("inf")):
+            raise UsageError(
+                f"{one!r} is no class of this model",
+                model=type(self.pixels.model).__name__,
+                expected=f"a whole number, {f'0 to {self.classes - 1}' if self.classes else '0 or more'}",
+                actual=repr(one),
+                next="name the checkpoint instead of giving a model, and its classes have names too",
+            )
+        return one
 
 
 def subject(model: Model) -> Subject:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from robust_zoo.errors import UsageError
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks.norms import as_images, rules
 from robust_zoo.training.attacks.pgd import pgd
+from robust_zoo.training.attacks.settings import stages
 from robust_zoo.training.attacks.suites import suite
 
 _LEVELS = 255
@@ -37,14 +41,14 @@ def adversarial_pictures(model: nn.Module, images: Tensor, labels: Tensor, threa
     Raises:
         UsageError: The attack is unknown.
     """
-    stages = suite(attack)
+    sequence = suite(attack)
     found = images.clone()
-    for stage in stages:
+    for stage in sequence:
         rows = ~_moved(found, images)
         if rows.any():
             found[rows] = stage(model, images[rows], labels[rows], threat, seed=0, poll=None)
-    steps = min(_STEPS, max(stage.settings.get("steps", _STEPS) for stage in stages))
-    relative = max(stage.settings.get("relative_step", _RELATIVE_STEP) for stage in stages)
+    steps = min(_STEPS, max(stage.settings.get("steps", _STEPS) for stage in sequence))
+    relative = max(stage.settings.get("relative_step", _RELATIVE_STEP) for stage in sequence)
     broken, best = _moved(found, images), _go_on(model, images, labels, threat, found, steps, relative)
     for doublings in range(1, _AGAIN + 1):
         rows = broken & (_classes(model, best) == labels)
@@ -53,6 +57,52 @@ def adversarial_pictures(model: nn.Module, images: Tensor, labels: Tensor, threa
         more = _STEPS * 2**doublings
         best[rows] = _go_on(model, images[rows], labels[rows], threat, found[rows], more, _RELATIVE_STEP)
     return best
+
+
+def targeted_pictures(model: nn.Module, images: Tensor, targets: Tensor, threat: ThreatModel, attack: str) -> Tensor:
+    """As `adversarial_pictures`, towards classes: PGD on the margin behind the rounding, of all iterates the best.
+
+    Args:
+        model: (B, C, H, W) in [0, 1] -> logits (B, K), in eval mode.
+        images: (B, C, H, W) float in [0, 1]; not modified.
+        targets: (B,) integer classes, those to be reached.
+        threat: The norm, and the radius of the ball.
+        attack: "pgd-20" (steps; "pgd-20x5": five random restarts) or "fgsm".
+
+    Returns:
+        (B, C, H, W) in [0, 1] in steps of 1/255, whether or not the model says what it was to say.
+
+    Raises:
+        UsageError: The attack is unknown, or only leads away from a class.
+    """
+    check_has_target(attack)
+    (stage,) = stages(attack)
+    steps, restarts = stage.values["steps"], stage.values.get("restarts", 0)
+    size = stage.values.get("relative_step", _RELATIVE_STEP) * threat.eps / steps
+    how: dict[str, Any] = {"loss": "margin", "targeted": True, "keep_best": True}
+    how |= {"random_start": restarts > 0, "restarts": max(restarts, 1)}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        best = pgd(_Rounding(model, images, threat), images, targets, threat, steps=steps, step_size=size, **how)
+    return in_eight_bits(best, images, threat)
+
+
+def check_has_target(attack: str) -> None:
+    """Makes sure that an attack can be led towards a class.
+
+    Args:
+        attack: A name that `suites.suite` knows.
+
+    Raises:
+        UsageError: It is unknown, or only leads away from a class.
+    """
+    if [stage.attack for stage in stages(attack)] != ["pgd"]:
+        raise UsageError(
+            f"{attack} leads away from a class, to none in particular",
+            expected="with a target: pgd-N, pgd-NxR or fgsm",
+            actual=attack,
+            next="--attack pgd-20",
+        )
 
 
 def in_eight_bits(adv_images: Tensor, images: Tensor, threat: ThreatModel) -> Tensor:

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from functools import cache
 
+from robust_zoo.errors import UsageError
 from robust_zoo.registry.families import SourceDataset
 
 _Table = Mapping[str, tuple[int, ...]]  # name -> labels of the classes that have it
@@ -43,6 +44,38 @@ def labels_called(name: str, dataset: SourceDataset) -> tuple[int, ...]:
         return ids[wnid] if not key or set(ids[wnid]) & set(any_name.get(key, ())) else ()
     looked_up = ((firsts, _spaced(name)), (keys, _key(name)), (any_name, _key(name)))
     return next((table[text] for table, text in looked_up if text in table), ())
+
+
+def label_of(name: str | int, dataset: SourceDataset, model: str) -> int:
+    """The label that a user means by a name or a number.
+
+    Args:
+        name: A name as `labels_called` takes it, or a label in digits; what is both is a name.
+        dataset: Whose classes.
+        model: Which model is asked, for the error.
+
+    Returns:
+        The label.
+
+    Raises:
+        UsageError: It is no class, or several.
+    """
+    classes = _classes(dataset)
+    found = labels_called(str(name), dataset)
+    if not found and str(name).isdecimal() and int(name) < len(classes):
+        return int(name)
+    if len(found) == 1:
+        return found[0]
+    some = [spelled(label, dataset) for label in found or (0, len(classes) - 1)]
+    raise UsageError(
+        f"{str(name)!r} is more than one class of {dataset.title}"
+        if found
+        else f"{str(name)!r} is no class of {dataset.title}",
+        model=model,
+        expected=" or ".join(some) if found else f"a class by its name, {some[0]} to {some[1]}, or by its number",
+        actual=repr(name),
+        next=f"name it {some[0]}, or by its number, 0 to {len(classes) - 1}",
+    )
 
 
 def spelled(label: int, dataset: SourceDataset) -> str:

@@ -30,11 +30,13 @@ class Unlabelled:
         names: What they are called: the files that were given, or paths in the folder.
         view: What of an image is seen.
         folder: The folder's images; None where files were given.
+        root: That folder on the disk; None for other sources.
     """
 
     names: tuple[Path, ...]
     view: View
     folder: EncodedImages | None = None
+    root: Path | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -73,7 +75,7 @@ def open_unlabelled(given: Sequence[Path | str], p: Preprocessing) -> Unlabelled
     view = View.of(p)
     if len(paths) == 1 and is_dataset(paths[0]):
         source = open_held_out(paths[0].as_posix(), _SPLITS)
-        return Unlabelled(tuple(map(Path, source.names)), view, source)
+        return Unlabelled(tuple(map(Path, source.names)), view, source, paths[0] if paths[0].is_dir() else None)
     return Unlabelled(tuple(paths), view)
 
 

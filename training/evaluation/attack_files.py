@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ from torch import Tensor
 
 from robust_zoo.errors import UsageError
 from robust_zoo.files import storage, write_chunks
+from robust_zoo.training.data.unlabelled import Unlabelled
 
 SHEET = "attack.png"
+REPORT = "report.csv"
 PICTURES: dict[str, dict[str, Any]] = {
     ".png": {"format": "PNG"},
     ".webp": {"format": "WEBP", "quality": 80, "method": 6},
@@ -27,39 +29,56 @@ _NEXT = "give another directory with -o"
 _LONGEST = 200  # bytes of a stem; most file systems allow names of 255
 
 
-def outputs(files: Sequence[Path], out: Path) -> list[Path]:
+def outputs(images: Unlabelled, out: Path) -> list[Path]:
     """Where the adversarial version of each image goes: `<stem>_adversarial.png`, numbered where stems are alike.
 
     Args:
-        files: The images.
+        images: Files, whose versions lie beside each other; or of a folder, in whose folders they lie.
         out: The folder for all of them, which need not be there.
 
     Returns:
-        A path for each file; they differ on file systems that ignore case, too.
+        A path for each image; they differ on file systems that ignore case, too.
 
     Raises:
-        UsageError: One of them, or the sheet, is one of the images, or a folder.
+        UsageError: One of them, the sheet or the report is one of the images, or a folder; or `out` lies in the folder
+            of the images, where it would be taken for some of them.
     """
     seen: Counter[str] = Counter()
     saved = []
-    for file in files:
-        stem = os.fsencode(file.stem)[:_LONGEST].decode(errors="ignore")
-        alike = unicodedata.normalize("NFC", stem).casefold()
+    for name in images.names:
+        stem = os.fsencode(name.stem)[:_LONGEST].decode(errors="ignore")
+        place = Path(*_inside(name.parent) if images.folder else (), stem if not images.folder else _plain(stem))
+        alike = unicodedata.normalize("NFC", str(place)).casefold()
         seen[alike] += 1
         number = f"_{seen[alike]}" if seen[alike] > 1 else ""
-        saved.append(out / f"{stem}_adversarial{number}.png")
-    given = [file for file in files if file.exists()]
-    for path in (*saved, out / SHEET):
-        if path.is_dir() or (path.exists() and any(path.samefile(file) for file in given)):
+        saved.append(out / place.with_name(f"{place.name}_adversarial{number}.png"))
+    given = {} if images.folder else {_identity(file): file for file in images.names if file.exists()}
+    if images.root and out.resolve().is_relative_to(images.root.resolve()):
+        raise _in_the_way(out, "a directory outside the folder of images", f"one in {images.root}")
+    for path in (*saved, out / SHEET, out / REPORT):
+        if path.is_dir() or (path.exists() and _identity(path) in given):
             actual = "a directory" if path.is_dir() else "one of the images to attack"
-            raise UsageError(
-                f"{path} would be written over",
-                source=str(path),
-                expected="a directory for the pictures where none of them is in the way",
-                actual=actual,
-                next=_NEXT,
-            )
+            raise _in_the_way(path, "a directory for the pictures where none of them is in the way", actual)
     return saved
+
+
+def _inside(folder: Path) -> list[str]:
+    """The parts of a path that anyone may have chosen, without those that lead out of where it is put."""
+    return [_plain(part) for part in folder.parts if part not in (folder.anchor, "..", ".")]
+
+
+def _plain(part: str) -> str:
+    return re.sub(r'[\\/:*?"<>|\x00-\x1f\x7f]', "_", part)
+
+
+def _identity(file: Path) -> tuple[int, int]:
+    """Which file it is, by whatever name."""
+    status = file.stat()
+    return status.st_dev, status.st_ino
+
+
+def _in_the_way(path: Path, expected: str, actual: str) -> UsageError:
+    return UsageError(f"{path} would be written over", source=str(path), expected=expected, actual=actual, next=_NEXT)
 
 
 def save(picture: Image.Image, path: Path) -> None:

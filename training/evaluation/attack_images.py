@@ -2,102 +2,167 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
-from robust_zoo.errors import UsageError, VerificationFailed, cannot_read
+from robust_zoo.errors import UsageError
 from robust_zoo.factory import create_model
-from robust_zoo.files import storage
+from robust_zoo.files import replace_file, storage
 from robust_zoo.pixels import pixel_model
-from robust_zoo.readers import read_bytes
-from robust_zoo.registry.families import Preprocessing
 from robust_zoo.registry.rows import Checkpoint
-from robust_zoo.threat import NORMS, ThreatModel
-from robust_zoo.training.attacks.norms import rules
-from robust_zoo.training.attacks.pictures import adversarial_pictures
+from robust_zoo.threat import ThreatModel
+from robust_zoo.training.attacks.pictures import adversarial_pictures, check_has_target, targeted_pictures
 from robust_zoo.training.attacks.suites import suite
-from robust_zoo.training.data.class_names import class_names
-from robust_zoo.training.data.decode import MOST_BYTES, decode
+from robust_zoo.training.data.class_names import class_names, label_of
 from robust_zoo.training.data.fit import check_classifies
-from robust_zoo.training.evaluation.attack_files import SHEET, outputs, read_saved, save
+from robust_zoo.training.data.unlabelled import Unlabelled, load, open_unlabelled
+from robust_zoo.training.distributed import device_of
+from robust_zoo.training.evaluation.attack_files import REPORT, SHEET, outputs, read_saved, save
+from robust_zoo.training.evaluation.attacked import Attacked, report, sheet
 from robust_zoo.training.evaluation.threats import own_threat
-from robust_zoo.training.figures.tiles import Row, as_image, draw
-from robust_zoo.views import View
+from robust_zoo.training.figures.tiles import as_image
 from robust_zoo.weights.exported import checkpoint_of
 
-_TILE = 224  # pixels of an image on the sheet
-_BATCH = 16  # images attacked at a time
-_SLACK = 2e-6  # of float32, in which sizes are computed
+__all__ = ["BATCH_SIZE", "Attacked", "Attempt", "attack_each", "attack_images", "load"]
+
+BATCH_SIZE = 16  # images attacked at a time
+_SHEET_ROWS = 32  # images on the sheet at most
 
 
 @dataclass(frozen=True)
-class Attacked:
-    """One image before and after the attack.
+class Attempt:
+    """An attack that is ready to run: everything was checked, nothing was computed.
 
     Attributes:
-        file: Where the image comes from.
-        saved: The file that its adversarial version was written to.
-        image: (3, H, W) in [0, 1], as the checkpoint sees it.
-        adv_image: (3, H, W) in [0, 1], in steps of 1/255: `saved`, read again.
-        before: The model's class of `image` and its probability in percent.
-        after: The same of `adv_image`.
-        fooled: Whether the two classes differ.
-        threat: What the attack was allowed.
+        checkpoint: Whose model.
+        images: What is attacked.
+        saved: Where the adversarial version of each goes.
+        out: The folder of all that is written.
+        threat: Norm and radius.
+        attack: Its name.
+        target: The label to reach, None for any other than the model's own.
+        batch_size: Images attacked at a time.
+        device: Where.
     """
 
-    file: Path
-    saved: Path
-    image: Tensor
-    adv_image: Tensor
-    before: tuple[str, float]
-    after: tuple[str, float]
-    fooled: bool
+    checkpoint: Checkpoint
+    images: Unlabelled
+    saved: Sequence[Path]
+    out: Path
     threat: ThreatModel
+    attack: str
+    target: int | None
+    batch_size: int
+    device: torch.device
 
     @property
-    def sizes(self) -> dict[str, float]:
-        """The change's size in every norm, by the norm's name; pixels are in [0, 1]."""
-        delta = (self.adv_image - self.image)[None]
-        return {norm: rules(norm).size(delta).item() for norm in NORMS}
+    def target_name(self) -> str:
+        """The class to reach, "" for any other."""
+        return "" if self.target is None else class_names(self.checkpoint.collection.dataset)[self.target]
 
     @property
-    def beyond(self) -> float:
-        """By how much the change is larger than the radius; 0.0 within it, but for float32's rounding."""
-        excess = self.sizes[self.threat.norm] - self.threat.eps
-        return excess if excess > _SLACK else 0.0
+    def report(self) -> Path:
+        """The file that says what became of each image of a folder."""
+        return self.out / REPORT
+
+    def __iter__(self) -> Iterator[Attacked]:
+        """Attacks batch by batch: each image once it is written and judged; then the sheet, and a folder's report."""
+        model = pixel_model(create_model(self.checkpoint, device=self.device)).eval()
+        for parameter in model.parameters():  # or what their gradients need would be kept of each pass
+            parameter.requires_grad_(False)
+        count = len(self.images)
+        on_sheet = {i * count // min(count, _SHEET_ROWS) for i in range(min(count, _SHEET_ROWS))}
+        lines, kept = [], []
+        for first in range(0, count, self.batch_size):
+            rows = range(first, min(first + self.batch_size, count))
+            for row, one in zip(rows, self._batch(model, rows), strict=True):
+                lines.append(one.line)
+                kept += [one] if row in on_sheet else []
+                yield one
+        save(sheet(kept), self.out / SHEET)
+        if self.images.folder:
+            replace_file(self.report, report(lines), "give another directory with -o")
+
+    def _batch(self, model: nn.Module, rows: Sequence[int]) -> list[Attacked]:
+        names = class_names(self.checkpoint.collection.dataset)
+        images = self.images.batch(rows)
+        before, sure = _says(model, images.to(self.device))
+        some, labels = images.to(self.device), before.to(self.device)
+        if self.target is None:
+            adv_images = adversarial_pictures(model, some, labels, self.threat, self.attack)
+        else:
+            targets = torch.full_like(labels, self.target)
+            adv_images = targeted_pictures(model, some, targets, self.threat, self.attack)
+        saved = [self.saved[row] for row in rows]
+        for pixels, file in zip(adv_images.cpu(), saved, strict=True):
+            with storage(file, "give another directory with -o"):
+                file.parent.mkdir(parents=True, exist_ok=True)
+            save(as_image(pixels), file)
+        adv_images = torch.stack([read_saved(file) for file in saved])
+        after, then = _says(model, adv_images.to(self.device))
+        fooled = (before != after) & (torch.tensor(self.target is None) | (after == (self.target or 0)))
+        return [
+            Attacked(
+                self.images.names[row],
+                file,
+                images[i].clone(),  # a view would keep its batch in memory
+                adv_images[i].clone(),
+                (names[int(before[i])], sure[i].item()),
+                (names[int(after[i])], then[i].item()),
+                bool(fooled[i]),
+                self.threat,
+                self.target_name,
+            )
+            for i, (row, file) in enumerate(zip(rows, saved, strict=True))
+        ]
 
 
-def attack_images(
-    name: str | Checkpoint, files: Sequence[Path], threat: ThreatModel | None, attack: str, out: Path
-) -> list[Attacked]:
-    """Attacks what the model sees of each image; writes a PNG of each and the sheet `attack.png` to `out`.
+def attack_each(
+    name: str | Checkpoint,
+    images: Sequence[Path | str],
+    threat: ThreatModel | None,
+    attack: str,
+    out: Path,
+    *,
+    target: str | int | None = None,
+    batch_size: int = BATCH_SIZE,
+    device: str = "auto",
+) -> Attempt:
+    """Makes an attack ready: going through it attacks, and holds no more than a batch in memory.
 
     The label attacked is the model's own before the attack. PNGs hold 8 bits per channel, so what is looked for, and
     judged, are images of 8 bits (`attacks.pictures`); what is said is said of the files, read again.
 
     Args:
         name: A checkpoint's name, a file that train or convert wrote, or a checkpoint.
-        files: Images, as `training.data.decode.decode` reads them.
+        images: Files of images, as `training.data.decode.decode` reads them; or one folder, tar file or "hfds/NAME",
+            of which `evaluate` would take the same images.
         threat: Norm and radius; None means what the checkpoint was trained for.
         attack: A name that `attacks.suites.suite` knows, e.g. "pgd-20".
-        out: The folder that the pictures are written to; made where it is not there.
+        out: The folder that the pictures are written to, those of a folder in folders of the same names; made where
+            it is not there. It gets the sheet `attack.png`, of at most 32 images evenly spread, and of a folder
+            `report.csv`.
+        target: The class to reach, by name or number; None for any other than the model's own.
+        batch_size: Images attacked at a time.
+        device: "auto", "cpu", "cuda" or "cuda:N".
 
     Returns:
-        One `Attacked` for each file, in their order.
+        An `Attempt`: iterable, with an `Attacked` for each image in their order.
 
     Raises:
-        UsageError: A file is no image or would be written over, the attack is unknown or none, or the radius is 0 or
-            the checkpoint has none of its own.
+        UsageError: A folder is not laid out so, something would be written over, the attack is unknown, none or has no
+            target, the class is none, or the radius is 0 or the checkpoint has none of its own. Going through it: a
+            file is no image.
+        VerificationFailed: Going through it: an image of the folder cannot be decoded.
         UnknownCheckpoint: No checkpoint has that name.
         StorageError: The folder cannot be written to.
 
     Example:
-        >>> attack_images("resnet50_l2_eps3", [Path("dog.jpg")], None, "pgd-20", Path("attacked"))
+        >>> fooled = sum(one.fooled for one in attack_each("resnet50_l2_eps3", ["photos"], None, "pgd-20", Path("out")))
     """
     checkpoint = checkpoint_of(name)
     check_classifies(checkpoint)
@@ -110,77 +175,55 @@ def attack_images(
             actual=f"--attack {attack}, {threat}",
             next=f"robust-zoo attack {checkpoint.name} IMAGE --attack pgd-20 --norm linf --eps 4/255",
         )
-    saved, sheet_file = outputs(files, out), out / SHEET
-    images = torch.stack([load(file, checkpoint.preprocessing) for file in files])
+    label = None if target is None else label_of(target, checkpoint.collection.dataset, checkpoint.name)
+    if label is not None:
+        check_has_target(attack)
+    opened = open_unlabelled(images, checkpoint.preprocessing)
+    saved = outputs(opened, out)
+    if opened.folder is None:
+        for file in opened.names:  # a few: what is no image is said before the work
+            load(file, checkpoint.preprocessing)
     with storage(out, "give another directory with -o"):
         out.mkdir(parents=True, exist_ok=True)
-    model = pixel_model(create_model(checkpoint)).eval()
-    for first in range(0, len(files), _BATCH):
-        some = images[first : first + _BATCH]
-        with torch.no_grad():
-            labels = model(some).argmax(1)
-        adv_images = adversarial_pictures(model, some, labels, threat, attack)
-        for pixels, file in zip(adv_images, saved[first : first + _BATCH], strict=True):
-            save(as_image(pixels), file)
-    adv_images = torch.stack([read_saved(file) for file in saved])
-    labels, before = _says(model, images, checkpoint)
-    adv_labels, after = _says(model, adv_images, checkpoint)
-    fooled = (labels != adv_labels).tolist()
-    columns = (files, saved, images, adv_images, before, after, fooled, [threat] * len(files))
-    shown = [Attacked(*values) for values in zip(*columns, strict=True)]
-    save(sheet(shown), sheet_file)
-    return shown
+    return Attempt(checkpoint, opened, saved, out, threat, attack, label, batch_size, device_of(device))
 
 
-def load(file: Path, p: Preprocessing) -> Tensor:
-    """Reads an image as the checkpoint wants it: resized, centre crop.
+def attack_images(
+    name: str | Checkpoint,
+    files: Sequence[Path | str],
+    threat: ThreatModel | None,
+    attack: str,
+    out: Path,
+    *,
+    target: str | int | None = None,
+) -> list[Attacked]:
+    """Attacks what the model sees of each image, and keeps all of it; for many see `attack_each`.
 
     Args:
-        file: An image.
-        p: The checkpoint's preprocessing: the crop's side S and the part of the image that it is.
+        name: A checkpoint's name, a file that train or convert wrote, or a checkpoint.
+        files: As `attack_each` takes them.
+        threat: Norm and radius; None means what the checkpoint was trained for.
+        attack: A name that `attacks.suites.suite` knows, e.g. "pgd-20".
+        out: The folder that the pictures are written to; made where it is not there.
+        target: The class to reach, by name or number; None for any other than the model's own.
 
     Returns:
-        (3, S, S) in [0, 1], in steps of 1/255.
+        One `Attacked` for each image, in their order.
 
     Raises:
-        UsageError: There is no such file, or it is no image that can be decoded.
+        UsageError: As `attack_each`.
+        VerificationFailed: An image of a folder cannot be decoded.
+        UnknownCheckpoint: No checkpoint has that name.
+        StorageError: The folder cannot be written to.
+
+    Example:
+        >>> attack_images("resnet50_l2_eps3", [Path("dog.jpg")], None, "pgd-20", Path("attacked"))
     """
-    try:
-        image = decode(read_bytes(file, MOST_BYTES), str(file))
-    except (OSError, ValueError) as error:
-        raise cannot_read(file.name, file, "an image", error, "name files of images that are there") from None
-    except VerificationFailed as error:
-        raise UsageError(f"{file} is not an image that can be decoded", **error.fields) from None
-    return View.of(p)(image).float() / 255
+    return [*attack_each(name, files, threat, attack, out, target=target)]
 
 
 @torch.no_grad()
-def _says(model: nn.Module, images: Tensor, checkpoint: Checkpoint) -> tuple[Tensor, list[tuple[str, float]]]:
-    """The classes of images, and for each its class's name and probability in percent."""
-    chances, labels = torch.cat([model(some).softmax(1) for some in images.split(_BATCH)]).max(1)
-    names = class_names(checkpoint.collection.dataset)
-    return labels, [(names[int(k)], 100 * float(p)) for k, p in zip(labels, chances, strict=True)]
-
-
-def sheet(shown: Sequence[Attacked]) -> Image.Image:
-    """Draws a row for each image: as it is, adversarial, and the change magnified to the full range around grey.
-
-    Args:
-        shown: The images, from the top down.
-
-    Returns:
-        The picture, with what the model says under each tile; an image that fools it has a frame.
-    """
-    rows = []
-    for one in shown:
-        delta = one.adv_image - one.image
-        largest = max(delta.abs().max().item(), 1e-12)
-        captions = (
-            f"{one.before[1]:.0f} % {one.before[0]}",
-            f"{one.after[1]:.0f} % {one.after[0]}",
-            f"change x {0.5 / largest:.0f}" if one.fooled else "the attack failed",
-        )
-        pixels = (one.image, one.adv_image, delta / (2 * largest) + 0.5)
-        title = f"{one.file.name}: as it is, attacked within {one.threat}, and the change"
-        rows.append(Row(title, pixels, captions, (False, one.fooled, False)))
-    return draw(rows, _TILE)
+def _says(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """The classes of images, and their probabilities in percent, on the CPU."""
+    chances, labels = model(images).softmax(1).cpu().max(1)
+    return labels, 100 * chances

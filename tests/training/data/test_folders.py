@@ -1,15 +1,19 @@
 """One rule for folders of images: what is taken of each shape that people have, what is left out, what is refused."""
 
 import os
+from unittest.mock import Mock
 
 import pytest
 import torch
 from PIL import Image
 from trees import image
 
+from robust_zoo import visualize
 from robust_zoo.errors import UsageError
 from robust_zoo.training.data.folders import check_classes_differ, open_folder, open_source
+from robust_zoo.training.data.labelled import open_held_out
 from robust_zoo.training.data.tree import find_layout, split_of
+from robust_zoo.training.evaluation.attack_images import attack_each
 from robust_zoo.training.transfer.datasets import open_target
 from robust_zoo.training.transfer.recommend import open_images
 
@@ -99,6 +103,37 @@ def test_nonsense_is_refused(tmp_path, name, verb):
     with pytest.raises(UsageError, match="not a dataset of images") as error:
         verb(make(tmp_path, *files))
     assert said in error.value.actual and error.value.source and error.value.expected and error.value.next
+
+
+class _BeforeTheWork(Exception):
+    """Raised where a verb has opened its images."""
+
+
+def outcome(open_images):
+    """What is taken, by name; or every word of the error."""
+    try:
+        return [str(name) for name in open_images()]
+    except UsageError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("name", [*TAKEN, *REFUSED])
+def test_verbs_that_look_at_images_take_what_evaluate_takes(tmp_path, name, monkeypatch, capsys):
+    """`attack` and `visualize --images`: the same images, notes and errors, whatever the classes are called."""
+    monkeypatch.setattr("robust_zoo.visualize.sheets._models", Mock(side_effect=_BeforeTheWork))
+    (tmp_path / "in").mkdir()
+    root, robust = make(tmp_path / "in", *(TAKEN | REFUSED)[name][0]), "resnet18_x0_25_cifar10_l2_eps0_5"
+    by_evaluate = outcome(lambda: open_held_out(str(root), ("test", "val", "train")).names)
+    assert by_evaluate == outcome(lambda: attack_each(robust, [root], None, "fgsm", tmp_path / "out").images.names)
+    if isinstance(by_evaluate, str):
+        assert by_evaluate == outcome(
+            lambda: visualize.see([robust], ["gradient"], images=[root], out=tmp_path / "out")
+        )
+        return
+    note = open_held_out(str(root), ("test", "val", "train")).note
+    with pytest.raises(_BeforeTheWork):
+        visualize.see([robust], ["gradient"], images=[root], out=tmp_path)
+    assert note in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
