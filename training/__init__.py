@@ -10,6 +10,7 @@ _EXPORTS = {  # name -> the module that has it, and what it is called there wher
     "TransferPlan": "transfer.sweep",
     "Workspace": "transfer.protocols.table",
     "apgd": "attacks.apgd",
+    "attack_each": "evaluation.attack_images",
     "attack_images": "evaluation.attack_images",
     "cifar10_sample": "data.cifar10_sample",
     "evaluate": "evaluation.run",
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from robust_zoo.training.attacks.pgd import pgd
     from robust_zoo.training.attacks.square import square
     from robust_zoo.training.data.cifar10_sample import cifar10_sample
-    from robust_zoo.training.evaluation.attack_images import attack_images
+    from robust_zoo.training.evaluation.attack_images import attack_each, attack_images
     from robust_zoo.training.evaluation.run import EvaluationPlan, evaluate
     from robust_zoo.training.recipes import Recipe, recipe_for
     from robust_zoo.training.run import Machine, train

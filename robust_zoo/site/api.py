@@ -9,13 +9,14 @@ from functools import partial
 from pathlib import Path
 
 import robust_zoo
-from robust_zoo import home, training
+from robust_zoo import home, training, visualize
 from robust_zoo.site.docstrings import Sources, read
 from robust_zoo.site.entries import Entry
 from robust_zoo.site.pages import Contents, Page
 from robust_zoo.site.prose import docstring, python
 
 PATH = "api.html"
+_PACKAGES = (robust_zoo, training, visualize)
 _KINDS = {"function": "function", "class": "class", "dataclass": "dataclass", "attribute": "value"}
 # What users are told of, beside what the two packages export.
 TOLD = (
@@ -50,6 +51,12 @@ class Group:
     title: str
     about: str
     entries: tuple[Entry, ...]
+
+
+def exports() -> dict[str, list[str]]:
+    """What each package that users import from exports, without the packages in it."""
+    found = {package.__name__: package.__all__ for package in _PACKAGES}
+    return {name: [each for each in names if f"{name}.{each}" not in found] for name, names in found.items()}
 
 
 def groups(sources: Sources, exports: Mapping[str, Sequence[str]]) -> tuple[Group, ...]:
@@ -127,7 +134,7 @@ def build(contents: Contents) -> Iterator[Page]:
         One page.
     """
     sources = Sources(Path(robust_zoo.__file__).parents[1])
-    found = groups(sources, {"robust_zoo": robust_zoo.__all__, "robust_zoo.training": training.__all__})
+    found = groups(sources, exports())
     entries = [entry for group in found for entry in group.entries]
     known = links(entries)
     values = {

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 _EXPORTS = {
     "Search": "kinds",
+    "as_pictures": "input_gradients",
     "gradients": "input_gradients",
     "interpolate": "changes",
     "invert": "changes",
@@ -17,7 +18,7 @@ __all__ = [*_EXPORTS]
 
 if TYPE_CHECKING:
     from robust_zoo.visualize.changes import interpolate, invert, maximise, more_like, synthesise
-    from robust_zoo.visualize.input_gradients import gradients
+    from robust_zoo.visualize.input_gradients import as_pictures, gradients
     from robust_zoo.visualize.kinds import Search
     from robust_zoo.visualize.sheets import see
 

@@ -23,7 +23,7 @@ from robust_zoo.pixels import pixel_model
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import NORMS
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
-from robust_zoo.training.data.class_names import class_names
+from robust_zoo.training.data.class_names import class_names, label_of
 from robust_zoo.training.data.fit import check_classifies
 from robust_zoo.training.data.unlabelled import open_unlabelled
 from robust_zoo.training.distributed import device_of
@@ -113,13 +113,12 @@ def see(
     rows = [checkpoint_of(name) for name in names]
     single = out.suffix.lower() in PICTURES
     _check(rows, kinds, out if single else None)
+    labels = [label_of(one, rows[0].collection.dataset, rows[0].name) for one in classes]
     given = _given(rows[0], kinds, images, n)
-    wanted = Wanted(*given, classes, n, seed, batch_size, progress)
+    wanted = Wanted(*given, labels, n, seed, batch_size, progress)
     with storage(out, _NEXT):
         (out.parent if single else out).mkdir(parents=True, exist_ok=True)
     models = _models(rows, device_of(device), alone=alone)
-    if classes:
-        models[0].subject.labels(classes)  # what is no class is said before the work
     written = []
     for name in kinds:
         strips = [DRAWN[name](model.subject, wanted) for model in models]
@@ -201,9 +200,7 @@ def _models(rows: Sequence[Checkpoint], device: torch.device, *, alone: bool) ->
             found.insert(0, _shown(beside, device))
             tqdm.write(f"beside it: {beside.name}, of standard training (--alone leaves it out)", file=sys.stderr)
         except Unavailable as error:
-            tqdm.write(
-                f"alone: {beside.name}, which would stand beside it, is unavailable ({error.message})", file=sys.stderr
-            )
+            tqdm.write(f"without {beside.name} beside it: {error.message}", file=sys.stderr)
     return found
 
 

@@ -40,7 +40,7 @@ class Wanted:
     images: Tensor
     captions: tuple[str, ...]
     labels: Tensor | None
-    classes: Sequence[int | str]
+    classes: Sequence[int]
     n: int = 10
     seed: int = 0
     batch_size: int = BATCH_SIZE

@@ -14,8 +14,6 @@ from pathlib import Path
 
 import pytest
 
-import robust_zoo
-import robust_zoo.training
 from robust_zoo.cli import main
 from robust_zoo.site import api, reference
 from robust_zoo.site.build import build
@@ -23,7 +21,7 @@ from robust_zoo.site.docstrings import Sources, read
 from robust_zoo.site.pages import Contents, Section
 
 HOME = Path(__file__).parents[2]
-EXPORTS = {package.__name__: package.__all__ for package in (robust_zoo, robust_zoo.training)}
+EXPORTS = api.exports()
 NAMES = [f"{package}.{name}" for package, names in EXPORTS.items() for name in names]
 GROUPS = api.groups(Sources(HOME), EXPORTS)
 ENTRIES = {entry.name: entry for group in GROUPS for entry in group.entries}
@@ -69,6 +67,12 @@ class Ids(HTMLParser):
 @pytest.fixture(scope="module")
 def page():
     return build(Contents(()), [Section(api.PATH, "Reference", reference.build)], minify=False)[api.PATH].decode()
+
+
+def test_all_exports_are_there():
+    assert [*EXPORTS] == ["robust_zoo", "robust_zoo.training", "robust_zoo.visualize"]
+    for package, names in EXPORTS.items():
+        assert {*importlib.import_module(package).__all__} - {*names} <= {"visualize"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -171,7 +175,7 @@ def test_what_users_are_told_to_import_is_there():
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("robust_zoo"):
                 told |= {f"{node.module}.{alias.name}" for alias in node.names}
-    told -= {"robust_zoo.cli.main"}  # the command line, which has a page of its own
+    told -= {"robust_zoo.cli.main", "robust_zoo.visualize"}  # the command line has its own page; a package
     assert len(told) >= 4 and told - paths == set()  # what is missing is a row of api.TOLD
 
 

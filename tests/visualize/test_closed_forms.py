@@ -142,8 +142,8 @@ def test_neither_batches_nor_neighbours_change_a_picture():
     ("call", "words"),
     [
         (lambda m: visualize.synthesise(m, [2], images=grey(1)), "0 to 1"),
-        (lambda m: visualize.synthesise(m, ["cat"], images=grey(1)), "a name does"),
-        (lambda m: visualize.synthesise(m, [0.5], images=grey(1)), "whole numbers"),
+        (lambda m: visualize.synthesise(m, ["cat"], images=grey(1)), "name the checkpoint"),
+        (lambda m: visualize.synthesise(m, [0.5], images=grey(1)), "a whole number, 0 to 1"),
         (lambda m: visualize.synthesise(m, [], images=grey(0)), "a class for each image"),
         (lambda m: visualize.synthesise(m, [0, 1], images=grey(1)), "2 images"),
         (lambda m: visualize.synthesise(m, [0], images=2 + grey(1)), "not yet normalised"),
@@ -152,7 +152,7 @@ def test_neither_batches_nor_neighbours_change_a_picture():
         (lambda m: visualize.interpolate(m, grey(2), grey(1)), "2 images"),
         (lambda m: visualize.invert(m.model.requires_grad_(), grey(1)), "how does Linear want"),
         (lambda m: visualize.maximise(pixel_model(nn.Sequential(m)), [0], images=grey(1)), "forward_features"),
-        (lambda m: visualize.synthesise(ROBUST, ["emu"]), "a class of CIFAR-10"),
+        (lambda m: visualize.synthesise(ROBUST, ["emu"]), "closest: "),
         (lambda m: Search(0.0, 1.0, 1), "above 0"),
     ],
 )

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from functools import cache
 
-from robust_zoo.errors import UsageError
+from robust_zoo.errors import UsageError, closest
 from robust_zoo.registry.families import SourceDataset
 
 _Table = Mapping[str, tuple[int, ...]]  # name -> labels of the classes that have it
@@ -66,15 +66,14 @@ def label_of(name: str | int, dataset: SourceDataset, model: str) -> int:
         return int(name)
     if len(found) == 1:
         return found[0]
-    some = [spelled(label, dataset) for label in found or (0, len(classes) - 1)]
+    some = [spelled(label, dataset) for label in found] or closest(str(name), class_names(dataset))
+    what = "more than one class" if found else "no class"
     raise UsageError(
-        f"{str(name)!r} is more than one class of {dataset.title}"
-        if found
-        else f"{str(name)!r} is no class of {dataset.title}",
+        f"{str(name)!r} is {what} of {dataset.title}",
         model=model,
-        expected=" or ".join(some) if found else f"a class by its name, {some[0]} to {some[1]}, or by its number",
+        expected=f"one of {', '.join(some)}" if found else f"a class by its name; closest: {', '.join(some)}",
         actual=repr(name),
-        next=f"name it {some[0]}, or by its number, 0 to {len(classes) - 1}",
+        next=f"{some[0]!r}, or a class by its number, 0 to {len(classes) - 1}",
     )
 
 

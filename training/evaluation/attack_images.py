@@ -15,6 +15,7 @@ from robust_zoo.files import replace_file, storage
 from robust_zoo.pixels import pixel_model
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
+from robust_zoo.training.attacks.folding import folded_model
 from robust_zoo.training.attacks.pictures import adversarial_pictures, check_has_target, targeted_pictures
 from robust_zoo.training.attacks.suites import suite
 from robust_zoo.training.data.class_names import class_names, label_of
@@ -27,9 +28,10 @@ from robust_zoo.training.evaluation.threats import own_threat
 from robust_zoo.training.figures.tiles import as_image
 from robust_zoo.weights.exported import checkpoint_of
 
-__all__ = ["BATCH_SIZE", "Attacked", "Attempt", "attack_each", "attack_images", "load"]
+__all__ = ["Attacked", "Attempt", "attack_each", "attack_images", "load"]
 
-BATCH_SIZE = 16  # images attacked at a time
+_PIXELS = 2 * 224 * 224  # of a batch: with a ResNet-50's passes 1.2 GB in all
+_MOST = 64  # images of one
 _SHEET_ROWS = 32  # images on the sheet at most
 
 
@@ -76,10 +78,11 @@ class Attempt:
             parameter.requires_grad_(False)
         count = len(self.images)
         on_sheet = {i * count // min(count, _SHEET_ROWS) for i in range(min(count, _SHEET_ROWS))}
+        folded = folded_model(model, self.images.batch(range(1)).to(self.device)).model
         lines, kept = [], []
         for first in range(0, count, self.batch_size):
             rows = range(first, min(first + self.batch_size, count))
-            for row, one in zip(rows, self._batch(model, rows), strict=True):
+            for row, one in zip(rows, self._batch(model, folded, rows), strict=True):
                 lines.append(one.line)
                 kept += [one] if row in on_sheet else []
                 yield one
@@ -87,16 +90,16 @@ class Attempt:
         if self.images.folder:
             replace_file(self.report, report(lines), "give another directory with -o")
 
-    def _batch(self, model: nn.Module, rows: Sequence[int]) -> list[Attacked]:
+    def _batch(self, model: nn.Module, folded: nn.Module, rows: Sequence[int]) -> list[Attacked]:
         names = class_names(self.checkpoint.collection.dataset)
         images = self.images.batch(rows)
         before, sure = _says(model, images.to(self.device))
         some, labels = images.to(self.device), before.to(self.device)
         if self.target is None:
-            adv_images = adversarial_pictures(model, some, labels, self.threat, self.attack)
+            adv_images = adversarial_pictures(folded, some, labels, self.threat, self.attack)
         else:
             targets = torch.full_like(labels, self.target)
-            adv_images = targeted_pictures(model, some, targets, self.threat, self.attack)
+            adv_images = targeted_pictures(folded, some, targets, self.threat, self.attack)
         saved = [self.saved[row] for row in rows]
         for pixels, file in zip(adv_images.cpu(), saved, strict=True):
             with storage(file, "give another directory with -o"):
@@ -129,7 +132,7 @@ def attack_each(
     out: Path,
     *,
     target: str | int | None = None,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
     device: str = "auto",
 ) -> Attempt:
     """Makes an attack ready: going through it attacks, and holds no more than a batch in memory.
@@ -147,7 +150,8 @@ def attack_each(
             it is not there. It gets the sheet `attack.png`, of at most 32 images evenly spread, and of a folder
             `report.csv`.
         target: The class to reach, by name or number; None for any other than the model's own.
-        batch_size: Images attacked at a time.
+        batch_size: Images attacked at a time; None for 2 at 224 pixels, 64 at 32: little memory, and a CPU is no faster
+            with more.
         device: "auto", "cpu", "cuda" or "cuda:N".
 
     Returns:
@@ -185,7 +189,9 @@ def attack_each(
             load(file, checkpoint.preprocessing)
     with storage(out, "give another directory with -o"):
         out.mkdir(parents=True, exist_ok=True)
-    return Attempt(checkpoint, opened, saved, out, threat, attack, label, batch_size, device_of(device))
+    side = checkpoint.preprocessing.input_size[1]
+    size = batch_size or max(1, min(_MOST, _PIXELS // side**2))
+    return Attempt(checkpoint, opened, saved, out, threat, attack, label, size, device_of(device))
 
 
 def attack_images(
