@@ -45,10 +45,11 @@ faults: .venv/dev.stamp
 site: .venv/dev.stamp
 	$(BIN)/robust-zoo site -o site
 
-# docs/what_a_robust_model_sees.png, as its tutorial draws it.
+# docs/what_a_robust_model_sees.png, and the pictures of the bundled models' pages.
 seen: .venv/dev.stamp
-	cd $$(mktemp -d) && $(CURDIR)/$(BIN)/python $(CURDIR)/tutorials/4_what_a_robust_model_sees.py && \
-		cp what_a_robust_model_sees.png $(CURDIR)/docs/
+	$(BIN)/robust-zoo visualize resnet18_x0_25_cifar10_l2_eps0_5 -o docs/what_a_robust_model_sees.png
+	for file in robust_zoo/bundled/*.safetensors; do name=$$(basename $$file .safetensors); \
+		$(BIN)/robust-zoo visualize $$name --bare --tile 32 -o results/$$name/seen.webp || exit 1; done
 
 bench: .venv/peers.stamp
 	for b in loading pipeline training_step attacks site; do $(BIN)/python benchmarks/$$b.py || exit 1; done

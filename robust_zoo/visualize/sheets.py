@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
@@ -28,7 +27,7 @@ from robust_zoo.training.data.fit import check_classifies
 from robust_zoo.training.data.unlabelled import open_unlabelled
 from robust_zoo.training.distributed import device_of
 from robust_zoo.training.evaluation.attack_files import PICTURES, save
-from robust_zoo.training.figures.tiles import Row, draw
+from robust_zoo.training.figures.tiles import Row, draw, draw_bare
 from robust_zoo.visualize.beside import standard_of
 from robust_zoo.visualize.engine import BATCH_SIZE
 from robust_zoo.visualize.kinds import KINDS, kind, search_for
@@ -38,6 +37,7 @@ from robust_zoo.weights.ensure import ensure
 from robust_zoo.weights.exported import checkpoint_of
 
 _TILE = 128  # pixels of a tile at least
+_GAP = 2  # between bare ones
 _NEXT = "give another directory with -o"
 
 
@@ -74,6 +74,7 @@ def see(
     alone: bool = False,
     out: Path = Path("seen"),
     tile: int = 0,
+    bare: bool = False,
     batch_size: int = BATCH_SIZE,
     device: str = "auto",
     progress: bool = False,
@@ -92,6 +93,7 @@ def see(
         alone: Leave out the standard model.
         out: A directory, for a picture and the arrays of each kind; or the file of one picture (.png, .webp).
         tile: Pixels of a picture's side; 0 for the image's own or 128, whichever is larger.
+        bare: No words and hardly a margin, for pages that say themselves what is seen.
         batch_size: Pictures that are changed at once.
         device: "auto", "cpu", "cuda" or "cuda:N".
         progress: Whether to show bars on stderr.
@@ -123,7 +125,10 @@ def see(
     for name in kinds:
         strips = [DRAWN[name](model.subject, wanted) for model in models]
         written.append(out if single else out / f"{name}.png")
-        save(_sheet(name, models, strips, wanted, tile or max(_TILE, rows[0].preprocessing.input_size[1])), written[-1])
+        rows_of_tiles = _rows(name, models, strips, wanted)
+        side = tile or max(_TILE, rows[0].preprocessing.input_size[1])
+        bared = [row.tiles for row in rows_of_tiles]
+        save(draw_bare(bared, side, _GAP) if bare else draw(rows_of_tiles, side), written[-1])
         if not single:
             written.append(out / f"{name}.npz")
             replace_file(written[-1], _arrays(name, models, strips, wanted), _NEXT)
@@ -210,13 +215,13 @@ def _shown(row: Checkpoint, device: torch.device) -> Shown:
     return Shown(row, Subject(model, row), weights.sha256)
 
 
-def _sheet(name: str, models: Sequence[Shown], strips: Sequence[Strip], wanted: Wanted, tile: int) -> Image.Image:
+def _rows(name: str, models: Sequence[Shown], strips: Sequence[Strip], wanted: Wanted) -> list[Row]:
     rows = []
     if KINDS[name].of_images and name != "interpolation":  # which has them in its own rows
         rows.append(Row("The images", [*wanted.images], wanted.captions))
     for model, strip in zip(models, strips, strict=True):
         rows += [replace(row, title=f"{model.title}: {row.title}" if row.title else "") for row in strip.rows]
-    return draw(rows, tile)
+    return rows
 
 
 def _arrays(name: str, models: Sequence[Shown], strips: Sequence[Strip], wanted: Wanted) -> bytes:

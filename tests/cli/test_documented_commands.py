@@ -19,6 +19,7 @@ import trees
 from hub import Hub
 from PIL import Image
 from runs import RECIPE, write_data
+from searches import shorten
 from verbs import ROOT, commands, run
 
 from robust_zoo import get
@@ -61,6 +62,8 @@ SMALL = {
     "resnet18_l2_eps3.safetensors": "named.safetensors",
     "resnet50": "resnet18_x0_25",
     "autoattack": "fgsm",
+    "goldfish": "frog",
+    "tabby": "cat",
     "1000": "10",
     "results": str(HOME / "results"),
     "~/Downloads": "downloads",
@@ -70,6 +73,7 @@ CHEAPER = {
     "attack": ["--attack", "fgsm"],
     "train": ["--recipe", "tiny.toml", "--device", "cpu", "--precision", "fp32"],
     "demo": ["-n", "10"],
+    "visualize": ["--n", "2"],
     "recommend": ["--architecture", "resnet18_x0_25"],
 }
 
@@ -160,6 +164,7 @@ def here(place, monkeypatch):
     monkeypatch.setenv("ROBUST_ZOO_CACHE", str(root / "cache"))
     monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
     monkeypatch.setattr(cost, "_TRIAL_SECONDS", 0.0)
+    shorten(monkeypatch)
     monkeypatch.setattr(linear, "PENALTIES", linear.PENALTIES[:2])
     monkeypatch.setattr(sample_suite, "TARGETS", (few,))
     monkeypatch.setattr(demo, "digits", few)

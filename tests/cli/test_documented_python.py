@@ -14,6 +14,7 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from searches import shorten
 
 from robust_zoo import ZooError, get, list_models
 
@@ -63,6 +64,7 @@ def given(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])  # torch.hub adds to it
     monkeypatch.setenv("ROBUST_ZOO_OFFLINE", "1")
+    shorten(monkeypatch)
     checkpoints.save(tmp_path / "mine.ckpt", "shufflenet")
     images = torch.rand(2, 3, 32, 32)
     return {"images": images, "photo": Image.new("RGB", (50, 40)), "timm": timm, "torch": torch}

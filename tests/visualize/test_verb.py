@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from searches import shorten
 from verbs import run_to as run
 
 from robust_zoo import get, visualize
@@ -14,7 +15,7 @@ from robust_zoo.errors import Unavailable
 from robust_zoo.registry.load import load_registry
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
 from robust_zoo.training.figures.tiles import GAP, LINE
-from robust_zoo.visualize import Search, kinds, sheets
+from robust_zoo.visualize import kinds, sheets
 from robust_zoo.visualize.beside import standard_of
 
 STANDARD = "resnet18_x0_25_cifar10_l2_eps0"
@@ -23,10 +24,7 @@ ROBUST = f"{STANDARD}_5"
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
-    """Searches of three steps."""
-    for name, row in kinds.KINDS.items():
-        if row.small:
-            monkeypatch.setitem(kinds.KINDS, name, kinds.Kind(row.about, row.of_images, Search(3.0, 1.0, 3), row.large))
+    shorten(monkeypatch)
 
 
 def arrays(file):
@@ -89,6 +87,19 @@ def test_every_kind_of_images_of_ones_own(tmp_path):
     files = [word for name in ("0/0.png", "1/1.png") for word in ("--images", tmp_path / "photos" / name)]
     run("visualize", STANDARD, *files, "-w", "gradient", "-o", tmp_path / "two")
     assert arrays(tmp_path / "two" / "gradient.npz")[0]["images"].shape[0] == 2
+
+
+def test_bare_pictures_are_the_arrays_themselves(tmp_path):
+    how = ("--n", 2, "--tile", 32, "--bare", "--what", "synthesis", "-o", tmp_path)
+    run("visualize", ROBUST, *how)
+    found, _ = arrays(tmp_path / "synthesis.npz")
+    with Image.open(tmp_path / "synthesis.png") as picture:
+        pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+    assert pixels.shape == (3, 66, 66) and (pixels[:, 32:34] == 255).all()
+    for row, name in enumerate((STANDARD, ROBUST)):
+        for column, image in enumerate(found[name]):
+            tile = pixels[:, 34 * row : 34 * row + 32, 34 * column : 34 * column + 32]
+            assert torch.equal(tile, (image * 255).round().byte())
 
 
 @pytest.mark.parametrize("ending", ["png", "webp"])

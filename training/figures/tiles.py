@@ -65,6 +65,26 @@ def draw(rows: Sequence[Row], side: int) -> Image.Image:
     return canvas
 
 
+def draw_bare(rows: Sequence[Sequence[Tensor]], side: int, gap: int) -> Image.Image:
+    """Draws tiles alone, for pages that say in words of their own what they are.
+
+    Args:
+        rows: From the top down, as many tiles in each: (3, H, W) in [0, 1].
+        side: Pixels of a tile's height and width.
+        gap: Pixels between two.
+
+    Returns:
+        The picture, of the same bytes for the same tiles.
+    """
+    step = side + gap
+    canvas = Image.new("RGB", (max(map(len, rows)) * step - gap, len(rows) * step - gap), "white")
+    for row, tiles in enumerate(rows):
+        for column, pixels in enumerate(tiles):
+            tile = as_image(pixels).resize((side, side), Image.Resampling.NEAREST)
+            canvas.paste(tile, (column * step, row * step))
+    return canvas
+
+
 def fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
     """Cuts a text to a width, with dots for what is left out.
 
