@@ -35,7 +35,7 @@ def command(output: Path, ledger: Path | None, base_url: str) -> None:
     from robust_zoo.site.build import build, require
     from robust_zoo.site.checkout import texts
     from robust_zoo.site.folder import write
-    from robust_zoo.site.ledger import evidence
+    from robust_zoo.site.ledger import evidence, pictures
     from robust_zoo.site.pages import Contents
 
     if base_url and not base_url.startswith(("https://", "http://")):
@@ -59,6 +59,7 @@ def command(output: Path, ledger: Path | None, base_url: str) -> None:
             tutorials=texts("tutorials", ".py"),
             faults=guides.pop("faults", ""),
             guides=guides,
+            seen=pictures(ledger) if ledger else {},
             base_url=base_url and base_url.rstrip("/") + "/",
         )
     )

@@ -16,7 +16,7 @@ from robust_zoo.registry.robustness import figures
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.site import model
 from robust_zoo.site.ladders import Table, ladders, tables
-from robust_zoo.site.pages import Contents, Page
+from robust_zoo.site.pages import Contents, Page, Raw
 from robust_zoo.site.table import FACTS, facets, lines
 from robust_zoo.site.words import STATES, letters, threat_title
 from robust_zoo.threat import NORMS
@@ -59,14 +59,14 @@ class Field:
     measured: bool
 
 
-def build(contents: Contents) -> Iterator[Page]:
+def build(contents: Contents) -> Iterator[Page | Raw]:
     """The table of checkpoints, and a page for each.
 
     Args:
         contents: What the site says.
 
     Yields:
-        The pages.
+        The pages, and what bundled models see.
     """
     rows = contents.checkpoints
     found, by = ladders(rows), letters(rows)
@@ -86,6 +86,8 @@ def build(contents: Contents) -> Iterator[Page]:
     yield Page("index.html", "Robust checkpoints", "index.html", values, _DESCRIPTION)
     for checkpoint in rows:
         yield model.page(checkpoint, contents, [ladder for ladder in found if checkpoint in ladder.rungs], by)
+        if checkpoint.name in contents.seen:
+            yield Raw(f"model/{checkpoint.name}.webp", contents.seen[checkpoint.name])
 
 
 def _counts(rows: Sequence[Checkpoint]) -> dict[str, int]:

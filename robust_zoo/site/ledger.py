@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from robust_zoo.site.pages import Evidence
@@ -24,3 +25,15 @@ def evidence(ledger_dir: Path) -> tuple[Evidence, ...]:
     require_ledger(ledger_dir)
     found = [Evidence(file.relative_to(ledger_dir).as_posix(), *read_fates(file)) for file in files_of(ledger_dir)]
     return tuple(sorted(found, key=lambda e: (order(e.entry), e.file)))
+
+
+def pictures(ledger_dir: Path) -> Mapping[str, bytes]:
+    """What models see, as `make seen` draws it beside the entries.
+
+    Args:
+        ledger_dir: As for `evidence`.
+
+    Returns:
+        Names of checkpoints, and the bytes of their seen.webp.
+    """
+    return {file.parent.name: file.read_bytes() for file in sorted(ledger_dir.glob("*/seen.webp"))}

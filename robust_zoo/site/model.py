@@ -19,6 +19,7 @@ from robust_zoo.site.pages import Contents, Page
 from robust_zoo.site.snippets import snippets
 from robust_zoo.site.words import threat_title
 from robust_zoo.threat import NORMS
+from robust_zoo.visualize.beside import standard_of
 
 
 def path_of(name: str) -> str:
@@ -82,6 +83,8 @@ def page(checkpoint: Checkpoint, contents: Contents, ladders: Sequence[Ladder], 
         "size": size_text(checkpoint),
         "converted": megabytes(4 * checkpoint.network.parameters),
         "letters": letters,
+        "seen": checkpoint.name in contents.seen,
+        "beside": standard_of(checkpoint),
     }
     return Page(path_of(checkpoint.name), checkpoint.name, "model.html", values)
 

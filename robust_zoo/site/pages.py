@@ -42,6 +42,7 @@ class Contents:
         tutorials: Of tutorials/, names of files without ending and what they hold; none where the package is installed.
         guides: Of docs/, likewise.
         faults: What docs/faults.md holds, which the tests write; "" where the package is installed.
+        seen: What bundled models see: names of checkpoints, and pictures (WebP) of `robust-zoo visualize`.
         base_url: Where the site will be, with "/" at its end; "" where that is not known.
     """
 
@@ -51,6 +52,7 @@ class Contents:
     tutorials: Mapping[str, str] = field(default_factory=dict)
     guides: Mapping[str, str] = field(default_factory=dict)
     faults: str = ""
+    seen: Mapping[str, bytes] = field(default_factory=dict)
     base_url: str = ""
 
     def of(self, checkpoint: Checkpoint) -> tuple[Evidence, ...]:

@@ -36,7 +36,7 @@ def draw() -> Iterable[Cell]:
     """Draws and judges.
 
     Yields:
-        For each drawer, seed and judge how many of the images the judge names as asked for, and the CPU's seconds of drawing.
+        For each drawer, seed and judge how many images the judge names as asked for, and the CPU's seconds of drawing.
     """
     names = list_models(bundled=True)
     models = {name: pixel_model(create_model(name)).eval() for name in names}

@@ -17,12 +17,13 @@ import pytest
 from colours import contrast
 from verbs import run
 
-from robust_zoo import home
+from robust_zoo import get, home, list_models
 from robust_zoo.errors import StorageError, UsageError
 from robust_zoo.site import folder
 from robust_zoo.site.build import build
 from robust_zoo.site.pages import Contents, Page, Raw, Section
 from robust_zoo.site.sections import SECTIONS
+from robust_zoo.visualize.beside import standard_of
 
 HTML = [path for path in built_site.files() if path.endswith(".html")]
 FIRST = SECTIONS[:1]
@@ -124,12 +125,27 @@ def _without_navigation(page):
     return re.sub(rb"<nav aria-label=Main>.*?</nav>", b"", page, flags=re.DOTALL)
 
 
+def test_pages_of_bundled_models_show_what_they_see():
+    """A picture of 15 kB at most, and the command that drew it; the robust ones lead to the standard one beside it."""
+    files, names = built_site.files(), list_models(bundled=True)
+    assert {path for path in files if path.endswith(".webp")} == {f"model/{name}.webp" for name in names}
+    for name in names:
+        assert files[f"model/{name}.webp"][8:12] == b"WEBP" and len(files[f"model/{name}.webp"]) <= 15_000
+        (figure,) = built_site.Page(files[f"model/{name}.html"]).all("figure", "seen")
+        image, command = (next(e for e in figure["inside"] if e["tag"] == tag) for tag in ("img", "code"))
+        assert image["src"] == f"{name}.webp" and f"robust-zoo visualize {name} --bare" in command["text"]
+        beside = [e["href"] for e in figure["inside"] if e["tag"] == "a"]
+        assert beside == ([f"{standard_of(get(name)).name}.html"] if get(name).eps else [])
+
+
 def test_budgets():
     """A megabyte without pictures: all rows, data, references, guides, tutorials and notebooks."""
     files = build(built_site.checkout())
     assert {"tutorials/1_first_model_and_attack.ipynb", "docs/use.html", "cli.html", "faults.html"} <= files.keys()
     texts = {path: re.sub(rb"<svg.*?</svg>", b"", content, flags=re.DOTALL) for path, content in files.items()}
-    assert sum(len(content) for path, content in texts.items() if not path.endswith((".svg", ".png"))) < 1_000_000
+    assert (
+        sum(len(content) for path, content in texts.items() if not path.endswith((".svg", ".png", ".webp"))) < 1_000_000
+    )
     lines = sum(content.count(b"\n") for path, content in files.items() if path.endswith(".js"))
     assert lines <= 300
 

@@ -9,7 +9,7 @@ from robust_zoo.cli import main
 from robust_zoo.registry.lookup import get, list_models
 from robust_zoo.site.build import build
 from robust_zoo.site.checkout import texts
-from robust_zoo.site.ledger import evidence
+from robust_zoo.site.ledger import evidence, pictures
 from robust_zoo.site.pages import Contents
 from robust_zoo.site.sections import SECTIONS
 
@@ -26,7 +26,8 @@ _CLOSED_BY = {  # tags whose end may be left out -> the tags that end them
 @cache
 def contents():
     """All that the site says."""
-    return Contents(tuple(get(name) for name in list_models()), evidence(ROOT / "results"))
+    ledger = ROOT / "results"
+    return Contents(tuple(get(name) for name in list_models()), evidence(ledger), seen=pictures(ledger))
 
 
 @cache
