@@ -87,7 +87,7 @@ def build(contents: Contents) -> Iterator[Page | Raw]:
     for checkpoint in rows:
         yield model.page(checkpoint, contents, [ladder for ladder in found if checkpoint in ladder.rungs], by)
         if checkpoint.name in contents.seen:
-            yield Raw(f"model/{checkpoint.name}.webp", contents.seen[checkpoint.name])
+            yield Raw(f"seen/{checkpoint.name}.webp", contents.seen[checkpoint.name])
 
 
 def _counts(rows: Sequence[Checkpoint]) -> dict[str, int]:

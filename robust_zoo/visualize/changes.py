@@ -32,10 +32,10 @@ def synthesise(
         model: A checkpoint's name, a file that train or convert wrote, or a model of [0, 1] images or timm's.
         classes: One for each picture: numbers, or names where the model is named.
         images: (N, C, H, W) float in [0, 1], where to begin instead of at noise; one for each class.
-        search: Radius, steps and their length; else those of the paper for images of this size.
+        search: Else that of the paper for images of this size.
         seed: Of the noise. A picture depends on it and on its place, not on the others.
-        batch_size: Pictures that are changed at once.
-        progress: The label of a bar on stderr; "" for none.
+        batch_size: Pictures at once.
+        progress: The label of a bar on stderr.
 
     Returns:
         (N, C, H, W) in [0, 1], on the CPU.
@@ -68,10 +68,10 @@ def more_like(
     Args:
         model: As for `synthesise`.
         images: (N, C, H, W) float in [0, 1], of the size that the model takes.
-        classes: One for each image: numbers, or names where the model is named.
-        search: Radius, steps and their length; else what changes an image visibly at this size.
-        batch_size: Images that are changed at once.
-        progress: The label of a bar on stderr; "" for none.
+        classes: One for each image, as for `synthesise`.
+        search: Else what changes an image of this size visibly.
+        batch_size: Images at once.
+        progress: The label of a bar on stderr.
 
     Returns:
         (N, C, H, W) in [0, 1], on the CPU.
@@ -97,13 +97,13 @@ def maximise(
     """Draws what excites single features most, those that the last layer is given (Engstrom et al. 2019, section 4.2).
 
     Args:
-        model: As for `synthesise`; features are asked of timm models.
+        model: As for `synthesise`, timm's.
         features: The number of a feature for each picture, from 0.
-        images: (N, C, H, W) float in [0, 1], where to begin instead of at noise; one for each feature.
-        search: Radius, steps and their length; else as for synthesis.
+        images: (N, C, H, W) float in [0, 1], where to begin instead of at noise.
+        search: Else as for `synthesise`.
         seed: Of the noise.
-        batch_size: Pictures that are changed at once.
-        progress: The label of a bar on stderr; "" for none.
+        batch_size: Pictures at once.
+        progress: The label of a bar on stderr.
 
     Returns:
         (N, C, H, W) in [0, 1], on the CPU.
@@ -137,13 +137,13 @@ def invert(
     """Looks for images with the features of others: what a model keeps of them (Engstrom et al. 2019, section 4.1).
 
     Args:
-        model: As for `synthesise`; features are asked of timm models.
+        model: As for `synthesise`, timm's.
         images: (N, C, H, W) float in [0, 1], whose features are wanted.
         starts: (N, C, H, W) float in [0, 1], where to begin instead of at noise.
-        search: Radius, steps and their length; else any distance, in as many steps as lead there.
+        search: Else any distance, in as many steps as lead there.
         seed: Of the noise.
-        batch_size: Images that are changed at once.
-        progress: The label of a bar on stderr; "" for none.
+        batch_size: Images at once.
+        progress: The label of a bar on stderr.
 
     Returns:
         (N, C, H, W) in [0, 1], on the CPU.
@@ -172,13 +172,13 @@ def interpolate(
     """Goes from images to others on a straight line in feature space (Engstrom et al. 2019, section 4.3).
 
     Args:
-        model: As for `synthesise`; features are asked of timm models.
+        model: As for `synthesise`, timm's.
         images: (N, C, H, W) float in [0, 1], where the ways begin.
         others: (N, C, H, W) float in [0, 1], towards whose features they lead.
         count: Images on each way; the k-th of them is looked for, beginning at the image, at k / (count + 1) of it.
-        search: Radius, steps and their length; else any distance, in as many steps as lead there.
-        batch_size: Images that are changed at once.
-        progress: The label of a bar on stderr; "" for none.
+        search: Else any distance, in as many steps as lead there.
+        batch_size: Images at once.
+        progress: The label of a bar on stderr.
 
     Returns:
         (N, count, C, H, W) in [0, 1], on the CPU: what lies between, the ends left out.

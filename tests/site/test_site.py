@@ -128,12 +128,12 @@ def _without_navigation(page):
 def test_pages_of_bundled_models_show_what_they_see():
     """A picture of 15 kB at most, and the command that drew it; the robust ones lead to the standard one beside it."""
     files, names = built_site.files(), list_models(bundled=True)
-    assert {path for path in files if path.endswith(".webp")} == {f"model/{name}.webp" for name in names}
+    assert {path for path in files if path.endswith(".webp")} == {f"seen/{name}.webp" for name in names}
     for name in names:
-        assert files[f"model/{name}.webp"][8:12] == b"WEBP" and len(files[f"model/{name}.webp"]) <= 15_000
+        assert files[f"seen/{name}.webp"][8:12] == b"WEBP" and len(files[f"seen/{name}.webp"]) <= 15_000
         (figure,) = built_site.Page(files[f"model/{name}.html"]).all("figure", "seen")
         image, command = (next(e for e in figure["inside"] if e["tag"] == tag) for tag in ("img", "code"))
-        assert image["src"] == f"{name}.webp" and f"robust-zoo visualize {name} --bare" in command["text"]
+        assert image["src"] == f"../seen/{name}.webp" and f"robust-zoo visualize {name} --bare" in command["text"]
         beside = [e["href"] for e in figure["inside"] if e["tag"] == "a"]
         assert beside == ([f"{standard_of(get(name)).name}.html"] if get(name).eps else [])
 

@@ -158,9 +158,8 @@ def attack_each(
         An `Attempt`: iterable, with an `Attacked` for each image in their order.
 
     Raises:
-        UsageError: A folder is not laid out so, something would be written over, the attack is unknown, none or has no
-            target, the class is none, or the radius is 0 or the checkpoint has none of its own. Going through it: a
-            file is no image.
+        UsageError: A folder is not laid out so, a file is no image or would be written over, the attack is unknown,
+            none or has no target, the class is none, or the radius is 0 or the checkpoint has none of its own.
         VerificationFailed: Going through it: an image of the folder cannot be decoded.
         UnknownCheckpoint: No checkpoint has that name.
         StorageError: The folder cannot be written to.
@@ -209,18 +208,15 @@ def attack_images(
         name: A checkpoint's name, a file that train or convert wrote, or a checkpoint.
         files: As `attack_each` takes them.
         threat: Norm and radius; None means what the checkpoint was trained for.
-        attack: A name that `attacks.suites.suite` knows, e.g. "pgd-20".
-        out: The folder that the pictures are written to; made where it is not there.
-        target: The class to reach, by name or number; None for any other than the model's own.
+        attack: As for `attack_each`.
+        out: As for `attack_each`.
+        target: As for `attack_each`.
 
     Returns:
         One `Attacked` for each image, in their order.
 
     Raises:
-        UsageError: As `attack_each`.
-        VerificationFailed: An image of a folder cannot be decoded.
-        UnknownCheckpoint: No checkpoint has that name.
-        StorageError: The folder cannot be written to.
+        ZooError: As `attack_each`, and as going through what it returns.
 
     Example:
         >>> attack_images("resnet50_l2_eps3", [Path("dog.jpg")], None, "pgd-20", Path("attacked"))
