@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from robust_zoo.counts import Count
 from robust_zoo.factory import create_model
@@ -26,6 +25,9 @@ from robust_zoo.training.transfer.protocols.table import Workspace
 from robust_zoo.training.transfer.report import figures, value_text
 from robust_zoo.training.transfer.sample_suite import SAMPLE_PLAN, digits
 from robust_zoo.training.transfer.sweep import transfer
+from robust_zoo.visualize.changes import synthesise
+from robust_zoo.visualize.input_gradients import as_pictures, gradients
+from robust_zoo.visualize.kinds import search_for
 
 _THREAT = ThreatModel("l2", 0.5)
 _STEPS = 20
@@ -44,6 +46,7 @@ class Shown:
         adv_images: (10, 3, 32, 32) in [0, 1].
         predictions: What the model takes them for.
         gradients: (10, 3, 32, 32), of the loss in pixel space.
+        drawn: (10, 3, 32, 32) in [0, 1], what it makes of noise for each class.
     """
 
     checkpoint: Checkpoint
@@ -52,6 +55,7 @@ class Shown:
     adv_images: Tensor
     predictions: list[str]
     gradients: Tensor
+    drawn: Tensor
 
 
 def bundled_pair() -> tuple[Checkpoint, Checkpoint]:
@@ -82,7 +86,8 @@ def run_demo(out: Path, n: int = 200, *, progress: bool = True) -> list[Shown]:
     data = cifar10_sample(max(1, min(n, 1000) // CLASSES))
     first = torch.arange(CLASSES) * (len(data) // CLASSES)
     images, labels = data.images[first].float() / 255, data.labels[first]
-    shown = []
+    shown, whole = [], search_for("synthesis", images.shape[-1])
+    search = replace(whole, steps=max(1, whole.steps // 2))  # paler than by `visualize`, in half the time
     for checkpoint in bundled_pair():
         model = pixel_model(create_model(checkpoint.name).eval())
         clean = pgd_accuracy(model, data, _THREAT, steps=0)
@@ -91,7 +96,8 @@ def run_demo(out: Path, n: int = 200, *, progress: bool = True) -> list[Shown]:
         adv_images = pgd(model, images, labels, _THREAT, steps=_STEPS, step_size=_STEP_SIZE)
         with torch.no_grad():
             predictions = [cifar10_classes()[i] for i in model(adv_images).argmax(1)]
-        shown.append(Shown(checkpoint, clean, robust, adv_images, predictions, input_gradient(model, images, labels)))
+        found, drawn = gradients(model, images, labels), synthesise(model, labels, search=search)
+        shown.append(Shown(checkpoint, clean, robust, adv_images, predictions, found, drawn))
     draw(images, shown).save(out)
     return shown
 
@@ -109,22 +115,6 @@ def transfer_headline() -> str:
     )
 
 
-def input_gradient(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """The gradient of each image's cross-entropy in pixel space (Tsipras et al. 2019, fig. 2).
-
-    Args:
-        model: [0, 1] images -> logits, in eval mode.
-        images: (B, C, H, W) float in [0, 1].
-        labels: (B,) integer classes.
-
-    Returns:
-        (B, C, H, W).
-    """
-    images = images.clone().requires_grad_(True)
-    loss = F.cross_entropy(model(images), labels, reduction="sum")
-    return torch.autograd.grad(loss, images)[0]
-
-
 def table(shown: list[Shown]) -> str:
     """The two models side by side, as text."""
     lines = [f"{'model':<34}{'clean':>10}{f'PGD-{_STEPS} {_THREAT}':>22}   training"]
@@ -139,7 +129,7 @@ def table(shown: list[Shown]) -> str:
 
 
 def draw(images: Tensor, shown: list[Shown]) -> Image.Image:
-    """Rows of ten tiles: the images, then for each model its adversarial images and its input gradients.
+    """Rows of ten tiles: the images, then for each model its adversarial images, input gradients, and drawings.
 
     Args:
         images: (10, 3, 32, 32) in [0, 1], one per class.
@@ -155,11 +145,6 @@ def draw(images: Tensor, shown: list[Shown]) -> Image.Image:
         wrong = [seen != name for seen, name in zip(s.predictions, names, strict=True)]
         attacked = f"{kind}: adversarial images ({_THREAT}) and what it takes them for (framed: wrong)"
         rows.append(Row(attacked, [*s.adv_images], s.predictions, wrong))
-        rows.append(Row(f"{kind}: how its loss changes with each pixel (input gradient)", [*_as_picture(s.gradients)]))
+        rows.append(Row(f"{kind}: how its loss changes with each pixel (input gradient)", [*as_pictures(s.gradients)]))
+        rows.append(Row(f"{kind}: what it makes of noise, to be sure of each class", [*s.drawn], names))
     return tiles.draw(rows, 32 * _ZOOM)
-
-
-def _as_picture(gradients: Tensor) -> Tensor:
-    """Gradients clipped at 3 standard deviations of each image and centred on grey, as in Tsipras et al. 2019."""
-    scale = 3 * gradients.flatten(1).std(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
-    return ((gradients / scale).clamp(-1, 1) + 1) / 2

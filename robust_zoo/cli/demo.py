@@ -33,8 +33,8 @@ def command(output: Path, images: int) -> None:
     robust-zoo demo -n 1000 -o everything.png
 
     Verifies both weight files, classifies the bundled test images, attacks them with PGD-20 (L2, eps 0.5), and
-    draws images, adversarial images and input gradients; then transfers both to digits, which neither has seen. Less
-    than a minute on two cores.
+    draws images, adversarial images, input gradients and what each makes of noise; then transfers both to digits, which
+    neither has seen. Less than a minute on two cores.
     """
     # The picture is written last; what is wrong with its path is said before half a minute of work.
     if output.suffix.lower() != ".png":
