@@ -136,6 +136,19 @@ def test_the_standard_model_is_of_the_same_architecture_and_dataset():
         assert row is None or (row.eps, row.architecture, row.dataset) == (0, get(name).architecture, get(name).dataset)
 
 
+def test_searches_are_those_of_the_papers_and_can_be_gone_to_the_end(monkeypatch):
+    """At 224 pixels Santurkar et al.'s; at both sizes the steps together are as long as the way across the ball."""
+    monkeypatch.undo()
+    assert kinds.search_for("synthesis", 224) == kinds.Search(40.0, 1.0, 60)
+    assert kinds.search_for("synthesis", 32) == kinds.Search(30.0, 0.5, 60)
+    for name, row in kinds.KINDS.items():
+        for side, search in ((32, row.small), (224, row.large)):
+            if search:
+                assert kinds.search_for(name, side) == search
+                way = min(search.eps, 0.25 * (3 * side**2) ** 0.5)  # noise to image is about a quarter of a cube's side
+                assert search.steps * search.step_size >= way
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
