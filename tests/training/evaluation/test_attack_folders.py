@@ -86,6 +86,7 @@ def test_no_more_than_a_batch_and_the_sheet_is_held(folder, tmp_path, monkeypatc
     born, most = [], 0
     for one in attack_each(ROBUST, [folder], None, "fgsm", tmp_path / "out", batch_size=3):
         born.append(weakref.ref(one))
+        assert one.image.untyped_storage().nbytes() == one.image.nbytes  # no view of its batch
         del one
         most = max(most, sum(ref() is not None for ref in born))
     assert len(born) == 10 and most <= 3 + 2
