@@ -147,4 +147,4 @@ def subject(model: Model) -> Subject:
         return Subject(pixel_model(model))
     checkpoint = checkpoint_of(model)
     check_classifies(checkpoint)
-    return Subject(pixel_model(create_model(checkpoint)).eval(), checkpoint)
+    return Subject(pixel_model(create_model(checkpoint)).eval().requires_grad_(False), checkpoint)

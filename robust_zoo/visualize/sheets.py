@@ -55,12 +55,11 @@ class Shown:
     subject: Subject
     sha256: str
 
-    @property
-    def title(self) -> str:
-        """Of its rows: how it was trained, and its name."""
+    def title(self, seen: str) -> str:
+        """Of a row: how the model was trained, what is seen, and its name; "" for a row that goes on from another."""
         threat = self.checkpoint.threat
         how = f"Robust model, {NORMS[threat.norm].label} {threat.radius}" if threat.eps else "Standard model"
-        return f"{how} ({self.checkpoint.name})"
+        return f"{how}: {seen} ({self.checkpoint.name})" if seen else ""
 
 
 def see(
@@ -211,7 +210,7 @@ def _models(rows: Sequence[Checkpoint], device: torch.device, *, alone: bool) ->
 
 def _shown(row: Checkpoint, device: torch.device) -> Shown:
     weights = ensure(row)
-    model = pixel_model(create_model(row, weights=weights, device=device)).eval()
+    model = pixel_model(create_model(row, weights=weights, device=device)).eval().requires_grad_(False)
     return Shown(row, Subject(model, row), weights.sha256)
 
 
@@ -220,7 +219,7 @@ def _rows(name: str, models: Sequence[Shown], strips: Sequence[Strip], wanted: W
     if KINDS[name].of_images and name != "interpolation":  # which has them in its own rows
         rows.append(Row("The images", [*wanted.images], wanted.captions))
     for model, strip in zip(models, strips, strict=True):
-        rows += [replace(row, title=f"{model.title}: {row.title}" if row.title else "") for row in strip.rows]
+        rows += [replace(row, title=model.title(row.title)) for row in strip.rows]
     return rows
 
 
