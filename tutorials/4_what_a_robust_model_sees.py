@@ -19,7 +19,7 @@ from robust_zoo.training import cifar10_sample
 zoo = "resnet18_x0_25_cifar10"  # small CIFAR-10 models that come with the package
 standard, robust, judge = (f"{zoo}_{threat}" for threat in ("l2_eps0", "l2_eps0_5", "linf_eps8"))
 files = visualize.see([robust], ["synthesis", "gradient"], out=Path())  # beside it, the standard model
-Image.open("synthesis.png")
+Image.open("synthesis.png").convert("RGB")
 
 # %% [markdown]
 # ## Drawing with an attack
@@ -47,7 +47,8 @@ print(f"changed by {(changed - images[[3, 8]]).flatten(1).norm(dim=1).mean():.1f
 # itself is sure of every one. `synthesis.npz` holds what the picture shows.
 
 # %%
-drawn = np.load("synthesis.npz", allow_pickle=False)
+with np.load("synthesis.npz", allow_pickle=False) as file:
+    drawn = dict(file)
 labels = torch.arange(len(names))
 
 
@@ -73,7 +74,7 @@ for drawer in (standard, robust):
 # 2019](https://arxiv.org/abs/1805.12152), figure 2).
 
 # %%
-Image.open("gradient.png")
+Image.open("gradient.png").convert("RGB")
 
 # %% [markdown]
 # **What this means.** What moves a robust model means something to another robust model, and to us. Features of that
