@@ -77,8 +77,7 @@ def more_like(
         (N, C, H, W) in [0, 1], on the CPU.
 
     Raises:
-        UsageError: A class that the model does not have, images of another number or not in [0, 1].
-        UnknownCheckpoint: No checkpoint has that name.
+        ZooError: As `synthesise`.
     """
     search = search or search_for("more-like", images.shape[-1])
     return synthesise(model, classes, images=images, search=search, batch_size=batch_size, progress=progress)
@@ -109,8 +108,7 @@ def maximise(
         (N, C, H, W) in [0, 1], on the CPU.
 
     Raises:
-        UsageError: A feature that the model does not have, or a model whose features are not known.
-        UnknownCheckpoint: No checkpoint has that name.
+        ZooError: As `synthesise`; a UsageError for a model without such a feature.
     """
     of, wanted = subject(model), torch.as_tensor(features, dtype=torch.int64)
     starts = noise(len(wanted), of.shape, seed) if images is None else _images(images, len(wanted))
@@ -149,8 +147,7 @@ def invert(
         (N, C, H, W) in [0, 1], on the CPU.
 
     Raises:
-        UsageError: Starts of another number, or a model whose features are not known.
-        UnknownCheckpoint: No checkpoint has that name.
+        ZooError: As `maximise`.
     """
     of = subject(model)
     starts = noise(len(images), images.shape[1:], seed) if starts is None else _images(starts, len(images))
@@ -184,8 +181,7 @@ def interpolate(
         (N, count, C, H, W) in [0, 1], on the CPU: what lies between, the ends left out.
 
     Raises:
-        UsageError: Others of another number, or a model whose features are not known.
-        UnknownCheckpoint: No checkpoint has that name.
+        ZooError: As `maximise`.
     """
     of, others = subject(model), _images(others, len(images))
     first, last = of.features(images, batch_size), of.features(others, batch_size)

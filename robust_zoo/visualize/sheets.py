@@ -240,5 +240,5 @@ def _arrays(name: str, models: Sequence[Shown], strips: Sequence[Strip], wanted:
         named: dict[str, Tensor] = {"": strip.found} | {f"_{key}": value for key, value in strip.others.items()}
         arrays |= {f"{model.checkpoint.name}{key}": value.numpy() for key, value in named.items()}
     content = io.BytesIO()
-    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]  # mypy takes a name for allow_pickle
     return content.getvalue()
