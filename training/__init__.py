@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 _EXPORTS = {  # name -> the module that has it, and what it is called there where that differs
     "EvaluationPlan": "evaluation.run",
-    "Machine": "run",
+    "Machine": "machine",
     "Recipe": "recipes",
     "TransferPlan": "transfer.sweep",
     "Workspace": "transfer.protocols.table",
@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from robust_zoo.training.data.cifar10_sample import cifar10_sample
     from robust_zoo.training.evaluation.attack_images import attack_each, attack_images
     from robust_zoo.training.evaluation.run import EvaluationPlan, evaluate
+    from robust_zoo.training.machine import Machine
     from robust_zoo.training.recipes import Recipe, recipe_for
-    from robust_zoo.training.run import Machine, train
+    from robust_zoo.training.run import train
     from robust_zoo.training.transfer.protocols.table import Workspace
     from robust_zoo.training.transfer.recommend import recommend
     from robust_zoo.training.transfer.sweep import TransferPlan

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +19,13 @@ from robust_zoo.training.data.dataset import Dataset, epoch_order, seed_of, spre
 from robust_zoo.training.distributed import World, synchronise_batch_norm
 from robust_zoo.training.health import measure_health, overfitting
 from robust_zoo.training.log import RunLog, write_status
+from robust_zoo.training.machine import Settings
+from robust_zoo.training.objectives import Objective
 from robust_zoo.training.recipes import Recipe
 from robust_zoo.training.signals import Interrupt, Stopped
 from robust_zoo.training.step import Counts, make_step, optimizer_for
 
 _HELD_OUT = 512  # images the health of a run is measured on after each epoch
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What belongs to the machine, not to the science.
-
-    Attributes:
-        bf16: Whether to run under bf16 autocast.
-        save_seconds: Between checkpoints within an epoch.
-        log_steps: Updates between two lines of the log.
-        progress: Whether to show a progress bar on stderr.
-    """
-
-    bf16: bool = False
-    save_seconds: float = 600.0
-    log_steps: int = 10
-    progress: bool = True
 
 
 def train_model(
@@ -53,6 +38,7 @@ def train_model(
     world: World,
     interrupt: Interrupt,
     settings: Settings = Settings(),
+    objective: Objective | None = None,
 ) -> nn.Module:
     """Trains a pixel-space model in place.
 
@@ -67,6 +53,7 @@ def train_model(
         world: This process among all.
         interrupt: Says when to stop.
         settings: What belongs to the machine.
+        objective: What is minimised; None: the recipe's.
 
     Returns:
         The model, or its moving average when the recipe has one.
@@ -77,7 +64,7 @@ def train_model(
         VerificationFailed: The training diverges.
         StorageError: The disk is full.
     """
-    return _Run(model, recipe, data, held_out, out, world, interrupt, settings).to_the_end()
+    return _Run(model, recipe, data, held_out, out, world, interrupt, settings, objective).to_the_end()
 
 
 class _Run:
@@ -93,6 +80,7 @@ class _Run:
         world: World,
         interrupt: Interrupt,
         settings: Settings,
+        objective: Objective | None,
     ) -> None:
         self.recipe, self.data, self.out, self.settings = recipe, data, out, settings
         self.world, self.interrupt = world, interrupt
@@ -102,7 +90,8 @@ class _Run:
         if recipe.sync_bn and world.size > 1:
             synchronise_batch_norm(self.model)
         self.optimizer = optimizer_for(self.model, recipe)
-        self.step = make_step(self.model, recipe, self.optimizer, bf16=settings.bf16, world=world, poll=interrupt.poll)
+        how: Any = {"bf16": settings.bf16, "world": world, "poll": interrupt.poll, "objective": objective}
+        self.step = make_step(self.model, recipe, self.optimizer, **how)
         self.average = (
             AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay)) if recipe.ema_decay else None
         )
@@ -130,7 +119,7 @@ class _Run:
                 unit_scale=True,
                 mininterval=2,
                 disable=not (self.world.first and self.settings.progress),
-                desc="training",
+                desc=self.settings.label,
             ) as bar:
                 while self.progress.epochs < self.recipe.epochs:
                     self._epoch(bar)
@@ -163,9 +152,10 @@ class _Run:
         self.model.train()
         saved = clock = time.monotonic()
         for images, labels in batches:
-            self.optimizer.param_groups[0]["lr"] = lr = recipe.learning_rate(progress.step / self.steps)
+            done = progress.step / self.steps
+            self.optimizer.param_groups[0]["lr"] = lr = recipe.learning_rate(done)
             torch.manual_seed(seed_of(recipe.seed, progress.step, self.world.rank))  # random starts, dropout
-            counts = self.step(images.contiguous(memory_format=torch.channels_last), labels)
+            counts = self.step(images.contiguous(memory_format=torch.channels_last), labels, recipe.at(done))
             if self.average:
                 self.average.update_parameters(self.model)
             now = time.monotonic()
@@ -197,13 +187,13 @@ class _Run:
 
     def _measure(self, bar: Any) -> None:
         """Held-out accuracies after an epoch; warns when they look wrong."""
-        started, threat = time.monotonic(), self.recipe.threat
+        started, threat = time.monotonic(), self.recipe.watched
         health = measure_health(
             self.result, self.held_out, threat, self.world, bf16=self.settings.bf16, poll=self.interrupt.poll
         )
         self.progress.history.append(health)
         self.progress.seconds += time.monotonic() - started
-        alarm = overfitting(self.progress.history) if threat.eps else ""
+        alarm = overfitting(self.progress.history) if self.recipe.threat.eps else ""
         if self.log:
             values = asdict(health) | {"threat": str(threat)} | ({"alarm": alarm} if alarm else {})
             self.log.add("epoch", self.progress.step, epoch=self.progress.epochs + 1, **values)

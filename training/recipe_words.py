@@ -1,14 +1,19 @@
-"""A recipe as a line of a card; and what there is to say where none is known."""
+"""A recipe's words: as a line of a card, as fields of a file; and what there is to say where none is known."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
 
 from robust_zoo.errors import UsageError
 from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.threat import ThreatModel
 from robust_zoo.training.schedules import SCHEDULES
+
+FIELDS = "robust-zoo recipe NAME   shows the fields"
+_FRACTION = re.compile(r"\d{1,9}/[1-9]\d{0,8}")
 
 
 def in_words(recipe: Any) -> str:
@@ -61,4 +66,35 @@ def no_recipe(checkpoint: Checkpoint, recipes: Iterable[str]) -> UsageError:
         expected=f"a collection with a recipe: {', '.join(recipes)}",
         actual=f"recipe {checkpoint.recipe!r}",
         next=f"robust-zoo info {name}   says where it is from; robust-zoo recipe resnet50_l2_eps3   shows a recipe",
+    )
+
+
+def threat_of(value: Any, base: ThreatModel | None, source: str) -> ThreatModel:
+    """A threat model from a table {norm, eps}; what it leaves out is the base's. Raises UsageError."""
+    if not isinstance(value, dict) or set(value) - {"norm", "eps"}:
+        raise bad_field("threat", value, 'a table such as {norm = "linf", eps = "8/255"}', source)
+    norm = value.get("norm", base.norm if base else None)
+    eps = value.get("eps", base.eps if base else None)
+    if eps is None or norm is None:
+        raise bad_field("threat", value, "both norm and eps", source)
+    return ThreatModel.parse(norm, eps)
+
+
+def typed(name: str, value: Any, kind: str, source: str) -> Any:
+    """A value of the field's type; for a float a whole number or a fraction ("2/3") will do."""
+    if kind == "float" and (type(value) is int or (type(value) is str and _FRACTION.fullmatch(value))):
+        return float(Fraction(value))
+    if type(value).__name__ != kind:
+        raise bad_field(name, value, f"a value of type {kind}", source)
+    return value
+
+
+def bad_field(field: str, value: Any, expected: str, source: str = "") -> UsageError:
+    """The error for a field that no recipe has, or not with this value; `source`: the file it is from."""
+    return UsageError(
+        f"no recipe has {field} = {value!r}",
+        source=source,
+        expected=f"{field}: {expected}",
+        actual=repr(value),
+        next=FIELDS,
     )

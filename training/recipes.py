@@ -8,27 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields, replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from robust_zoo.errors import UsageError, cannot_read, closest
+from robust_zoo.errors import cannot_read, closest
 from robust_zoo.readers import read_json, read_toml
 from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.objectives import OBJECTIVES, PLAIN, Objective
-from robust_zoo.training.recipe_words import in_words, no_recipe
+from robust_zoo.training.recipe_words import FIELDS, bad_field, in_words, no_recipe, threat_of, typed
 from robust_zoo.training.schedules import SCHEDULES
 from robust_zoo.weights.safetensors_file import read_header
 
-_FIELDS = "robust-zoo recipe NAME   shows the fields"
 # What is done to training images: all of robustness' transforms of ImageNet, or crops and flips.
 AUGMENTS = ("robustness", "crop_flip")
-_FRACTION = re.compile(r"\d{1,9}/[1-9]\d{0,8}")
 _CHOICES: dict[str, Collection[str]] = {"schedule": SCHEDULES, "augment": AUGMENTS, "objective": OBJECTIVES}
 
 
@@ -91,18 +87,18 @@ class Recipe:
     def __post_init__(self) -> None:
         for field, allowed in _CHOICES.items():
             if getattr(self, field) not in allowed:
-                raise _bad(field, getattr(self, field), f"one of {', '.join(allowed)}")
+                raise bad_field(field, getattr(self, field), f"one of {', '.join(allowed)}")
         for field in ("epochs", "batch_size", "accumulation", "step_epochs"):
             if getattr(self, field) < 1:
-                raise _bad(field, getattr(self, field), "a whole number >= 1")
+                raise bad_field(field, getattr(self, field), "a whole number >= 1")
         for field in ("lr", "momentum", "weight_decay", "attack_steps", "attack_step_size", "trades_beta", "seed"):
             if not 0 <= getattr(self, field) < float("inf"):
-                raise _bad(field, getattr(self, field), "a number >= 0")
+                raise bad_field(field, getattr(self, field), "a number >= 0")
         for field in ("label_smoothing", "ema_decay"):
             if not 0 <= getattr(self, field) < 1:
-                raise _bad(field, getattr(self, field), "a number in [0, 1)")
+                raise bad_field(field, getattr(self, field), "a number in [0, 1)")
         if self.batch_size % self.accumulation:
-            raise _bad("accumulation", self.accumulation, f"a divisor of batch_size ({self.batch_size})")
+            raise bad_field("accumulation", self.accumulation, f"a divisor of batch_size ({self.batch_size})")
 
     @property
     def objective_row(self) -> Objective:
@@ -115,6 +111,22 @@ class Recipe:
         weights count one each (the count of performance tables such as Wong et al. 2020's)."""
         row = self.objective_row
         return row.passes + (row.attack_passes + 2 * self.attack_steps if self.threat.eps else 0)
+
+    @property
+    def watched(self) -> ThreatModel:
+        """What the run's health is measured under: what it trains for."""
+        return self.threat
+
+    def at(self, progress: float) -> Recipe:
+        """The recipe as it is at a moment of the training: the same throughout.
+
+        Args:
+            progress: In epochs (fractional, 0 <= progress <= epochs).
+
+        Returns:
+            The recipe of the next update.
+        """
+        return self
 
     def learning_rate(self, progress: float) -> float:
         """The learning rate at a moment of the training.
@@ -183,19 +195,19 @@ def from_dict(values: dict[str, Any], base: Recipe | None = None, *, source: str
     clean: dict[str, Any] = {}
     for name, value in values.items():
         if name not in types:
-            raise _bad(name, value, f"a field of Recipe; closest: {closest(name, types)[0]}", source)
+            raise bad_field(name, value, f"a field of Recipe; closest: {closest(name, types)[0]}", source)
         if name == "dataset" and base and value != base.dataset:
-            raise _bad(
+            raise bad_field(
                 name, value, f"{base.dataset}, which is the checkpoint's; another dataset is another checkpoint", source
             )
         if name == "threat":
-            clean[name] = _threat(value, base, source)
+            clean[name] = threat_of(value, base.threat if base else None, source)
         else:
-            clean[name] = _typed(name, value, types[name], source)
+            clean[name] = typed(name, value, types[name], source)
     try:
         return replace(base, **clean) if base else Recipe(**clean)
     except TypeError as error:  # a whole recipe that lacks fields
-        raise _bad("recipe", "incomplete", str(error), source) from None
+        raise bad_field("recipe", "incomplete", str(error), source) from None
 
 
 def load_overrides(path: Path, base: Recipe) -> Recipe:
@@ -217,33 +229,4 @@ def load_overrides(path: Path, base: Recipe) -> Recipe:
         return from_dict(read_toml(path, finite=False), base, source=str(path))
     except (OSError, KeyError, ValueError) as error:  # ValueError: not TOML, not JSON, not UTF-8
         expected = "a .toml file of recipe fields, or a .safetensors file that robust-zoo train exported"
-        raise cannot_read(f"a recipe from {path}", path, expected, error, _FIELDS) from None
-
-
-def _threat(value: Any, base: Recipe | None, source: str) -> ThreatModel:
-    if not isinstance(value, dict) or set(value) - {"norm", "eps"}:
-        raise _bad("threat", value, 'a table such as {norm = "linf", eps = "8/255"}', source)
-    norm = value.get("norm", base.threat.norm if base else None)
-    eps = value.get("eps", base.threat.eps if base else None)
-    if eps is None or norm is None:
-        raise _bad("threat", value, "both norm and eps", source)
-    return ThreatModel.parse(norm, eps)
-
-
-def _typed(name: str, value: Any, kind: str, source: str) -> Any:
-    """A value of the field's type; for a float a whole number or a fraction ("2/3") will do."""
-    if kind == "float" and (type(value) is int or (type(value) is str and _FRACTION.fullmatch(value))):
-        return float(Fraction(value))
-    if type(value).__name__ != kind:
-        raise _bad(name, value, f"a value of type {kind}", source)
-    return value
-
-
-def _bad(field: str, value: Any, expected: str, source: str = "") -> UsageError:
-    return UsageError(
-        f"no recipe has {field} = {value!r}",
-        source=source,
-        expected=f"{field}: {expected}",
-        actual=repr(value),
-        next=_FIELDS,
-    )
+        raise cannot_read(f"a recipe from {path}", path, expected, error, FIELDS) from None

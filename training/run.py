@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -23,33 +22,12 @@ from robust_zoo.training.data.fit import check_fits
 from robust_zoo.training.distributed import World, has_native_bf16, join_world
 from robust_zoo.training.export import as_trained, export, measure
 from robust_zoo.training.log import write_status
-from robust_zoo.training.loop import Settings, train_model
+from robust_zoo.training.loop import train_model
+from robust_zoo.training.machine import Machine, Settings
 from robust_zoo.training.recipes import Recipe, load_overrides, recipe_for
 from robust_zoo.training.run_lock import lock
 from robust_zoo.training.signals import Interrupt, Stopped
 from robust_zoo.training.version import code_version
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Where and how a training runs; nothing here changes what is trained.
-
-    Attributes:
-        device: "cpu", "cuda", "cuda:1", or "auto": cuda where there is one.
-        precision: "fp32", "bf16" (autocast), "fp64" (to compare runs), or "auto": bf16 on a GPU and on CPUs that
-            multiply it natively, else fp32.
-        workers: Processes that read images from the disk.
-        save_seconds: Between checkpoints within an epoch.
-        log_steps: Updates between two lines of the log.
-        progress: Whether to show a progress bar on stderr.
-    """
-
-    device: str = "auto"
-    precision: str = "auto"
-    workers: int = 4
-    save_seconds: float = 600.0
-    log_steps: int = 10
-    progress: bool = True
 
 
 def plan_training(name: str, overrides: Path | None = None) -> tuple[Checkpoint, Recipe]:

@@ -15,6 +15,7 @@ from robust_zoo.training.attacks.folding import FoldedModel, folded_model
 from robust_zoo.training.attacks.pgd import Watch, pgd
 from robust_zoo.training.distributed import World
 from robust_zoo.training.health import find_nonfinite
+from robust_zoo.training.objectives import Objective
 from robust_zoo.training.recipes import Recipe
 from robust_zoo.training.signals import Stopped
 
@@ -64,19 +65,19 @@ def optimizer_for(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 class TrainingLoss(nn.Module):
-    """A recipe's objective through `model`, as one module, so that DistributedDataParallel sees one forward per step.
+    """An objective through `model`, as one module, so that DistributedDataParallel sees one forward per step.
 
     (images, adv_images, labels) -> (mean loss (), logits of adv_images (B, K)).
     """
 
-    def __init__(self, model: nn.Module, recipe: Recipe) -> None:
-        """Keeps the pixel-space model that is trained, and the recipe with the objective."""
+    def __init__(self, model: nn.Module, recipe: Recipe, objective: Objective | None = None) -> None:
+        """Keeps the pixel-space model that is trained, the recipe, and its objective or another."""
         super().__init__()
-        self.model, self.recipe = model, recipe
+        self.model, self.recipe, self.objective = model, recipe, objective or recipe.objective_row
 
     def forward(self, images: Tensor, adv_images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The objective's loss on a batch, (B, C, H, W) twice and (B,)."""
-        return self.recipe.objective_row.loss(self.model, images, adv_images, labels, self.recipe)
+        return self.objective.loss(self.model, images, adv_images, labels, self.recipe)
 
 
 def attack(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe, watch: Watch | None = None) -> Tensor:
@@ -135,12 +136,13 @@ class Step:
     poll: Callable[..., None] = _nothing
     folded: FoldedModel | None = field(default=None, init=False)
 
-    def __call__(self, images: Tensor, labels: Tensor) -> Counts:
+    def __call__(self, images: Tensor, labels: Tensor, recipe: Recipe | None = None) -> Counts:
         """One update.
 
         Args:
             images: (B, C, H, W) float in [0, 1], this device's share of the batch.
             labels: (B,) integer classes.
+            recipe: As it is at this moment of the run (`Recipe.at`); None: as it is.
 
         Returns:
             The share's sums.
@@ -152,7 +154,7 @@ class Step:
         counts = Counts(seen=len(labels))
         parts = list(zip(images.chunk(self.recipe.accumulation), labels.chunk(self.recipe.accumulation), strict=True))
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
-            adv_parts = self._attack(parts, counts)
+            adv_parts = self._attack(parts, counts, recipe or self.recipe)
             # looked for before the update, which would carry it into BatchNorm's statistics
             sound = all(adv_images.sum().isfinite() for adv_images in adv_parts)
             where = "" if sound else find_nonfinite(self.model, images)
@@ -168,9 +170,9 @@ class Step:
         self.optimizer.step()
         return counts
 
-    def _attack(self, parts: list[tuple[Tensor, Tensor]], counts: Counts) -> list[Tensor]:
+    def _attack(self, parts: list[tuple[Tensor, Tensor]], counts: Counts, recipe: Recipe) -> list[Tensor]:
         """All attacks of the step come before its first update, so that stopping here leaves nothing half done."""
-        if not self.recipe.threat.eps:
+        if not recipe.threat.eps:
             self._meet()
             return [part for part, _ in parts]
         self.world.share_buffers(self.model)
@@ -183,11 +185,11 @@ class Step:
             for part, labels in parts:
 
                 def watch(step: int, logits: Tensor, labels: Tensor = labels) -> None:
-                    if step == 0 and not self.recipe.random_start:
+                    if step == 0 and not recipe.random_start:
                         counts.clean += int((logits.argmax(1) == labels).sum())
                     self.poll()
 
-                adv_parts.append(attack(self.folded.model, part, labels, self.recipe, watch))
+                adv_parts.append(attack(self.folded.model, part, labels, recipe, watch))
         except Stopped as stopped:
             self.world.all_stop(str(stopped))
         self._meet()
@@ -224,6 +226,7 @@ def make_step(
     bf16: bool = False,
     world: World = ALONE,
     poll: Callable[..., None] = _nothing,
+    objective: Objective | None = None,
 ) -> Step:
     """Makes a step, its objective wrapped for many devices where there are many.
 
@@ -234,8 +237,9 @@ def make_step(
         bf16: Whether to run under bf16 autocast.
         world: This process among all.
         poll: Called between attack steps; may raise Stopped.
+        objective: What is minimised; None: the recipe's.
 
     Returns:
         The step, to be called with batches.
     """
-    return Step(model, recipe, optimizer, world.wrap(TrainingLoss(model, recipe)), bf16, world, poll)
+    return Step(model, recipe, optimizer, world.wrap(TrainingLoss(model, recipe, objective)), bf16, world, poll)

@@ -149,8 +149,8 @@ def _rehearsed(
     checkpoint: Checkpoint, repository: Repository, place: Path, cache_dir: str | None, *, offline: bool, quiet: bool
 ) -> Folder:
     """The folder, written and loaded by a stranger."""
+    from robust_zoo.architectures.config import config_of, in_repository
     from robust_zoo.cli.card import files_of
-    from robust_zoo.publishing.config import config_of, in_repository
     from robust_zoo.publishing.folder import folder_of, write
     from robust_zoo.publishing.rehearsal import rehearse
     from robust_zoo.weights.ensure import ensure

@@ -61,7 +61,7 @@ def folder_of(checkpoint: Checkpoint, weights: Weights, config: Mapping[str, Any
     Args:
         checkpoint: Whose weights.
         weights: Verified.
-        config: How timm builds the network (config.config_of).
+        config: How timm builds the network (architectures.config.config_of).
         card: README.md and the pictures that it shows, by name.
 
     Returns:

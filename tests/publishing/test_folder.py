@@ -10,11 +10,11 @@ import timm
 import torch
 from publications import CARD, NARROW, WIDE, folder_for, random_weights
 
+from robust_zoo.architectures.config import config_of, in_repository
 from robust_zoo.errors import UsageError, VerificationFailed
 from robust_zoo.factory import create_model
 from robust_zoo.files import sha256_of
 from robust_zoo.publishing import rehearsal, stranger
-from robust_zoo.publishing.config import config_of, in_repository
 from robust_zoo.publishing.folder import folder_of, write
 from robust_zoo.publishing.licences import TEXTS, licence_text
 from robust_zoo.publishing.rehearsal import rehearse

@@ -5,9 +5,9 @@ from dataclasses import replace
 import torch
 
 from robust_zoo.architectures.build import build
+from robust_zoo.architectures.config import config_of
 from robust_zoo.files import read_hashed
 from robust_zoo.publishing import rehearsal, stranger
-from robust_zoo.publishing.config import config_of
 from robust_zoo.publishing.folder import folder_of
 from robust_zoo.registry.lookup import get
 from robust_zoo.weights.convert import convert

@@ -1,4 +1,4 @@
-"""config.json of a published folder: what timm builds, what it tells the builder, how images are prepared."""
+"""config.json of a folder for timm: what timm builds, what it tells the builder, how images are prepared."""
 
 from __future__ import annotations
 

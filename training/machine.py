@@ -1,0 +1,46 @@
+"""What belongs to the machine that trains, not to the science."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how a training runs; nothing here changes what is trained.
+
+    Attributes:
+        device: "cpu", "cuda", "cuda:1", or "auto": cuda where there is one.
+        precision: "fp32", "bf16" (autocast), "fp64" (to compare runs), or "auto": bf16 on a GPU and on CPUs that
+            multiply it natively, else fp32.
+        workers: Processes that read images from the disk.
+        save_seconds: Between checkpoints within an epoch.
+        log_steps: Updates between two lines of the log.
+        progress: Whether to show a progress bar on stderr.
+    """
+
+    device: str = "auto"
+    precision: str = "auto"
+    workers: int = 4
+    save_seconds: float = 600.0
+    log_steps: int = 10
+    progress: bool = True
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What belongs to the machine, not to the science.
+
+    Attributes:
+        bf16: Whether to run under bf16 autocast.
+        save_seconds: Between checkpoints within an epoch.
+        log_steps: Updates between two lines of the log.
+        progress: Whether to show a progress bar on stderr.
+        label: What the bar is called.
+    """
+
+    bf16: bool = False
+    save_seconds: float = 600.0
+    log_steps: int = 10
+    progress: bool = True
+    label: str = "training"
