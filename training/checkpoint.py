@@ -124,7 +124,7 @@ def restore(
         return {}
     saved = read_checkpoint(content)
     try:
-        _check(saved["identity"], mine, run)
+        require_same(saved["identity"], mine, run, mine["recipe"]["architecture"])
         for name, holder in holders.items():
             holder.load_state_dict(saved[name])
         where = saved["progress"]
@@ -137,7 +137,19 @@ def restore(
     return saved
 
 
-def _check(theirs: dict[str, Any], mine: dict[str, Any], run: Path) -> None:
+def require_same(theirs: dict[str, Any], mine: dict[str, Any], run: Path, model: str, next: str = "") -> None:
+    """Makes sure that what lies in a run's directory was begun as it goes on.
+
+    Args:
+        theirs: Plain values by name, as the directory has them.
+        mine: The same as they are now.
+        run: The directory.
+        model: What the run is of, for the error.
+        next: What to do where they differ.
+
+    Raises:
+        UsageError: A value differs; the error has both, of a table the parts that differ.
+    """
     mine = json.loads(json.dumps(mine))  # as theirs was read: lists for tuples
     for name, value in mine.items():
         if theirs[name] != value:
@@ -147,11 +159,11 @@ def _check(theirs: dict[str, Any], mine: dict[str, Any], run: Path) -> None:
                 both = {how: {k: both[how].get(k) for k in keys} for how in both}
             raise UsageError(
                 f"{run} holds a run of another {name}",
-                model=mine["recipe"]["architecture"],
+                model=model,
                 source=str(run),
                 expected=f"{name}: {both['was']}, as the run was begun with",
                 actual=str(both["is"]),
-                next="give the command the run was begun with, or choose another --out directory",
+                next=next or "give the command the run was begun with, or choose another --out directory",
             )
 
 

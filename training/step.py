@@ -22,6 +22,10 @@ from robust_zoo.training.signals import Stopped
 ALONE = World(0, 1, torch.device("cpu"))
 
 
+class Diverged(VerificationFailed):
+    """A loss or gradient that is not finite."""
+
+
 @dataclass
 class Counts:
     """Sums over images since the last report.
@@ -149,7 +153,7 @@ class Step:
 
         Raises:
             Stopped: A rank was asked to stop; nothing has changed yet.
-            VerificationFailed: A loss or gradient is not finite on any rank; the error names the layer.
+            Diverged: A loss or gradient is not finite on any rank; the error names the layer.
         """
         counts = Counts(seen=len(labels))
         parts = list(zip(images.chunk(self.recipe.accumulation), labels.chunk(self.recipe.accumulation), strict=True))
@@ -209,7 +213,7 @@ class Step:
         bad = not (abs(norm) < float("inf") and abs(counts.loss) < float("inf"))
         if self.world.any(bad):
             where = where or (find_nonfinite(self.model, images) if bad else "another process")
-            raise VerificationFailed(
+            raise Diverged(
                 "the training has diverged",
                 model=self.recipe.architecture,
                 expected="finite losses and gradients",

@@ -35,6 +35,8 @@ def front_matter(checkpoint: Checkpoint) -> str:
         "tags": [*tags, paper] if paper else tags,
         "datasets": [checkpoint.collection.dataset.hub_id],
     }
+    if not checkpoint.collection.dataset.hub_id:  # images of one's own
+        del fields["datasets"]
     lines = [f"{key}: {written(value)}" for key, value in fields.items()]
     if results := [f"  - {written(_result(checkpoint, f))}" for f in _claims(checkpoint)]:  # an empty one is refused
         lines += ["model-index:", f"- name: {written(checkpoint.name)}", "  results:", *results]
@@ -64,7 +66,12 @@ def _result(checkpoint: Checkpoint, f: Figure) -> dict[str, Any]:
     metric = {"type": "accuracy", "value": f.value, "name": f"{f.title} ({source})"}
     return {
         "task": {"type": CLASSIFICATION},
-        "dataset": {"name": dataset.title, "type": dataset.hub_id, "split": dataset.split, "args": arguments},
+        "dataset": {
+            "name": dataset.title,
+            "type": dataset.hub_id or dataset.name,
+            "split": dataset.split,
+            "args": arguments,
+        },
         # The hub's library merges results that differ in the dataset's arguments only, so the metric has them as well.
         "metrics": [metric | {"args": arguments, "verified": False}],
     }

@@ -38,6 +38,8 @@ _VERBS = {
     "data": "Check the datasets to transfer to.",
     "transfer": "Transfer models to other datasets and compare them.",
     "recommend": "Find the checkpoint that suits your images.",
+    "finetune": "Train a checkpoint on images of your own and keep it.",
+    "predict": "Say which class images are of.",
     "recipe": "Show how a checkpoint is trained.",
     "train": "Train a checkpoint by its recipe and export it.",
     "plot": "Draw the curves of a training.",

@@ -26,7 +26,8 @@ _HARMLESS = re.compile(  # names in every checkpoint; anything else of torch or 
     r"collections\.(OrderedDict|Counter)|_codecs\.encode|builtins\.(set|complex|bytearray)|torch\.(\w+Storage|Size|device|\w*\d|_utils\._rebuild_\w+|nn\.parameter\.Parameter|"
     r"(torch\.)?storage\.\w+Storage)"
 )
-_KEPT = "name preprocessing mean std input_size crop_pct crop_mode interpolation dataset norm eps licence training"
+_KEPT = "name preprocessing mean std input_size crop_pct crop_mode interpolation dataset norm eps licence training "
+_KEPT += "classes radii train_images source"  # of what was fine-tuned
 _ZIP_MAGIC = b"PK\x03\x04"
 _LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # what torch.save wrote before its zip format
 

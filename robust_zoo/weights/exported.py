@@ -11,7 +11,7 @@ from robust_zoo.errors import UnknownCheckpoint, UsageError, cannot_read, missin
 from robust_zoo.files import sha256_of
 from robust_zoo.names import is_name
 from robust_zoo.readers import read_json
-from robust_zoo.registry.families import Collection, Preprocessing
+from robust_zoo.registry.families import Collection, Preprocessing, SourceDataset
 from robust_zoo.registry.formats import Architecture
 from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.lookup import canonical_name, get, get_architecture, get_dataset
@@ -114,7 +114,7 @@ def exported(path: Path) -> Checkpoint:
             title=header.get("training", ""),
             paper="",
             citation="",
-            dataset=get_dataset(header["dataset"]),
+            dataset=_dataset_of(header, preprocessing),
             in_names="",
             sources=(),
             format=load_registry().formats["bare"],
@@ -140,10 +140,39 @@ def exported(path: Path) -> Checkpoint:
             training=header.get("training", ""),
             measured=(*clean, *attacked),
         )
-    except (KeyError, ValueError, TypeError, IndexError, ArithmeticError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError, ArithmeticError) as error:
         others = f'robust_zoo.create_model(ARCHITECTURE, checkpoint_path="{path}")   loads files of others'
         expected = "a file that robust-zoo train or convert wrote"
         raise cannot_read(f"how {path.name} was made", path, expected, error, others) from None
+
+
+def _dataset_of(header: Mapping[str, str], preprocessing: Preprocessing) -> SourceDataset:
+    """The registry's dataset of that name; of a file with classes of its own, as fine-tuning writes it, these.
+
+    Raises ValueError, KeyError or TypeError for a header that makes no sense.
+    """
+    if "classes" not in header:
+        return get_dataset(header["dataset"])
+    names: list[Any] = read_json(header["classes"], list)
+    radii: dict[str, Any] = read_json(header["radii"])
+    if not is_name(header["dataset"]) or not all(isinstance(name, str) and name for name in names):
+        raise ValueError(f"the dataset {header['dataset']!r} of the classes {names!r:.80}")
+    if len(names) != preprocessing.num_classes:
+        raise ValueError(f"{len(names)} names of {preprocessing.num_classes} classes")
+    usual = {norm: ThreatModel(norm, eps).eps for norm, eps in radii["usual"].items()}
+    curve = {norm: tuple(ThreatModel(norm, eps).eps for eps in found) for norm, found in radii["curve"].items()}
+    return SourceDataset(
+        name=header["dataset"],
+        title=header["dataset"],
+        hub_id="",
+        in_names=header["dataset"],
+        train_images=int(header["train_images"]),
+        split="test",
+        class_names=tuple(names),
+        timm_classes="",
+        usual_eps=usual,
+        curve_eps=curve,
+    )
 
 
 def preprocessing_of(header: Mapping[str, str]) -> Preprocessing:

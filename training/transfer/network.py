@@ -69,7 +69,7 @@ def choose_trainable(model: nn.Module, part: str) -> list[nn.Parameter]:
             f"cannot train {part!r} of a network",
             expected=f"all, head, or last-1 to last-{len(blocks)}",
             actual=part,
-            next="robust-zoo transfer --help",
+            next=f"last-{len(blocks)} trains the head and all of its blocks",
         )
     count = {"all": len(blocks), "head": 0}.get(part, int(last) if last.isdigit() else 0)
     chosen = head | {id(p) for block in blocks[len(blocks) - count :] for p in block}

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.data.dataset import Dataset, Images
+from robust_zoo.training.objectives import features_and_logits
 from robust_zoo.training.transfer.features import Backbone, as_files, batches_for, features
 from robust_zoo.training.transfer.network import (
     choose_trainable,
@@ -201,7 +202,7 @@ class _Training:
         def loss_of(images: Tensor, labels: Tensor, index: Tensor) -> Tensor:
             if source is None:
                 return F.cross_entropy(network(images), labels, label_smoothing=s.label_smoothing)
-            z, logits = _features_and_logits(network, images)
+            z, logits = features_and_logits(network, images)
             kept = (z - source[index].to(z.device)).abs().sum(1).mean()
             return F.cross_entropy(logits, labels, label_smoothing=s.label_smoothing) + s.lwf * kept
 
@@ -230,11 +231,3 @@ class _Training:
         return torch.from_numpy(
             np.array(features(Backbone(self.checkpoint, self.device, weights=self.weights), data, self.cache))
         )
-
-
-def _features_and_logits(network: Any, images: Tensor) -> tuple[Tensor, Tensor]:
-    """The penultimate features (B, D) and the logits, of one pass (timm's protocol)."""
-    model = network.model
-    maps = model.forward_features((images - network.mean) / network.std)
-    z = model.forward_head(maps, pre_logits=True)
-    return z, model.get_classifier()(z)

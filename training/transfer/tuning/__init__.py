@@ -1,0 +1,1 @@
+"""Fine-tuning on images of one's own, with the model kept."""

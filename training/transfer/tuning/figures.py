@@ -1,0 +1,132 @@
+"""What fine-tuning did: accuracies of the source with a fitted head, and of what it became; each with its evidence."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from robust_zoo.pixels import PixelModel
+from robust_zoo.registry.measurement import Measurement
+from robust_zoo.registry.reported import attack_title
+from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.threat import NORMS, ThreatModel
+from robust_zoo.training.attacks.folding import folded_model
+from robust_zoo.training.attacks.settings import in_words
+from robust_zoo.training.attacks.suites import suite
+from robust_zoo.training.data.dataset import Dataset, spread
+from robust_zoo.training.evaluation import engine, ledger
+from robust_zoo.training.evaluation.entries import EntryKey
+from robust_zoo.training.signals import Interrupt
+from robust_zoo.weights.safetensors_file import chunks_of
+
+PGD, AUTOATTACK = "pgd-20", "autoattack"
+_PGD_IMAGES = 1000
+_AUTOATTACK_CLASSES = 4  # the fewest that its targeted loss is defined for
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured before and after.
+
+    Attributes:
+        threat: Of the attacks; None: clean accuracy alone.
+        autoattack: How many test images AutoAttack is run on, evenly spread; 0 leaves it out.
+    """
+
+    threat: ThreatModel | None
+    autoattack: int
+
+    def attacks(self, test: Dataset, classes: int) -> list[tuple[str, int]]:
+        """Attacks, each with the number of test images that it is run on."""
+        n, found = len(test), [("none", len(test))]
+        if self.threat is not None:
+            found.append((PGD, min(n, _PGD_IMAGES)))
+            if self.autoattack and classes >= _AUTOATTACK_CLASSES:
+                found.append((AUTOATTACK, min(n, self.autoattack)))
+        return found
+
+
+def measure(
+    network: nn.Module, name: str, checkpoint: Checkpoint, test: Dataset, called: str, plan: Plan, *,
+    classes: int, evidence: Path, device: torch.device, interrupt: Interrupt, progress: bool,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Clean accuracy and, with a threat model, that under its attacks; what was measured before is read.
+
+    Args:
+        network: Normalised images -> logits.
+        name: What it is called.
+        checkpoint: The source, with the preprocessing.
+        test: The images.
+        called: What they are called.
+        plan: The attacks.
+        classes: How many there are.
+        evidence: The ledger that every image's fate goes to.
+        device: Where it is measured.
+        interrupt: Says when to stop.
+        progress: Whether to show a progress bar on stderr.
+
+    Returns:
+        The fields of Measurements, but for the weights' hash; clean accuracy first.
+
+    Raises:
+        Stopped: A signal came; what is measured is saved.
+    """
+    digest = hashlib.sha256()
+    for chunk in chunks_of(network.state_dict(), {}):
+        digest.update(chunk)
+    p = checkpoint.preprocessing
+    model = PixelModel(network, p.mean, p.std).eval().requires_grad_(False).to(device)
+    model = model.to(memory_format=torch.channels_last)
+    example = torch.cat([images for images, _ in spread(test, 4).batches(4)]).to(device)
+    folded, found = folded_model(model, example).model, []
+    for attack, n in plan.attacks(test, classes):
+        images, which = (test, called) if n == len(test) else (spread(test, n), f"{called}, {n} evenly spread")
+        threat = plan.threat if plan.threat and suite(attack) else ThreatModel("l2", 0.0)
+        key = EntryKey(name, digest.hexdigest(), which, images.sha256, attack, threat)
+        evaluation = engine.Evaluation(
+            folded, threat, suite(attack), key.batch_size, key.seed, poll=interrupt.poll, device=device
+        )
+        label = f"{name} {attack_title(attack) if suite(attack) else 'clean accuracy'}"
+        with tqdm(total=n, unit="img", desc=label, leave=False, disable=not progress) as bar:
+
+            def report(done: int, robust: int, bar: Any = bar) -> None:
+                bar.update(done - bar.n)
+                bar.set_postfix_str(f"{100 * robust / max(done, 1):.1f} % so far")
+
+            entry = ledger.complete(evidence, key, evaluation, images, progress=report)
+        assert entry is not None  # all shards are this process's
+        attacked = {"norm": threat.norm, "eps": threat.eps, "settings": in_words(attack)} if suite(attack) else {}
+        right = {"correct": entry["robust_correct"], "n": n, "data": which, "code": entry["code"]}
+        found.append({"attack": attack, **right, **attacked})
+    return found
+
+
+def table(before: Sequence[Measurement], after: Sequence[Measurement]) -> list[list[str]]:
+    """A line for each figure, the head first: what it is, images, before, after.
+
+    Args:
+        before: Of the source with a fitted head.
+        after: The same figures, of what it became.
+
+    Returns:
+        Cells.
+    """
+    lines = [["accuracy", "images", "before", "after"]]
+    for old, new in zip(before, after, strict=True):
+        title = "clean"
+        if new.threat:
+            title = f"{attack_title(new.attack)}, {NORMS[new.threat.norm].label} {new.threat.radius}"
+        lines.append([title, f"{new.n:,}", _with_interval(old), _with_interval(new)])
+    return lines
+
+
+def _with_interval(m: Measurement) -> str:
+    low, high = m.count.interval
+    return f"{m.accuracy:.1f} % ({low:.1f}-{high:.1f})"
