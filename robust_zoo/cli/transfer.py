@@ -68,6 +68,9 @@ def command() -> None:
 @click.option("--out", type=_PATH, default="transfer", show_default=True, help="The cells, one JSON per transfer.")
 @CACHE_DIR
 @click.option("--cache", hidden=True)  # what --cache-dir was called
+@click.option(
+    "--keep", is_flag=True, help="Keep each cell's model beside it: model.safetensors in a folder of its name."
+)
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes that share the work.")
 @DEVICE
 @LAUNCHER
@@ -91,7 +94,7 @@ def run(
     \b
     robust-zoo transfer --suite sample --plot transfer.png
     robust-zoo transfer 'resnet50_l2_*' --dataset pets --dataset dtd --root DATASETS --seeds 3
-    robust-zoo transfer resnet50_l2_eps3 --dataset photos/ --protocol finetune
+    robust-zoo transfer resnet50_l2_eps3 --dataset photos/ --protocol finetune --keep
 
     MODELS are checkpoints, wildcards, or files that robust-zoo train or convert wrote.
 
@@ -166,6 +169,7 @@ def _entries(
     norm: str | None,
     eps: str | None,
     out: Path,
+    keep: bool,
     jobs: int,
     device: str,
     launcher: str,
@@ -189,7 +193,7 @@ def _entries(
     from robust_zoo.training.transfer.protocols.table import PROTOCOLS, Workspace, load_settings
     from robust_zoo.weights.cache import cache_root
 
-    workspace = Workspace(out, cache_root() / "features", device, jobs)
+    workspace = Workspace(out, cache_root() / "features", device, jobs, keep=keep)
     if suite:
         for opener in sample_suite.TARGETS:
             opener()  # what it needs is asked for before any weights are fetched

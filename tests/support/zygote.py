@@ -24,6 +24,7 @@ def serve():
     import robust_zoo.training.export
     import robust_zoo.training.run
     import robust_zoo.training.transfer.sweep
+    import robust_zoo.training.transfer.tuning.run
     from robust_zoo.registry.load import load_registry
 
     load_registry()

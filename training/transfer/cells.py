@@ -100,8 +100,9 @@ def images_sha256(target: Target) -> str:
 
 
 def fill(
-    folder: Path, cell: Cell, checkpoint: Checkpoint, target: Target, compute: Callable[[], Outcome]
-) -> dict[str, Any]:
+    folder: Path, cell: Cell, checkpoint: Checkpoint, target: Target, compute: Callable[[], Outcome],
+    kept: Path | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """The cell's entry: read when it is there, else computed and written whole.
 
     Processes that fill the same cell at once write the same entry, but for its times.
@@ -112,6 +113,7 @@ def fill(
         checkpoint: The checkpoint whose name and weights `cell` holds.
         target: The dataset whose name and images `cell` holds.
         compute: Does the transfer; called only when the cell is not there.
+        kept: The folder that `compute` keeps its model in, which must be there too.
 
     Returns:
         The entry: the cell's fields, the model, the figures with their counts, what was chosen and tried, the code.
@@ -121,7 +123,7 @@ def fill(
         StorageError: The disk refuses the file.
     """
     file = within(folder, f"{cell.stem}.json")
-    if file.exists():
+    if file.exists() and (kept is None or (kept / "config.json").exists()):  # what is kept last
         return read_cell(file)
     started = time.perf_counter()
     outcome = compute()

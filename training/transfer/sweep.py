@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from robust_zoo.names import within
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.distributed import device_of
@@ -182,7 +183,8 @@ def _pair(
     found = []
     for seed in plan.seeds:
         cell = Cell(checkpoint.name, weights.sha256, target.name, images, plan.protocol, settings, seed)
-        work = Transfer(checkpoint, weights, target, seed, plan.threat, workspace, device)
+        kept = within(workspace.out, cell.stem) if workspace.keep else None
+        work = Transfer(checkpoint, weights, target, seed, plan.threat, workspace, device, kept)
         run = partial(PROTOCOLS[plan.protocol].run, work, plan.settings)
-        found.append(fill(workspace.out, cell, checkpoint, target, run))
+        found.append(fill(workspace.out, cell, checkpoint, target, run, kept))
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,15 @@ from robust_zoo.readers import read_toml
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training import choices
+from robust_zoo.training.attacks.settings import in_words
+from robust_zoo.training.transfer.cells import images_sha256
+from robust_zoo.training.transfer.kept import About, keep
 from robust_zoo.training.transfer.protocols.finetune import Finetune, finetune
 from robust_zoo.training.transfer.protocols.linear import Linear, linear, robust_accuracy, with_head
 from robust_zoo.training.transfer.protocols.salman2020 import Salman2020, salman2020, variants
 from robust_zoo.training.transfer.protocols.settings import HELP
 from robust_zoo.training.transfer.task import Outcome, Target
+from robust_zoo.training.version import code_version
 from robust_zoo.weights.ensure import Weights
 
 ROBUST_IMAGES = 1000  # what the robust accuracy of a transferred model is measured on
@@ -35,6 +39,7 @@ class Workspace:
         device: "auto", "cpu", "cuda" or "cuda:N".
         jobs: Processes that share the work.
         progress: Show progress bars on stderr.
+        keep: Write each cell's model beside it, to a folder of the cell's name.
     """
 
     out: Path
@@ -42,6 +47,7 @@ class Workspace:
     device: str = "auto"
     jobs: int = 1
     progress: bool = True
+    keep: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,7 @@ class Transfer:
         threat: Also measure the PGD-20 accuracy of the transferred model under it; None for clean accuracy alone.
         workspace: Folders and progress.
         device: What workspace.device is here.
+        kept: The folder that the model is written to; None: it is not kept.
     """
 
     checkpoint: Checkpoint
@@ -65,6 +72,7 @@ class Transfer:
     threat: ThreatModel | None
     workspace: Workspace
     device: torch.device
+    kept: Path | None = None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -90,33 +98,53 @@ class Protocol:
 
 def _linear(t: Transfer, settings: Linear) -> Outcome:
     outcome, head = linear(t.checkpoint, t.target, settings, cache=t.workspace.cache, **t.options)
-    return _attacked(outcome, t, lambda: with_head(t.checkpoint, head, weights=t.weights).to(t.device))
+    return _ended(outcome, t, settings, lambda: with_head(t.checkpoint, head, weights=t.weights).to(t.device))
 
 
 def _finetune(t: Transfer, settings: Finetune) -> Outcome:
     outcome, model = finetune(t.checkpoint, t.target, settings, cache=t.workspace.cache, **t.options)
-    return _attacked(outcome, t, lambda: model)
+    return _ended(outcome, t, settings, lambda: model)
 
 
 def _salman2020(t: Transfer, settings: Salman2020) -> Outcome:
-    if t.threat is not None and settings.target_statistics:
+    if settings.target_statistics and (t.threat is not None or t.kept is not None):
         raise UsageError(
-            "robust accuracy is measured behind the source's statistics",
+            "robust accuracy is measured, and a model kept, behind the source's statistics",
             model=t.checkpoint.name,
             expected="target_statistics = false in --settings",
             actual="salman2020 with the target's statistics",
+            next="put target_statistics = false in a file: --settings FILE.toml",
         )
     outcome, model = salman2020(t.checkpoint, t.target, settings, **t.options)
-    return _attacked(outcome, t, lambda: model)
+    return _ended(outcome, t, settings, lambda: model)
 
 
-def _attacked(outcome: Outcome, t: Transfer, model: Callable[[], nn.Module]) -> Outcome:
-    """With the robust accuracy of the transferred model among its details, if it is asked for."""
+def _ended(outcome: Outcome, t: Transfer, settings: Any, model: Callable[[], nn.Module]) -> Outcome:
+    """With the robust accuracy of the transferred model among its details, if it is asked for; and the model kept."""
+    if t.threat is None and t.kept is None:
+        return outcome
+    network = model()
     if t.threat is not None:
         outcome.details["robust"] = robust_accuracy(
-            model(), t.checkpoint, t.target.test, t.threat, n=ROBUST_IMAGES, progress=t.workspace.progress
+            network, t.checkpoint, t.target.test, t.threat, n=ROBUST_IMAGES, progress=t.workspace.progress
         )
+    if t.kept is not None:
+        keep(t.kept, network.cpu().to(memory_format=torch.contiguous_format), _about(outcome, t, settings))
     return outcome
+
+
+def _about(outcome: Outcome, t: Transfer, settings: Any) -> About:
+    protocol = next(name for name, row in PROTOCOLS.items() if isinstance(settings, row.settings))
+    images, used = f"{t.target.name} test", outcome.details.get("n_train", len(t.target.train))
+    metrics = [{"attack": "none", "correct": outcome.correct, "n": outcome.n, "data": images, "code": code_version()}]
+    if robust := outcome.details.get("robust"):
+        metrics.append({**robust, "data": images, "code": code_version(), "settings": in_words(robust["attack"])})
+    return About(
+        t.checkpoint, t.weights.sha256, t.target.name, t.target.classes, used, images_sha256(t.target),
+        f"{protocol}_seed{t.seed}", ThreatModel(t.checkpoint.norm, 0.0),
+        f"{t.checkpoint.name} transferred to {t.target.name} by robust-zoo transfer --protocol {protocol}",
+        {"protocol": protocol, "settings": asdict(settings), "chosen": outcome.chosen, "seed": t.seed}, metrics,
+    )  # fmt: skip
 
 
 PROTOCOLS: Mapping[str, Protocol] = {
