@@ -187,7 +187,7 @@ class _Run:
 
     def _measure(self, bar: Any) -> None:
         """Held-out accuracies after an epoch; warns when they look wrong."""
-        started, threat = time.monotonic(), self.recipe.watched
+        started, threat = time.monotonic(), self.recipe.watched(self.progress.epochs + 1)
         health = measure_health(
             self.result, self.held_out, threat, self.world, bf16=self.settings.bf16, poll=self.interrupt.poll
         )

@@ -114,7 +114,9 @@ def test_the_radius_waits_and_then_rises():
     """0 for a quarter, half of it in the middle, the target from three quarters on; other modes have none."""
     recipe = replace(RECIPE, mode="adversarial", threat=ThreatModel("l2", 0.5), epochs=8)
     assert [recipe.at(e).threat.eps for e in (0, 2, 4, 6, 8)] == [0, 0, 0.25, 0.5, 0.5]
-    assert RECIPE.at(4) is RECIPE and replace(RECIPE, aim=ThreatModel("l2", 1)).watched.eps == 1
+    plain, aim = replace(RECIPE, aim=ThreatModel("l2", 1)), ThreatModel("l2", 1)
+    assert RECIPE.at(4) is RECIPE and [plain.watched(e).eps for e in (1, 4, 5)] == [0, 0, 1]
+    assert replace(recipe, aim=aim).watched(1) == aim
     assert [usual_epochs(n, 64) for n in (100, 64 * 100, 10**6)] == [50, 15, 5]
 
 

@@ -76,10 +76,16 @@ class Tuning(Recipe):
         """What is trained, as `choose_trainable` has it."""
         return self.row.part.format(k=self.k)
 
-    @property
-    def watched(self) -> ThreatModel:
-        """What validation accuracy is also measured under after each epoch."""
-        return self.aim or self.threat
+    def watched(self, epoch: int) -> ThreatModel:
+        """What validation accuracy is measured under; of a training without attacks that is `aim` at its end alone.
+
+        Args:
+            epoch: Which was done, from 1.
+
+        Returns:
+            The threat model; with eps 0 clean accuracy alone.
+        """
+        return self.aim if self.aim and (self.row.attacks or epoch == self.epochs) else self.threat
 
     def at(self, progress: float) -> Recipe:
         """The recipe of the next update: the radius of an adversarial fine-tuning rises from 0 to its target.
