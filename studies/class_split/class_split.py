@@ -85,18 +85,19 @@ def other_half(data: Path) -> Target:
     return Target("cifar10-other-half", tuple(TARGET.values()), splits["train"], None, splits["test"])
 
 
-def backbones(data: Path, runs: Path) -> list[Checkpoint]:
+def backbones(data: Path, runs: Path, radii: Sequence[float] = RADII) -> list[Checkpoint]:
     """One backbone for each radius, trained by `robust-zoo train` where it is not there yet.
 
     Args:
         data: An .npz with CIFAR-10.
         runs: The folder of run directories.
+        radii: Of the backbones.
 
     Returns:
-        Checkpoints, in the order of RADII.
+        Checkpoints, in the order of `radii`.
     """
     checkpoints = []
-    for eps in RADII:
+    for eps in radii:
         run = runs / ThreatModel("l2", eps).tag
         if not list(run.glob("*.safetensors")):
             run.mkdir(parents=True, exist_ok=True)

@@ -2,9 +2,10 @@
 
     python studies/finetune/finetune.py cifar10.npz RUNS
 
-A backbone of the class-split study, trained on five CIFAR-10 classes at L2 0.5, is fine-tuned on the other five in every
-mode, from few labels, over three draws of them. The learning rate of a mode is chosen on validation images of the first
-draw. What is done is not done again. Ends with the results in cells.jsonl beside this file, and the table of README.md.
+A backbone of the class-split study, trained on five CIFAR-10 classes at L2 0.5, is fine-tuned on the other five in
+every mode, from few labels, over three draws of them. The learning rate of a mode is chosen on validation images of the
+first draw. What is done is not done again. Ends with the results in cells.jsonl beside this file, and the table of
+README.md.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="an .npz with x_train, y_train, x_test, y_test")
     parser.add_argument("runs", type=Path, help="of the backbones and the fine-tunings")
     arguments = parser.parse_args()
-    source = next(c for c in class_split.backbones(arguments.data, arguments.runs) if c.threat == THREAT)
+    (source,) = class_split.backbones(arguments.data, arguments.runs, [THREAT.eps])
     target = class_split.other_half(arguments.data)
     results = []
     for mode in MODES:

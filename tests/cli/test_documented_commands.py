@@ -67,12 +67,14 @@ SMALL = {
     "1000": "10",
     "results": str(HOME / "results"),
     "~/Downloads": "downloads",
+    "mine/model.safetensors": "weights.safetensors",
 }
 CHEAPER = {
     "evaluate": ["--attack", "fgsm", "--n", "10", "--no-checks"],
     "attack": ["--attack", "fgsm"],
     "train": ["--recipe", "tiny.toml", "--device", "cpu", "--precision", "fp32"],
     "demo": ["-n", "10"],
+    "finetune": ["--epochs", "1", "--lr", "0.01", "--workers", "0"],
     "visualize": ["--n", "2"],
     "recommend": ["--architecture", "resnet18_x0_25"],
 }

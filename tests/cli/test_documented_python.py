@@ -13,6 +13,7 @@ import checkpoints
 import pytest
 import timm
 import torch
+from photos import write_photos
 from PIL import Image
 from searches import shorten
 
@@ -66,6 +67,7 @@ def given(tmp_path, monkeypatch):
     monkeypatch.setenv("ROBUST_ZOO_OFFLINE", "1")
     shorten(monkeypatch)
     checkpoints.save(tmp_path / "mine.ckpt", "shufflenet")
+    write_photos(tmp_path / "photos", 5, classes=2)
     images = torch.rand(2, 3, 32, 32)
     return {"images": images, "photo": Image.new("RGB", (50, 40)), "timm": timm, "torch": torch}
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from photos import write_photos
 from torch import nn
 
-from robust_zoo import ThreatModel, create_model, get
+from robust_zoo import ThreatModel, create_model, get, pixel_model
 from robust_zoo.errors import UsageError
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
 from robust_zoo.training.data.dataset import Images, epoch_order, seed_of
@@ -20,6 +20,7 @@ from robust_zoo.training.step import ALONE
 from robust_zoo.training.transfer.heads import Head
 from robust_zoo.training.transfer.task import Target
 from robust_zoo.training.transfer.tuning.images import Split, open_split
+from robust_zoo.training.transfer.tuning.in_memory import source_of
 from robust_zoo.training.transfer.tuning.modes import MODES, Tuning, usual_epochs
 from robust_zoo.training.transfer.tuning.start import source_model, start
 from robust_zoo.training.transfer.tuning.tries import Tuner, choose
@@ -108,6 +109,21 @@ def test_a_new_head_also_where_the_source_has_as_many_classes():
     model = start(ROW, ensure(ROW), 10, RECIPE, None)
     assert not torch.equal(model.model.fc.weight, create_model(NAME).fc.weight)
     assert torch.equal(model.model.conv1.weight, create_model(NAME).conv1.weight)
+
+
+def test_a_model_in_memory_is_a_source(tmp_path):
+    """The same weights and the same preprocessing as by its name; what is no such model is refused."""
+    model = create_model(NAME)
+    for given in (model, pixel_model(model), nn.DataParallel(model)):
+        source = source_of(given, tmp_path)
+        state = start(source, ensure(source), 3, RECIPE, None).model.state_dict()
+        expected = start(ROW, ensure(ROW), 3, RECIPE, None).model.state_dict()
+        assert all(torch.equal(state[k], v) for k, v in expected.items()) and source.preprocessing == ROW.preprocessing
+    assert source_of(NAME, tmp_path) is ROW
+    model.conv1 = nn.Conv2d(3, 16, 5)
+    for wrong in (nn.Linear(3, 2), model):
+        with pytest.raises(UsageError, match="which network is this"):
+            source_of(wrong, tmp_path)
 
 
 def test_the_radius_waits_and_then_rises():

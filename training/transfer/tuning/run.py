@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
 from tqdm import tqdm
 
 from robust_zoo.errors import UsageError
@@ -22,17 +23,17 @@ from robust_zoo.training.signals import Interrupt
 from robust_zoo.training.transfer.kept import About
 from robust_zoo.training.transfer.tuning import figures
 from robust_zoo.training.transfer.tuning.images import Split, open_split
+from robust_zoo.training.transfer.tuning.in_memory import source_of
 from robust_zoo.training.transfer.tuning.modes import Tuning, mode_of, usual_epochs
 from robust_zoo.training.transfer.tuning.result import Finetuned, finish, finished, require_same_run
 from robust_zoo.training.transfer.tuning.start import probe, probed
 from robust_zoo.training.transfer.tuning.tries import Tuner, choose
 from robust_zoo.weights.cache import cache_root
 from robust_zoo.weights.ensure import ensure
-from robust_zoo.weights.exported import checkpoint_of
 
 
 def finetune(
-    name_or_model: str | Path | Checkpoint,
+    name_or_model: str | Path | Checkpoint | nn.Module,
     data: Any,
     *,
     val: Any = None,
@@ -56,7 +57,8 @@ def finetune(
     images are looked at once, when all is decided.
 
     Args:
-        name_or_model: A checkpoint's name, a file of weights that train, convert or finetune wrote, or a checkpoint.
+        name_or_model: A checkpoint's name, a file of weights that train, convert or finetune wrote, a checkpoint, or a
+            model that timm or this package made.
         data: A folder of class folders, with splits or without; tar shards; a dataset's name; or a Dataset of torch's
             whose items are images and labels. Without a split for testing a fifth of the images is.
         val: Images to choose by, of the same kinds; None: the validation split, or else a fifth of the training images.
@@ -89,7 +91,8 @@ def finetune(
         >>> tuned = robust_zoo.finetune("resnet50_l2_eps3", "photos", threat=ThreatModel("l2", 3.0), out="mine")
         >>> print(tuned.table)
     """
-    checkpoint, out = checkpoint_of(name_or_model), Path(out)
+    out = Path(out)
+    checkpoint = source_of(name_or_model, out)
     row, aim = mode_of(mode), _aim(checkpoint, mode, threat)
     split = open_split(data, val, workers=machine.workers, seed=seed)
     batch = min(batch_size, len(split.train))
