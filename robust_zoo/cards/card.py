@@ -41,7 +41,8 @@ def card(
     """
     home, p = checkpoint.collection, checkpoint.preprocessing
     how, crop = "adversarially" if checkpoint.eps else "in the standard way", p.input_size[-1]
-    how += f" on {home.dataset.title}"
+    how = f"fine-tuned from {markdown(checkpoint.tuned_from)}" if checkpoint.tuned_from else f"trained {how}"
+    how += f" on {markdown(home.dataset.title)}"
     paper = f" ([{home.paper}](https://arxiv.org/abs/{home.paper.partition(':')[2]}))" if home.paper else ""
     unknown = "declared by the hub at that revision; a download's receipt records it" if checkpoint.hub else "not known"
     said = f", from {markdown(checkpoint.sha256_from)}" if checkpoint.sha256_from else ""
@@ -53,7 +54,7 @@ def card(
 
 # {checkpoint.name}
 
-{checkpoint.architecture} (timm: `{checkpoint.network.built}`) trained {how}. {markdown(home.title)}{paper}.
+{checkpoint.architecture} (timm: `{checkpoint.network.built}`) {how}. {markdown(home.title)}{paper}.
 
 ## Threat model
 
@@ -187,12 +188,16 @@ def _first_seen(checkpoint: Checkpoint) -> str:
 
 
 def _threat_model(checkpoint: Checkpoint) -> str:
+    if not checkpoint.eps and checkpoint.tuned_from:
+        return "None (eps 0): fine-tuned without attacks. What it kept of its source's robustness is under Figures."
     if not checkpoint.eps:
         return "None (eps 0): standard training, the baseline for the robust checkpoints of the same architecture."
     return f"An adversary may {checkpoint.threat.adversary}; pixels are in [0, 1] and stay there."
 
 
 def _training(checkpoint: Checkpoint, recipe: Trained | None) -> str:
+    if recipe is None and checkpoint.tuned_from:
+        return f"{markdown(checkpoint.training)}."
     if recipe is None:
         return " ".join(
             filter(None, [checkpoint.note, "How it was trained is not known in enough detail to do it again."])

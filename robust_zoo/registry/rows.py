@@ -43,6 +43,7 @@ class Checkpoint:
         note: What else its user should know, in a sentence.
         bundled: Whether the file lies on this disk already: in the package, or where `robust-zoo train` put it.
         training: How it was trained, in words, where it was trained here.
+        tuned_from: The name of the checkpoint that it was fine-tuned or transferred from, "" for none.
         reported: The accuracies reported by others.
         measured: The accuracies measured by this project.
         fingerprint: What its network says of the bundled images; None where its behaviour was not verified yet.
@@ -68,6 +69,7 @@ class Checkpoint:
     note: str = ""
     bundled: bool = False
     training: str = ""
+    tuned_from: str = ""
     reported: tuple[Reported, ...] = ()
     measured: tuple[Measurement, ...] = ()
     fingerprint: Fingerprint | None = None

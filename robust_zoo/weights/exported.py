@@ -138,6 +138,7 @@ def exported(path: Path) -> Checkpoint:
             size=path.stat().st_size,
             bundled=True,
             training=header.get("training", ""),
+            tuned_from=str(read_json(header.get("source", "{}")).get("name", "")),
             measured=(*clean, *attacked),
         )
     except (KeyError, ValueError, TypeError, AttributeError, IndexError, ArithmeticError) as error:

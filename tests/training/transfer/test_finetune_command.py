@@ -190,9 +190,21 @@ def test_who_takes_the_file(whole, photos, tmp_path, monkeypatch):
     ]
     attack[2] = next((photos / "cat").iterdir())
     assert re.search(r"(airplane|automobile|bird|cat) \(\d+ %\) -> ", run_to(*attack).stdout)
-    assert "resnet18_x0_25_photos_all_l2_eps0" in run_to("card", file).stdout
-    again = open_split(photos)
-    assert again.classes == checkpoint_of(file).collection.dataset.class_names
+    card = run_to("card", file).stdout
+    assert f"fine-tuned from {NAME} on photos" in card and "datasets:" not in card and "What it kept of" in card
+
+
+@pytest.mark.peers
+def test_publish_and_transfer_take_the_file(whole, photos, tmp_path):
+    """A stranger with timm alone gets the same logits out of the published folder; a probe on it is a cell."""
+    file = whole / "run" / "model.safetensors"
+    run_to("publish", file, "--namespace", "me", "--dry-run", "--offline", "--out", tmp_path / "pub")
+    published = tmp_path / "pub" / "resnet18_x0_25_photos_all_l2_eps0"
+    assert sha256_of(published / "model.safetensors") == sha256_of(file)
+    (cell,) = json.loads(run_to("transfer", file, "--dataset", photos, "--out", tmp_path / "cells", "--json").stdout)
+    assert cell["weights_sha256"] == sha256_of(file) and cell["n"] == 6
+    again = run_to(*words(photos, tmp_path / "again", "--model", file, "--mode", "head"))
+    assert read_header(tmp_path / "again" / "model.safetensors")["classes"] == read_header(file)["classes"], again
 
 
 def test_predict_is_the_models_own_word(whole, photos, tmp_path):

@@ -142,7 +142,7 @@ def _about(outcome: Outcome, t: Transfer, settings: Any) -> About:
     return About(
         t.checkpoint, t.weights.sha256, t.target.name, t.target.classes, used, images_sha256(t.target),
         f"{protocol}_seed{t.seed}", ThreatModel(t.checkpoint.norm, 0.0),
-        f"{t.checkpoint.name} transferred to {t.target.name} by robust-zoo transfer --protocol {protocol}",
+        f"Transferred from {t.checkpoint.name} to {t.target.name} by robust-zoo transfer --protocol {protocol}",
         {"protocol": protocol, "settings": asdict(settings), "chosen": outcome.chosen, "seed": t.seed}, metrics,
     )  # fmt: skip
 

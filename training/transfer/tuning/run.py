@@ -137,7 +137,8 @@ def finetune(
         plan = figures.Plan(aim, autoattack)
         about = About(
             checkpoint, weights.sha256, split.name, split.classes, len(split.train), _sha256(split), mode,
-            recipe.threat, f"{checkpoint.name} fine-tuned: {chosen.recipe.in_words}", asdict(chosen.recipe),
+            recipe.threat, f"Fine-tuned from {checkpoint.name}: {chosen.recipe.in_words.rstrip('.')}",
+            asdict(chosen.recipe),
         )  # fmt: skip
         before, after = (
             figures.measure(
