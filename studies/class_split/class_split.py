@@ -41,6 +41,7 @@ SOURCE = (0, 2, 4, 6, 8)  # airplane, bird, deer, frog, ship
 TARGET = {1: "automobile", 3: "cat", 5: "dog", 7: "horse", 9: "truck"}
 LABELS = {"cifar10-other-half": (20, 100, 500), "digits": (20, 80)}  # per class; digits have 89 at most
 SEEDS = range(3)
+_EXPORTED = "resnet*.safetensors"  # in a run's directory, beside its checkpoints
 TITLES = {
     "cifar10-other-half": "The other five classes",
     "digits": "Handwritten digits",
@@ -99,7 +100,7 @@ def backbones(data: Path, runs: Path, radii: Sequence[float] = RADII) -> list[Ch
     checkpoints = []
     for eps in radii:
         run = runs / ThreatModel("l2", eps).tag
-        if not list(run.glob("*.safetensors")):
+        if not list(run.glob(_EXPORTED)):
             run.mkdir(parents=True, exist_ok=True)
             source = runs / "source.npz"
             if not source.exists():
@@ -108,7 +109,7 @@ def backbones(data: Path, runs: Path, radii: Sequence[float] = RADII) -> list[Ch
             command = ["train", BASE, "--data", source, "--out", run, "--recipe", run / "recipe.toml"]
             if code := robust_zoo([str(word) for word in command], standalone_mode=False):
                 sys.exit(code)
-        checkpoints.append(exported(next(run.glob("*.safetensors"))))
+        checkpoints.append(exported(next(run.glob(_EXPORTED))))
     return checkpoints
 
 

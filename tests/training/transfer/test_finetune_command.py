@@ -18,6 +18,7 @@ import robust_zoo
 from robust_zoo.errors import UsageError
 from robust_zoo.files import sha256_of
 from robust_zoo.training.evaluation.predict import predict
+from robust_zoo.training.signals import Stopped
 from robust_zoo.training.transfer.cells import settled
 from robust_zoo.training.transfer.open_files import folder_target
 from robust_zoo.training.transfer.tuning.images import open_split
@@ -277,6 +278,16 @@ def test_transfer_keeps_the_model_of_a_cell(photos, tmp_path, monkeypatch):
 def test_bad_calls_say_what_to_do(photos, tmp_path, more, code, said):
     result = run_to(*words(photos, tmp_path / "out", *more), code=code)
     assert said in result.stderr and "next:" in result.stderr
+
+
+def test_a_signal_saves_and_says_so(photos, tmp_path, monkeypatch):
+    def stopped(*args, **kwargs):
+        raise Stopped("SIGTERM")
+
+    monkeypatch.setattr("robust_zoo.training.transfer.tuning.run.choose", stopped)
+    monkeypatch.setattr("robust_zoo.training.transfer.tuning.run.probe", lambda *args, **kwargs: None)
+    error = run_to(*words(photos, tmp_path / "out"), code=75).stderr
+    assert "stopped (SIGTERM) and saved; the same command goes on" in error
 
 
 def test_a_folder_with_a_model_of_another_kind_is_left_alone(photos, tmp_path):

@@ -1,5 +1,6 @@
 """Fine-tuning's arithmetic: against a loop written out, its modes' parts, its radius, its distance, its splits."""
 
+import tarfile
 from dataclasses import replace
 
 import pytest
@@ -184,6 +185,20 @@ def test_the_split_is_the_folders_own_or_said(tmp_path):
     seen = ours.seen_by(ROW.preprocessing)
     assert isinstance(seen.train, Images) and torch.equal(seen.train.labels, ours.train.labels)
     assert len(seen.test) == 18 and seen.note == ours.note
+
+
+def test_tar_shards_are_the_same_images(tmp_path):
+    """Of a folder with splits and of its shards: the same classes, labels and pixels in each set."""
+    for part, rows in (("train", 5), ("val", 2), ("test", 2)):
+        write_photos(tmp_path / "splits" / part, rows, classes=2)
+        (tmp_path / "shards").mkdir(exist_ok=True)
+        with tarfile.open(tmp_path / "shards" / f"{part}-0.tar", "w") as tar:
+            for file in sorted((tmp_path / "splits" / part).rglob("*.png")):
+                tar.add(file, file.relative_to(tmp_path / "splits" / part))
+    folder, shards = (open_split(tmp_path / kind).seen_by(ROW.preprocessing) for kind in ("splits", "shards"))
+    assert folder.classes == shards.classes == ("airplane", "automobile")
+    for one, other in zip(folder.parts.values(), shards.parts.values(), strict=True):
+        assert torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels) and len(one)
 
 
 class Pairs:

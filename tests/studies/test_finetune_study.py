@@ -1,0 +1,19 @@
+"""What studies/finetune/README.md says is what its cells say."""
+
+import json
+from pathlib import Path
+
+from robust_zoo.training.transfer.tuning.modes import MODES
+from studies.finetune import finetune
+
+STUDY = Path(__file__).parents[2] / "studies" / "finetune"
+
+
+def test_the_studys_table_is_its_cells():
+    lines = (STUDY / "cells.jsonl").read_text("utf-8").splitlines()
+    cells = [json.loads(line) for line in lines]
+    assert {(c["recipe"]["mode"], c["seed"]) for c in cells} == {(mode, seed) for mode in MODES for seed in range(3)}
+    assert finetune.table(cells) in (STUDY / "README.md").read_text("utf-8")
+    for cell in cells:
+        assert cell["recipe"]["epochs"] == finetune.EPOCHS and cell["after"][1]["eps"] == finetune.THREAT.eps
+        assert [m["n"] for m in cell["after"]] == [finetune.TEST] * 2
