@@ -108,11 +108,13 @@ def test_kills_change_nothing(zygote, whole, photos, tmp_path):
         ("grown", "another set of images", "put the images back"),
         ("mode", "another recipe", "give the command the run was begun with"),
         ("seed", "another set of images", "put the images back"),
+        ("autoattack", "another number of images for AutoAttack", "give the command the run was begun with"),
     ],
 )
 def test_another_run_is_not_gone_on_with(whole, photos, tmp_path, change, said, next_):
     """A folder that grew, by an image that goes to the training or the test images; another mode, other splits."""
-    more, folder = {"mode": ["--mode", "head"], "seed": ["--seed", 1]}.get(change, []), photos
+    options = {"mode": ["--mode", "head"], "seed": ["--seed", 1], "autoattack": ["--autoattack", 1]}
+    more, folder = options.get(change, []), photos
     if change == "grown":
         folder = shutil.copytree(photos, tmp_path / "photos")
         Image.new("RGB", (32, 32)).save(folder / "cat" / "new.png")

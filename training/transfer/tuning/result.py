@@ -77,7 +77,7 @@ class Finetuned:
 
 
 def require_same_run(
-    out: Path, recipe: Tuning, lrs: tuple[float, ...], split: Split, world: World, machine: Machine
+    out: Path, recipe: Tuning, lrs: tuple[float, ...], split: Split, world: World, machine: Machine, autoattack: int
 ) -> None:
     """Notes what is begun; what was begun here before must be the same.
 
@@ -88,6 +88,7 @@ def require_same_run(
         split: Its images.
         world: With the device.
         machine: With the precision.
+        autoattack: How many images AutoAttack is run on.
 
     Raises:
         UsageError: Other images, classes or settings; or a model lies there that fine-tuning did not make.
@@ -98,6 +99,7 @@ def require_same_run(
         "recipe": asdict(recipe) | {"lr": list(lrs)},
         "device": world.device.type,
         "precision": machine.precision,
+        "number of images for AutoAttack": autoattack,
     }
     plan = out / PLAN
     if plan.exists():

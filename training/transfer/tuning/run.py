@@ -123,7 +123,7 @@ def finetune(
         stack.enter_context(lock(out))
         weights = ensure(checkpoint, progress=machine.progress)
         recipe = replace(recipe, source_sha256=weights.sha256)
-        require_same_run(out, recipe, lrs, split, world, machine)
+        require_same_run(out, recipe, lrs, split, world, machine, autoattack)
         if done := finished(out):
             return done
         seen = split.seen_by(checkpoint.preprocessing)
@@ -132,6 +132,7 @@ def finetune(
             checkpoint, weights, seen.train, seen.val, count,
             cache=cache, device=world.device, progress=machine.progress,
         )  # fmt: skip
+        fitted = probed(checkpoint, weights, head)  # a network that takes no such head is refused before the work
         tuner = Tuner(checkpoint, weights, seen, head, world, machine, interrupt)
         chosen = choose(tuner, recipe, lrs, out / "runs")
         plan = figures.Plan(aim, autoattack)
@@ -145,7 +146,7 @@ def finetune(
                 network, name, checkpoint, seen.test, f"{about.dataset_name} test", plan, classes=count,
                 evidence=out / "evidence", device=world.device, interrupt=interrupt, progress=machine.progress,
             )
-            for network, name in ((probed(checkpoint, weights, head), "before"), (chosen.network, "after"))
+            for network, name in ((fitted, "before"), (chosen.network, "after"))
         )  # fmt: skip
         return finish(out, chosen, replace(about, metrics=after), before, split.note)
 
