@@ -286,8 +286,7 @@ def test_a_signal_saves_and_says_so(photos, tmp_path, monkeypatch):
     def stopped(*args, **kwargs):
         raise Stopped("SIGTERM")
 
-    monkeypatch.setattr("robust_zoo.training.transfer.tuning.run.choose", stopped)
-    monkeypatch.setattr("robust_zoo.training.transfer.tuning.run.probe", lambda *args, **kwargs: None)
+    monkeypatch.setattr("robust_zoo.training.transfer.tuning.run.probe", stopped)
     error = run_to(*words(photos, tmp_path / "out"), code=75).stderr
     assert "stopped (SIGTERM) and saved; the same command goes on" in error
 

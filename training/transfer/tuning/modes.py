@@ -43,7 +43,7 @@ MODES: dict[str, Mode] = {
     "head": Mode("the new head alone", (0.01, 0.1), part="head"),
     "last-k": Mode("the head and the last k blocks before it", (0.003, 0.03), part="last-{k}"),
     "lwf": Mode(
-        "every layer, its features held near the source's: Shafahi et al. 2020", (0.003, 0.03),
+        "every layer, its features held near the source's: Shafahi et al. 2020", (0.003, 0.01),
         head="probe", statistics="source", lwf=3.2,  # 0.005 of their released recipe, summed over 640 units
     ),
     "adversarial": Mode("PGD training, its radius 0 at first: Ngnawe et al. 2025", (0.01, 0.03), attacks=True),
