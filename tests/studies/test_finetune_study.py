@@ -17,3 +17,12 @@ def test_the_studys_table_is_its_cells():
     for cell in cells:
         assert cell["recipe"]["epochs"] == finetune.EPOCHS and cell["after"][1]["eps"] == finetune.THREAT.eps
         assert [m["n"] for m in cell["after"]] == [finetune.TEST] * 2
+
+
+def test_the_studys_claims_are_its_cells():
+    cells = [json.loads(line) for line in (STUDY / "cells.jsonl").read_text("utf-8").splitlines()]
+    robust = {(c["recipe"]["mode"], c["seed"]): c["after"][1]["correct"] for c in cells}
+    assert all(robust["adversarial", seed] > robust["all", seed] for seed in range(3))
+    means = {mode: sum(robust[mode, seed] for seed in range(3)) for mode in MODES}
+    assert abs(means["lwf"] - means["all"]) < 9  # a point of 900 images
+    assert min(means.values()) > sum(c["before"][1]["correct"] for c in cells if c["recipe"]["mode"] == "all")
