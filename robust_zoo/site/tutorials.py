@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import re
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,11 +54,10 @@ def read(name: str, text: str) -> Tutorial:
     return Tutorial(name, head[1], head[2], cells)
 
 
-def notebook(name: str, text: str) -> bytes:
+def notebook(text: str) -> bytes:
     """The same as a notebook, without outputs.
 
     Args:
-        name: Of its file, without the ending.
         text: Percent format.
 
     Returns:
@@ -68,7 +69,23 @@ def notebook(name: str, text: str) -> bytes:
     made.metadata = nbformat.from_dict(_KERNEL)
     for number, cell in enumerate(made.cells, 1):
         cell.id = str(number)  # jupytext draws them at random
-    return nbformat.writes(made, version=4, indent=None, separators=(",", ":")).encode() + b"\n"
+    return nbformat.writes(made, version=4).encode() + b"\n"
+
+
+def notebooks(texts: Mapping[str, str]) -> bytes:
+    """All tutorials as notebooks, in a .zip without times.
+
+    Args:
+        texts: Names of files without ending, and what they hold.
+
+    Returns:
+        Its bytes; the same texts give the same.
+    """
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in texts.items():
+            archive.writestr(zipfile.ZipInfo(f"{name}.ipynb"), notebook(text), zipfile.ZIP_DEFLATED)
+    return out.getvalue()
 
 
 def _notebook(text: str) -> Any:
@@ -78,13 +95,13 @@ def _notebook(text: str) -> Any:
 
 
 def build(contents: Contents) -> Iterator[Page | Raw]:
-    """A list of the tutorials and guides, of each tutorial a page and a notebook, of each guide a page.
+    """A list of the tutorials and guides, a page of each, and the tutorials as notebooks.
 
     Args:
         contents: Its tutorials and guides.
 
     Yields:
-        Pages and notebooks.
+        Pages, and notebooks in one file.
     """
     found = [read(name, text) for name, text in sorted(contents.tutorials.items())]
     titles = [(name, guides.title(text)) for name, text in contents.guides.items()]
@@ -94,4 +111,5 @@ def build(contents: Contents) -> Iterator[Page | Raw]:
     for each in found:
         cells = [(is_code, python(text) if is_code else markdown(text)) for is_code, text in each.cells]
         yield Page(f"tutorials/{each.name}.html", each.title, "tutorial.html", {"tutorial": each, "cells": cells})
-        yield Raw(f"tutorials/{each.name}.ipynb", notebook(each.name, contents.tutorials[each.name]))
+    if found:
+        yield Raw("tutorials/notebooks.zip", notebooks(contents.tutorials))

@@ -141,7 +141,7 @@ def test_pages_of_bundled_models_show_what_they_see():
 def test_budgets():
     """A megabyte without pictures: all rows, data, references, guides, tutorials and notebooks."""
     files = build(built_site.checkout())
-    assert {"tutorials/1_first_model_and_attack.ipynb", "docs/use.html", "cli.html", "faults.html"} <= files.keys()
+    assert {"tutorials/notebooks.zip", "docs/use.html", "cli.html", "faults.html"} <= files.keys()
     texts = {path: re.sub(rb"<svg.*?</svg>", b"", content, flags=re.DOTALL) for path, content in files.items()}
     assert (
         sum(len(content) for path, content in texts.items() if not path.endswith((".svg", ".png", ".webp"))) < 1_000_000

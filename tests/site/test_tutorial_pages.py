@@ -1,7 +1,9 @@
 """Tutorials as pages and notebooks."""
 
 import html
+import io
 import re
+import zipfile
 from pathlib import Path
 
 import jupytext
@@ -45,18 +47,21 @@ def test_a_page_a_notebook_and_a_line_of_the_list():
     assert "<title>Look &amp; see · robust_zoo</title>" in page and "<h1>Look &amp; see</h1>" in page
     assert "<b>import</b> this  <i># &lt;now&gt;</i>" in page
     assert '<u>"a &lt; b"</u>' in page and "<td>1</td>" in page and "<script>x" not in page
-    assert 'href="look.ipynb"' in page and 'href="look.html">Look &amp; see</a>' in listed
+    assert 'href="notebooks.zip"' in page and 'href="notebooks.zip"' in listed
+    assert 'href="look.html">Look &amp; see</a>' in listed
     assert "<p>What one gets: a <code>picture</code>. About 20 seconds.</p>" in listed
 
 
 def test_the_notebook_is_valid_and_says_the_same():
-    content = tutorials.notebook("look", TEXT)
+    content = tutorials.notebook(TEXT)
     found = nbformat.reads(content.decode(), as_version=4)
     nbformat.validate(found)
     source = jupytext.reads(TEXT, fmt="py:percent").cells
     assert [(c.cell_type, c.source) for c in found.cells] == [(c.cell_type, c.source) for c in source]
     assert [c.id for c in found.cells] == ["1", "2", "3", "4"]
     assert found.metadata.kernelspec.name == "python3"
+    with zipfile.ZipFile(io.BytesIO(made({"look": TEXT, "other": TEXT})["tutorials/notebooks.zip"])) as archive:
+        assert archive.namelist() == ["look.ipynb", "other.ipynb"] and archive.read("look.ipynb") == content
 
 
 def test_same_text_same_bytes():
@@ -134,7 +139,7 @@ def test_our_own_are_shown():
     files = made(texts)
     assert len(files[tutorials.PATH]) < 10_000
     for name in texts:
-        assert files[f"tutorials/{name}.html"] and files[f"tutorials/{name}.ipynb"]
+        assert files[f"tutorials/{name}.html"]
         assert 'href="' + name + '.html"' in files[tutorials.PATH].decode()
 
 

@@ -101,12 +101,10 @@ def figures(page):
     return [(kinds[e["tag"]], e["text"].removeprefix("≤ "), e["data-of"], e) for e in page.elements if "data-of" in e]
 
 
-def heads(element):
-    """The checkpoints that the row around an element leads to."""
-    row = next(outer for outer in reversed(element["path"]) if outer["tag"] == "tr")
-    return [
-        e["href"][len("model/") : -len(".html")] for e in row["inside"] if e["tag"] == "a" and "model/" in e["href"]
-    ]
+def links(element):
+    """The checkpoints that an element's links lead to."""
+    found = [e["href"] for e in element["inside"] if e["tag"] == "a" and "model/" in e["href"]]
+    return [link[len("model/") : -len(".html")] for link in found]
 
 
 def inside(element, key):
