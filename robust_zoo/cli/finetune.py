@@ -10,6 +10,7 @@ import click
 
 from robust_zoo.cli.options import CACHE_DIR, DEVICE, Named, threats, use_cache
 from robust_zoo.cli.train import EXIT_STOPPED
+from robust_zoo.readers import read_json
 from robust_zoo.threat import NORMS
 
 _WHOLE = click.IntRange(1)
@@ -90,4 +91,4 @@ def command(
         click.echo(f"stopped ({stopped}) and saved; the same command goes on", err=True)
         sys.exit(EXIT_STOPPED)
     click.echo(f"{found.path}; its card is {out / 'card.md'}", err=True)
-    click.echo(json.dumps(json.loads((out / RESULT).read_text("utf-8")), indent=1) if as_json else found.table)
+    click.echo(json.dumps(read_json((out / RESULT).read_bytes()), indent=1) if as_json else found.table)
