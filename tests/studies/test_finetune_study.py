@@ -26,3 +26,12 @@ def test_the_studys_claims_are_its_cells():
     means = {mode: sum(robust[mode, seed] for seed in range(3)) for mode in MODES}
     assert abs(means["lwf"] - means["all"]) < 9  # a point of 900 images
     assert min(means.values()) > sum(c["before"][1]["correct"] for c in cells if c["recipe"]["mode"] == "all")
+
+
+def test_the_longer_runs_are_what_is_said_of_them():
+    text = " ".join((STUDY / "README.md").read_text("utf-8").split())
+    for line in (STUDY / "longer.jsonl").read_text("utf-8").splitlines():
+        cell = json.loads(line)
+        clean, robust = (f"{100 * m['correct'] / m['n']:.1f}" for m in cell["after"])
+        assert cell["recipe"]["epochs"] == 50 and f"`{cell['recipe']['mode']}` reaches {clean} %" in text
+        assert robust in text and f"{100 * cell['before'][1]['correct'] / cell['before'][1]['n']:.1f}" in text
