@@ -9,6 +9,7 @@ import logging
 import re
 import subprocess
 import sys
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -23,8 +24,12 @@ from robust_zoo.site.pages import Contents, Section
 HOME = Path(__file__).parents[2]
 EXPORTS = api.exports()
 NAMES = [f"{package}.{name}" for package, names in EXPORTS.items() for name in names]
-GROUPS = api.groups(Sources(HOME), EXPORTS)
-ENTRIES = {entry.name: entry for group in GROUPS for entry in group.entries}
+
+
+@cache
+def entries():
+    groups = api.groups(Sources(HOME), EXPORTS)
+    return {entry.name: entry for group in groups for entry in group.entries}
 
 
 def named(name):
@@ -77,7 +82,7 @@ def test_all_exports_are_there():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_export_is_there_with_every_parameter(page, name):
-    found, thing = ENTRIES[name], named(name)
+    found, thing = entries()[name], named(name)
     place = name.rpartition(".")[2]
     assert f'<section class="entry" id="{place}">' in page
     if not callable(thing):
@@ -107,14 +112,14 @@ def undescribed(entry):
 
 @pytest.mark.parametrize("name", [*NAMES, *api.TOLD])
 def test_everything_is_described(name):
-    assert undescribed(ENTRIES[name]) == []
+    assert undescribed(entries()[name]) == []
     parts = inspect.getsource(named(name)).splitlines() if callable(named(name)) else []
-    assert ENTRIES[name].line == (inspect.getsourcelines(named(name))[1] if parts else ENTRIES[name].line)
+    assert entries()[name].line == (inspect.getsourcelines(named(name))[1] if parts else entries()[name].line)
 
 
 def test_types_are_described():
     """Whatever is shown says at least what it is."""
-    assert [entry.name for entry in ENTRIES.values() if not entry.text] == []
+    assert [entry.name for entry in entries().values() if not entry.text] == []
 
 
 @pytest.fixture
@@ -167,7 +172,7 @@ def test_a_name_that_two_have_leads_to_neither():
 
 
 def test_what_users_are_told_to_import_is_there():
-    paths = {path for entry in ENTRIES.values() for path in (entry.name, entry.path)}
+    paths = {path for entry in entries().values() for path in (entry.name, entry.path)}
     readme = (HOME / "README.md").read_text(encoding="utf-8")
     blocks = "\n".join(re.findall(r"^```python\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE))
     told = {f"robust_zoo.{name}" for name in re.findall(r"\brobust_zoo\.((?:training\.)?\w+)\(", blocks)}

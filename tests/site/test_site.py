@@ -25,13 +25,12 @@ from robust_zoo.site.pages import Contents, Page, Raw, Section
 from robust_zoo.site.sections import SECTIONS
 from robust_zoo.visualize.beside import standard_of
 
-HTML = [path for path in built_site.files() if path.endswith(".html")]
 FIRST = SECTIONS[:1]
 
 
 @pytest.fixture(scope="module")
 def pages():
-    return {path: built_site.Page(built_site.files()[path]) for path in HTML}
+    return {path: built_site.Page(text) for path, text in built_site.files().items() if path.endswith(".html")}
 
 
 def broken(pages, files):
@@ -54,7 +53,7 @@ def broken(pages, files):
 
 
 def test_every_link_leads_somewhere(pages):
-    assert len(HTML) > 141
+    assert len(pages) > 141
     assert broken(pages, built_site.files()) == []
 
 

@@ -25,7 +25,7 @@ from robust_zoo.training.step import ALONE, TrainingLoss, make_step, optimizer_f
 
 NAME = "resnet18_x0_25_cifar10_l2_eps0_5"
 BASE = recipe_for(get(NAME))
-LARGE = ["vgg16_bn", "wide_resnet50_2", "wide_resnet50_4"]
+LARGE = ["densenet", "resnext50_32x4d", "vgg16_bn", "wide_resnet50_2", "wide_resnet50_4"]
 KNOWN = [name for name in list_models() if get(name).recipe]
 ARCHITECTURES = sorted({get(name).architecture for name in KNOWN})
 

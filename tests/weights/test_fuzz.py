@@ -72,7 +72,7 @@ def overwrite(path, content):
         file.truncate()
 
 
-@pytest.mark.parametrize("count", [20_000, pytest.param(100_000, marks=pytest.mark.peers)])
+@pytest.mark.parametrize("count", [8_000, pytest.param(100_000, marks=pytest.mark.peers)])
 def test_mutated_safetensors_headers(tmp_path, count):
     """What passes is read by the safetensors library as the same table, and no hash is ever satisfied by it.
 
@@ -112,7 +112,8 @@ def test_mutated_safetensors_headers(tmp_path, count):
     assert count / 100 < passed < count / 2
 
 
-def test_20_000_mutated_manifests(tmp_path, monkeypatch):
+@pytest.mark.parametrize("count", [8_000, pytest.param(20_000, marks=pytest.mark.peers)])
+def test_mutated_manifests(tmp_path, monkeypatch, count):
     """Of a bundle whose manifest was changed, either nothing is taken, or exactly what was packed."""
     weights, texts = b"w" * 999, {"checkpoints.toml": b"rows", f"cards/{ROW.name}.md": b"card"}
     texts[f"weights/{ROW.name}.json"] = json.dumps(asdict(RECEIPT)).encode()
@@ -127,7 +128,7 @@ def test_20_000_mutated_manifests(tmp_path, monkeypatch):
     monkeypatch.setattr(bundle, "convert_into", install)
     dice, path, read = random.Random(1), tmp_path / "x.tar", 0
     path.touch()
-    for _ in range(20_000):
+    for _ in range(count):
         content = mutated(sound, dice)
         try:
             entries = manifest.parse(content, "here")
@@ -141,7 +142,7 @@ def test_20_000_mutated_manifests(tmp_path, monkeypatch):
         except Refused:
             continue
         assert entries == manifest.parse(sound, "here") or all(isinstance(o, VerificationFailed) for o in outcomes)
-    assert read > 1000 and taken and {*taken} == {weights}
+    assert read > count / 20 and taken and {*taken} == {weights}
 
 
 HEAD, *BLOCKS = TOML.read_bytes().split(b"[[checkpoint]]\n")

@@ -10,8 +10,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from sklearn.datasets import load_digits
-from sklearn.linear_model import LogisticRegression
 
 from robust_zoo import create_model, pixel_model
 from robust_zoo.errors import StorageError, UsageError, VerificationFailed
@@ -55,6 +53,8 @@ def cifar():
 
 @pytest.mark.parametrize("kind", ["many images", "fewer images than features", "features of one kind"])
 def test_the_path_ends_where_scikit_learn_does(kind):
+    from sklearn.linear_model import LogisticRegression  # a second, of every process that looks for tests
+
     x, y = blobs()
     if kind == "fewer images than features":
         x, y = torch.cat((x, x.sin(), x.cos()), 1)[:30], y[:30]
@@ -71,6 +71,8 @@ def test_the_path_ends_where_scikit_learn_does(kind):
 
 def test_the_weakest_penalties_are_minima_too():
     """A loss whose curvature is at least the penalty is at most |gradient|^2 / (2 penalty) above its minimum."""
+    from sklearn.datasets import load_digits
+
     digits = load_digits()
     x, y = torch.from_numpy(digits.data), torch.from_numpy(digits.target)
     x = Scale.of(x)(x)

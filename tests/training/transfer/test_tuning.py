@@ -120,7 +120,7 @@ def test_a_model_in_memory_is_a_source(tmp_path):
         state = start(source, ensure(source), 3, RECIPE, None).model.state_dict()
         expected = start(ROW, ensure(ROW), 3, RECIPE, None).model.state_dict()
         assert all(torch.equal(state[k], v) for k, v in expected.items()) and source.preprocessing == ROW.preprocessing
-    assert source_of(NAME, tmp_path) is ROW
+    assert source_of(NAME, tmp_path) == ROW
     model.conv1 = nn.Conv2d(3, 16, 5)
     for wrong in (nn.Linear(3, 2), model):
         with pytest.raises(UsageError, match="which network is this"):
