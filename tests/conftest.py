@@ -30,9 +30,6 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """What is there now stays: looking through it again and again took a twentieth of all tests' time."""
-    gc.collect()
-    gc.freeze()
     gc.set_threshold(700, 10, 10)
 
 
