@@ -44,8 +44,17 @@ def batch(n=8, size=32, dtype=torch.float64):
     return torch.rand(n, 3, size, size, dtype=dtype), torch.randint(0, 10, (n,))
 
 
-# the largest take seconds each in float64
-LARGE = [pytest.param(name, marks=pytest.mark.peers) for name in ("vgg16_bn", "wide_resnet50_2", "wide_resnet50_4")]
+# the largest take seconds each in float64, and are made of what the others are
+_LARGE = (
+    "densenet",
+    "raresnet50",
+    "resnet50_gelu",
+    "resnext50_32x4d",
+    "vgg16_bn",
+    "wide_resnet50_2",
+    "wide_resnet50_4",
+)
+LARGE = [pytest.param(name, marks=pytest.mark.peers) for name in _LARGE if name in ARCHITECTURES]
 
 
 @pytest.mark.parametrize("architecture", [a for a in ARCHITECTURES if a not in {p.values[0] for p in LARGE}] + LARGE)

@@ -50,7 +50,10 @@ def work(path, tmp_path, **overrides):
     return convert_worker.work(request | overrides)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "densenet", "mnasnet", "mobilenet", "shufflenet", "vgg16_bn"])
+@pytest.mark.parametrize(
+    "name",
+    ["resnet18", "densenet", "mnasnet", "mobilenet", "shufflenet", pytest.param("vgg16_bn", marks=pytest.mark.peers)],
+)
 def test_key_rules_keep_the_function(name):
     """One architecture for each rule and family: the timm model with mapped keys gives torchvision's logits."""
     source = checkpoints.network(name)
