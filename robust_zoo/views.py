@@ -98,7 +98,7 @@ def transform(model: str | Path | Checkpoint | nn.Module) -> v2.Compose:
                 actual=f"a {type(model).__name__} without a pretrained_cfg",
                 next="robust_zoo.transform(NAME)   for one like the checkpoint NAME has",
             )
-        channels, view = len(mean), _view_of(cfg)
+        channels, view = len(mean), View.of(preprocessing_of(cfg))
     else:
         preprocessing = checkpoint_of(model).preprocessing
         mean, std = preprocessing.mean, preprocessing.std
@@ -127,13 +127,25 @@ class _Divide(v2.Transform):
         return tv_tensors.wrap(inpt.div(255) if inpt.dtype == torch.uint8 else inpt.to(torch.float32), like=inpt)
 
 
-def _view_of(cfg: Any) -> View:
-    """Of a pretrained_cfg, with timm's own defaults for what it does not say."""
+def preprocessing_of(cfg: Any, num_classes: int = 0) -> Preprocessing:
+    """Of a pretrained_cfg, with timm's own defaults for what it does not say.
+
+    Args:
+        cfg: A timm model's.
+        num_classes: Of its head.
+
+    Returns:
+        How its images are prepared.
+
+    Raises:
+        UsageError: It says what no preprocessing here can do.
+    """
     from timm.data import resolve_data_config
 
     found = resolve_data_config(pretrained_cfg=dict(cfg))
-    words = {key: found[key] for key in ("crop_pct", "interpolation", "crop_mode", "mean", "std")}
+    words = {key: found[key] for key in ("input_size", "crop_pct", "interpolation", "crop_mode", "mean", "std")}
+    sizes = {key: tuple(words[key]) for key in ("input_size", "mean", "std")}
     try:
-        return View.of(Preprocessing(tuple(found["input_size"]), num_classes=0, **words))
+        return Preprocessing(**words | sizes, num_classes=num_classes)
     except ValueError as error:
         raise UsageError("this pretrained_cfg cannot be followed", actual=str(error)) from None

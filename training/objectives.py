@@ -105,20 +105,32 @@ def _trades_attack(model: nn.Module, images: Tensor) -> AttackGoal:
     return AttackGoal(loss, images + _TRADES_START * torch.randn_like(images))
 
 
-def features_and_logits(model: Any, images: Tensor) -> tuple[Tensor, Tensor]:
-    """What a network says before and after its head, of one pass.
+def penultimate(model: Any, images: Tensor) -> Tensor:
+    """What a network's head is given.
 
     Args:
         model: A pixel-space model (pixels.PixelModel) around one of timm's, or with its methods.
         images: (B, C, H, W) float in [0, 1].
 
     Returns:
+        Features (B, D).
+    """
+    maps = model.model.forward_features((images - model.mean) / model.std)
+    return model.model.forward_head(maps, pre_logits=True)
+
+
+def features_and_logits(model: Any, images: Tensor) -> tuple[Tensor, Tensor]:
+    """What a network says before and after its head, of one pass.
+
+    Args:
+        model: As for `penultimate`.
+        images: (B, C, H, W) float in [0, 1].
+
+    Returns:
         The penultimate features (B, D) and the logits (B, K).
     """
-    network = model.model
-    maps = network.forward_features((images - model.mean) / model.std)
-    features = network.forward_head(maps, pre_logits=True)
-    return features, network.get_classifier()(features)
+    features = penultimate(model, images)
+    return features, model.model.get_classifier()(features)
 
 
 def keeping_features(source: nn.Module, weight: float) -> Objective:
@@ -141,7 +153,7 @@ def keeping_features(source: nn.Module, weight: float) -> Objective:
 
         features, logits = map(full, features_and_logits(model, images))
         with torch.no_grad():
-            kept = full(features_and_logits(source, images)[0])
+            kept = full(penultimate(source, images))
         mean = F.cross_entropy(logits, labels, label_smoothing=knobs.label_smoothing)
         return mean + weight * (features - kept).abs().mean(), logits.detach()
 

@@ -69,14 +69,14 @@ def build(contents: Contents) -> Iterator[Page | Raw]:
         The pages, and what bundled models see.
     """
     rows = contents.checkpoints
-    found, by = ladders(rows), letters(rows)
+    found = ladders(rows)
     states = Counter(map(promise, rows))
     values = {
         "lines": lines(rows),
         "facts": FACTS,
         "facets": facets(rows),
         "sorts": _SORTS,
-        "letters": by,
+        "letters": letters(rows),
         "counts": _counts(rows),
         "states": [(state, states[state], meaning) for state, meaning in STATES.items() if states[state]],
         "fields": [_field(kind, rivals) for kind, rivals in fields(rows).items()],
@@ -85,7 +85,7 @@ def build(contents: Contents) -> Iterator[Page | Raw]:
     }
     yield Page("index.html", "Robust checkpoints", "index.html", values, _DESCRIPTION)
     for checkpoint in rows:
-        yield model.page(checkpoint, contents, [ladder for ladder in found if checkpoint in ladder.rungs], by)
+        yield model.page(checkpoint, contents, [ladder for ladder in found if checkpoint in ladder.rungs])
         if checkpoint.name in contents.seen:
             yield Raw(f"seen/{checkpoint.name}.webp", contents.seen[checkpoint.name])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -50,14 +50,13 @@ class Steps:
         return Markup({-1: ' rel="prev"', 0: ' aria-current="page"', 1: ' rel="next"'}.get(away, ""))
 
 
-def page(checkpoint: Checkpoint, contents: Contents, ladders: Sequence[Ladder], letters: Mapping[str, str]) -> Page:
+def page(checkpoint: Checkpoint, contents: Contents, ladders: Sequence[Ladder]) -> Page:
     """Everything known of one checkpoint.
 
     Args:
         checkpoint: Which.
         contents: What the site says.
         ladders: Those that it is on.
-        letters: Of the authors of reported figures, as the first page explains them.
 
     Returns:
         The page.
@@ -82,7 +81,6 @@ def page(checkpoint: Checkpoint, contents: Contents, ladders: Sequence[Ladder], 
         "state": promise(checkpoint),
         "size": size_text(checkpoint),
         "converted": megabytes(4 * checkpoint.network.parameters),
-        "letters": letters,
         "seen": checkpoint.name in contents.seen,
         "beside": standard_of(checkpoint),
     }

@@ -10,7 +10,7 @@ from torch import Tensor
 from robust_zoo.errors import UsageError
 from robust_zoo.visualize.engine import BATCH_SIZE, CLASS, FEATURES, ONE_FEATURE, change, noise
 from robust_zoo.visualize.kinds import Search, search_for
-from robust_zoo.visualize.models import Features, Model, subject
+from robust_zoo.visualize.models import Features, Model, Subject, subject
 
 
 def synthesise(
@@ -49,7 +49,7 @@ def synthesise(
     """
     of = subject(model)
     labels = of.labels(classes)
-    starts = noise(len(labels), of.shape, seed) if images is None else _images(images, len(labels))
+    starts = _starts(images, len(labels), of, seed)
     search = search or search_for("synthesis", starts.shape[-1])
     return change(of.pixels, starts, labels, CLASS, search, batch_size=batch_size, progress=progress)
 
@@ -111,7 +111,7 @@ def maximise(
         ZooError: As `synthesise`; a UsageError for a model without such a feature.
     """
     of, wanted = subject(model), torch.as_tensor(features, dtype=torch.int64)
-    starts = noise(len(wanted), of.shape, seed) if images is None else _images(images, len(wanted))
+    starts = _starts(images, len(wanted), of, seed)
     count = of.features(starts[:1]).shape[1]
     if not ((wanted >= 0) & (wanted < count)).all():
         raise UsageError(
@@ -191,6 +191,10 @@ def interpolate(
     starts, model = images.repeat_interleave(count, dim=0), Features(of.pixels)
     found = change(model, starts, targets, FEATURES, search, batch_size=batch_size, progress=progress)
     return found.unflatten(0, (len(images), count))
+
+
+def _starts(images: Tensor | None, count: int, of: Subject, seed: int) -> Tensor:
+    return noise(count, of.shape, seed) if images is None else _images(images, count)
 
 
 def _images(images: Tensor, count: int) -> Tensor:

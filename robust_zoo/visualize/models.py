@@ -18,6 +18,7 @@ from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.attacks.pgd import eval_mode
 from robust_zoo.training.data.class_names import label_of
 from robust_zoo.training.data.fit import check_classifies
+from robust_zoo.training.objectives import penultimate
 from robust_zoo.visualize.engine import BATCH_SIZE, answers
 from robust_zoo.weights.exported import checkpoint_of
 
@@ -46,9 +47,7 @@ class Features(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] -> (B, D)."""
-        network: Any = self.pixels.model
-        maps = network.forward_features((images - self.pixels.mean) / self.pixels.std)
-        return network.forward_head(maps, pre_logits=True).flatten(1)
+        return penultimate(self.pixels, images).flatten(1)
 
 
 @dataclass(frozen=True)

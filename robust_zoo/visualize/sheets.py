@@ -23,6 +23,7 @@ from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import NORMS
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
 from robust_zoo.training.data.class_names import class_names, label_of
+from robust_zoo.training.data.dataset import evenly
 from robust_zoo.training.data.fit import check_classifies
 from robust_zoo.training.data.unlabelled import open_unlabelled
 from robust_zoo.training.distributed import device_of
@@ -32,7 +33,7 @@ from robust_zoo.visualize.beside import standard_of
 from robust_zoo.visualize.engine import BATCH_SIZE
 from robust_zoo.visualize.kinds import KINDS, kind, search_for
 from robust_zoo.visualize.models import Subject
-from robust_zoo.visualize.strips import DRAWN, Strip, Wanted, evenly
+from robust_zoo.visualize.strips import DRAWN, Strip, Wanted
 from robust_zoo.weights.ensure import ensure
 from robust_zoo.weights.exported import checkpoint_of
 

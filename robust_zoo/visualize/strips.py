@@ -11,6 +11,7 @@ from torch import Tensor
 
 from robust_zoo.training.choices import go_together
 from robust_zoo.training.data.class_names import class_names
+from robust_zoo.training.data.dataset import evenly
 from robust_zoo.training.figures.tiles import Row
 from robust_zoo.visualize.changes import interpolate, invert, maximise, more_like, synthesise
 from robust_zoo.visualize.engine import BATCH_SIZE, noise
@@ -64,11 +65,6 @@ class Strip:
     rows: tuple[Row, ...]
     found: Tensor
     others: dict[str, Tensor] = field(default_factory=dict)
-
-
-def evenly(count: int, n: int) -> list[int]:
-    """Numbers evenly spread over 0 to count - 1: n of them, or all where there are fewer."""
-    return [i * count // min(n, count) for i in range(min(n, count))]
 
 
 def named(of: Subject, labels: Tensor) -> list[str]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 
 import numpy as np
 from safetensors import safe_open
@@ -52,3 +53,11 @@ def weights_sha256(out, name=EXPORTED):
 
 def status(out):
     return json.loads((out / "status.json").read_text())
+
+
+def until(condition, seconds=60):
+    """Waits for something a process does."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)

@@ -11,22 +11,15 @@ import time
 import hostile
 import pytest
 import torch
-from runs import EXPORTED, RECIPE, command, losses, status, weights_sha256, write_data
+from runs import EXPORTED, RECIPE, command, losses, status, until, weights_sha256, write_data
 from safetensors import safe_open
-from zygote import ROOT, Zygote
+from zygote import ROOT
 
 from robust_zoo import files
 from robust_zoo.errors import StorageError, VerificationFailed
 from robust_zoo.training import checkpoint_files as checkpoint
 
 STEPS = 15  # 3 epochs of 5
-
-
-@pytest.fixture(scope="module")
-def zygote():
-    server = Zygote()
-    yield server
-    server.close()
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +32,6 @@ def whole(zygote, tmp_path_factory):
 
 def run(zygote, folder, out, **kwargs):
     return zygote.wait(zygote.start(command(folder, out), folder / "output.txt", **kwargs))
-
-
-def until(condition, seconds=60):
-    """Waits for something a process does."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def steps_logged(out):

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 import tomllib
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from runs import EXPORTED, NAME, RECIPE, command, losses, status, weights_sha256, write_data
+from runs import EXPORTED, NAME, RECIPE, command, losses, status, until, weights_sha256, write_data
 from safetensors.torch import load_file, save_file
 from verbs import run
 from zygote import ROOT
@@ -166,13 +165,6 @@ def test_labels_beyond_the_networks_classes_are_refused(tmp_path):
     assert result.exit_code == 2 and "labels up to 199" in result.stderr
 
 
-def until(condition, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def test_a_job_is_submitted_and_runs_where_it_lands(tmp_path, monkeypatch):
     """submitit's local executor in place of a cluster: the same pickled job, in a process of its own."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
@@ -182,9 +174,9 @@ def test_a_job_is_submitted_and_runs_where_it_lands(tmp_path, monkeypatch):
     machine = Machine(device="cpu", precision="fp32", log_steps=1, progress=False)
     job = TrainingJob(NAME, str(data), tmp_path / "run", tmp_path / "r.toml", machine)
     submitted = submit(job, {"timeout_min": 60}, cluster="local")
-    until(lambda: (tmp_path / "run" / "log.jsonl").exists() and losses(tmp_path / "run"))
+    until(lambda: (tmp_path / "run" / "log.jsonl").exists() and losses(tmp_path / "run"), 120)
     os.kill(status(tmp_path / "run")["pid"], signal.SIGUSR2)  # what Slurm sends ahead of a preemption
-    until(lambda: status(tmp_path / "run")["state"] == "stopped")
+    until(lambda: status(tmp_path / "run")["state"] == "stopped", 120)
     assert status(tmp_path / "run")["reason"] == "SIGUSR2"
     assert Path(submitted.result()) == tmp_path / "run" / EXPORTED  # requeued, and gone on to the end
     submitted._process.wait()

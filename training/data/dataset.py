@@ -165,6 +165,19 @@ def epoch_order(n: int, batch_size: int, *, seed: int, epoch: int, rank: int = 0
     return [order[start : start + share] for start in starts]
 
 
+def evenly(count: int, n: int) -> list[int]:
+    """Numbers evenly spaced from 0 to count - 1.
+
+    Args:
+        count: How many there are.
+        n: How many are wanted; all where there are fewer.
+
+    Returns:
+        They, ascending.
+    """
+    return [i * count // min(n, count) for i in range(min(n, count))]
+
+
 def spread(data: Dataset, n: int) -> Dataset:
     """Some images evenly spaced through a dataset: every class of a sorted one.
 
@@ -175,7 +188,7 @@ def spread(data: Dataset, n: int) -> Dataset:
     Returns:
         The images, in the dataset's order.
     """
-    return data.subset(torch.arange(min(n, len(data))) * len(data) // min(n, len(data)))
+    return data.subset(torch.tensor(evenly(len(data), n), dtype=torch.int64))
 
 
 def load_npz(path: Path, split: str) -> Images:

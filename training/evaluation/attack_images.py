@@ -19,6 +19,7 @@ from robust_zoo.training.attacks.folding import folded_model
 from robust_zoo.training.attacks.pictures import adversarial_pictures, check_has_target, targeted_pictures
 from robust_zoo.training.attacks.suites import suite
 from robust_zoo.training.data.class_names import class_names, label_of
+from robust_zoo.training.data.dataset import evenly
 from robust_zoo.training.data.fit import check_classifies
 from robust_zoo.training.data.unlabelled import Unlabelled, load, open_unlabelled
 from robust_zoo.training.distributed import device_of
@@ -74,10 +75,9 @@ class Attempt:
     def __iter__(self) -> Iterator[Attacked]:
         """Attacks batch by batch: each image once it is written and judged; then the sheet, and a folder's report."""
         model = pixel_model(create_model(self.checkpoint, device=self.device)).eval()
-        for parameter in model.parameters():  # or what their gradients need would be kept of each pass
-            parameter.requires_grad_(False)
+        model.requires_grad_(False)  # or what the parameters' gradients need would be kept of each pass
         count = len(self.images)
-        on_sheet = {i * count // min(count, _SHEET_ROWS) for i in range(min(count, _SHEET_ROWS))}
+        on_sheet = {*evenly(count, _SHEET_ROWS)}
         folded = folded_model(model, self.images.batch(range(1)).to(self.device)).model
         lines, kept = [], []
         for first in range(0, count, self.batch_size):
@@ -93,8 +93,9 @@ class Attempt:
     def _batch(self, model: nn.Module, folded: nn.Module, rows: Sequence[int]) -> list[Attacked]:
         names = class_names(self.checkpoint.collection.dataset)
         images = self.images.batch(rows)
-        before, sure = _says(model, images.to(self.device))
-        some, labels = images.to(self.device), before.to(self.device)
+        some = images.to(self.device)
+        before, sure = _says(model, some)
+        labels = before.to(self.device)
         if self.target is None:
             adv_images = adversarial_pictures(folded, some, labels, self.threat, self.attack)
         else:

@@ -17,8 +17,8 @@ from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.data.class_names import class_names
 from robust_zoo.training.data.encoded import is_hidden, is_image, not_a_dataset
 from robust_zoo.training.data.fit import check_classifies
+from robust_zoo.training.data.unlabelled import load
 from robust_zoo.training.distributed import device_of
-from robust_zoo.training.evaluation.attack_images import load
 from robust_zoo.weights.exported import checkpoint_of
 
 _BATCH = 64

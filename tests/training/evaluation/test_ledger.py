@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from verbs import run_to as run
-from zygote import ROOT, Zygote
+from zygote import ROOT
 
 from robust_zoo import create_model, pixel_model
 from robust_zoo.counts import Count
@@ -128,13 +128,6 @@ def test_an_entry_that_exists_is_not_computed_again(whole):
     started = time.monotonic()
     assert ATTACK in evaluate(whole).stdout
     assert time.monotonic() - started < 10 and {p: p.stat().st_mtime_ns for p in whole.rglob("*.json")} == before
-
-
-@pytest.fixture(scope="module")
-def zygote():
-    server = Zygote()
-    yield server
-    server.close()
 
 
 KILLS = [

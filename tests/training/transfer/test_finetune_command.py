@@ -12,7 +12,6 @@ import torch
 from photos import write_photos
 from PIL import Image
 from verbs import run_to
-from zygote import Zygote
 
 import robust_zoo
 from robust_zoo.errors import UsageError
@@ -31,13 +30,6 @@ CHEAP = ["--epochs", "2", "--batch-size", "16", "--norm", "l2", "--eps", "0.5", 
 
 def words(photos, out, *more):
     return ["finetune", photos, "--model", NAME, "--out", out, *CHEAP, "--save-seconds", 0, "--device", "cpu", *more]
-
-
-@pytest.fixture(scope="module")
-def zygote():
-    server = Zygote()
-    yield server
-    server.close()
 
 
 @pytest.fixture(scope="module")

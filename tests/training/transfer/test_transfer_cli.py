@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 from verbs import run, run_to
-from zygote import Zygote
 
 from robust_zoo import files
 from robust_zoo.errors import StorageError, UsageError, VerificationFailed
@@ -62,13 +61,6 @@ def test_existing_cells_are_read_and_missing_ones_filled(swept):
     )
     assert settled(again) == settled(entries)
     assert kept == {file: file.stat().st_mtime_ns for file in files[1:]} and files[0].exists()
-
-
-@pytest.fixture(scope="module")
-def zygote():
-    server = Zygote()
-    yield server
-    server.close()
 
 
 def sweep(folder, where, *more):

@@ -11,7 +11,7 @@ from robust_zoo.cards.front_matter import front_matter
 from robust_zoo.registry.measurement import Measurement
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.text import markdown
-from robust_zoo.training.transfer.tuning.figures import AUTOATTACK, table
+from robust_zoo.training.transfer.tuning.figures import AUTOATTACK, AUTOATTACK_CLASSES, table
 from robust_zoo.training.transfer.tuning.modes import Tuning
 
 _CLASSES = 50  # that are listed
@@ -93,7 +93,7 @@ def _attacks(after: Sequence[Measurement], classes: int) -> str:
         return "No threat model was given, so robust accuracy was not measured."
     words = [f"{m.attack}: {m.settings}." for m in after if m.threat]
     if not any(m.attack == AUTOATTACK for m in after):
-        why = "its targeted loss needs four classes" if classes < 4 else "it was not asked for"
+        why = "its targeted loss needs four classes" if classes < AUTOATTACK_CLASSES else "it was not asked for"
         words.append(f"AutoAttack was not run: {why}.")
     return " ".join(words)
 

@@ -28,7 +28,7 @@ from robust_zoo.weights.safetensors_file import chunks_of
 
 PGD, AUTOATTACK = "pgd-20", "autoattack"
 _PGD_IMAGES = 1000
-_AUTOATTACK_CLASSES = 4  # the fewest that its targeted loss is defined for
+AUTOATTACK_CLASSES = 4  # the fewest that its targeted loss is defined for
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Plan:
         n, found = len(test), [("none", len(test))]
         if self.threat is not None:
             found.append((PGD, min(n, _PGD_IMAGES)))
-            if self.autoattack and classes >= _AUTOATTACK_CLASSES:
+            if self.autoattack and classes >= AUTOATTACK_CLASSES:
                 found.append((AUTOATTACK, min(n, self.autoattack)))
         return found
 

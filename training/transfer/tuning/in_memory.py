@@ -16,8 +16,8 @@ from robust_zoo.errors import UsageError
 from robust_zoo.files import GO_ON, storage
 from robust_zoo.normalisation import cfg_of, layers_of
 from robust_zoo.pixels import PixelModel
-from robust_zoo.registry.families import Preprocessing
 from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.views import preprocessing_of
 from robust_zoo.weights.exported import checkpoint_of, network_of
 from robust_zoo.weights.safetensors_file import write_safetensors
 
@@ -47,7 +47,7 @@ def source_of(name_or_model: str | Path | Checkpoint | nn.Module, out: Path) -> 
     if not cfg.get("architecture") or not hasattr(model, "reset_classifier"):
         raise _unknown(name_or_model, "without a pretrained_cfg that names its architecture")
     architecture, state = str(cfg["architecture"]), {name: value.cpu() for name, value in model.state_dict().items()}
-    preprocessing = _preprocessing(cfg, model.num_classes)
+    preprocessing = preprocessing_of(cfg, model.num_classes)
     network = network_of(architecture)
     with torch.device("meta"):
         like = build(network.timm, num_classes=model.num_classes, **network.arguments).state_dict()
@@ -70,15 +70,6 @@ def source_of(name_or_model: str | Path | Checkpoint | nn.Module, out: Path) -> 
         out.mkdir(parents=True, exist_ok=True)
         write_safetensors(out / SOURCE, state, header)
     return checkpoint_of(out / SOURCE)
-
-
-def _preprocessing(cfg: Any, classes: int) -> Preprocessing:
-    from timm.data import resolve_data_config
-
-    found = resolve_data_config(pretrained_cfg=dict(cfg))
-    words = {key: found[key] for key in ("input_size", "interpolation", "crop_pct", "crop_mode", "mean", "std")}
-    sizes = {key: tuple(words[key]) for key in ("input_size", "mean", "std")}
-    return Preprocessing(**words | sizes, num_classes=classes)
 
 
 def _unknown(model: nn.Module, actual: str) -> UsageError:
