@@ -17,12 +17,11 @@ _EXPORTS = {
     "pixel_model": "pixels",
     "register_with_timm": "hub",
     "transform": "views",
+    "visualize": "visualization.sheets",
 }
-_PACKAGES = ("visualize",)
-__all__ = ["__version__", *_EXPORTS, *_PACKAGES]
+__all__ = ["__version__", *_EXPORTS]
 
 if TYPE_CHECKING:
-    from robust_zoo import visualize
     from robust_zoo.errors import ZooError
     from robust_zoo.factory import create_model
     from robust_zoo.hub import register_with_timm
@@ -32,11 +31,10 @@ if TYPE_CHECKING:
     from robust_zoo.threat import ThreatModel
     from robust_zoo.training.transfer.tuning.run import finetune
     from robust_zoo.views import transform
+    from robust_zoo.visualization.sheets import visualize
 
 
 def __getattr__(name: str) -> Any:
-    if name in _PACKAGES:
-        return import_module(f"{__name__}.{name}")
     if name not in _EXPORTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_EXPORTS[name]}"), name)

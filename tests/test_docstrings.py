@@ -7,11 +7,11 @@ import pytest
 
 import robust_zoo
 import robust_zoo.training
-import robust_zoo.visualize
+import robust_zoo.visualization
 
 PUBLIC = [
     (f"{package.__name__}.{name}", getattr(package, name))
-    for package in (robust_zoo, robust_zoo.training, robust_zoo.visualize)
+    for package in (robust_zoo, robust_zoo.training, robust_zoo.visualization)
     for name in package.__all__
     if callable(getattr(package, name))
 ]
@@ -32,7 +32,7 @@ def test_every_parameter_is_described(name, thing):
 
 
 def test_exports_are_what_they_are_called():
-    for package in (robust_zoo, robust_zoo.training, robust_zoo.visualize):
+    for package in (robust_zoo, robust_zoo.training, robust_zoo.visualization):
         assert set(package.__all__) <= set(dir(package))
         for name in package.__all__:
             assert getattr(package, name) is not None

@@ -25,9 +25,9 @@ from robust_zoo.training.transfer.protocols.table import Workspace
 from robust_zoo.training.transfer.report import figures, value_text
 from robust_zoo.training.transfer.sample_suite import SAMPLE_PLAN, digits
 from robust_zoo.training.transfer.sweep import transfer
-from robust_zoo.visualize.changes import synthesise
-from robust_zoo.visualize.input_gradients import as_pictures, gradients
-from robust_zoo.visualize.kinds import search_for
+from robust_zoo.visualization.changes import synthesise
+from robust_zoo.visualization.kinds import search_for
+from robust_zoo.visualization.saliency import as_pictures, gradients
 
 _THREAT = ThreatModel("l2", 0.5)
 _STEPS = 20

@@ -6,20 +6,16 @@
 # offline.
 
 # %%
-from pathlib import Path
-
-import numpy as np
 import torch
-from PIL import Image
 
 import robust_zoo
-from robust_zoo import visualize
+from robust_zoo import visualization
 from robust_zoo.training import cifar10_sample
 
 zoo = "resnet18_x0_25_cifar10"  # small CIFAR-10 models that come with the package
 standard, robust, judge = (f"{zoo}_{threat}" for threat in ("l2_eps0", "l2_eps0_5", "linf_eps8"))
-files = visualize.see([robust], ["synthesis", "gradient"], out=Path())  # beside it, the standard model
-Image.open("synthesis.png").convert("RGB")
+seen = robust_zoo.visualize(robust, ["synthesis", "gradient"])  # beside it, the standard model
+seen["synthesis"].picture
 
 # %% [markdown]
 # ## Drawing with an attack
@@ -27,7 +23,7 @@ Image.open("synthesis.png").convert("RGB")
 # An attack looks for a small change that makes the label *wrong*. Two things are different here: the change makes a
 # label *right*; and its radius is 30, where the robust model was trained for 0.5. Nothing else is asked of the image:
 # no training images, no generator, no smoothing. This is the class-conditional synthesis of [Santurkar et al.
-# 2019](https://arxiv.org/abs/1906.09453), at its smallest; `visualize.synthesise` is the function, and
+# 2019](https://arxiv.org/abs/1906.09453), at its smallest; `visualization.synthesise` is the function, and
 # `robust-zoo visualize` does the same on the command line.
 #
 # Begun at an image instead of at noise, it shows what would have to change for the model to see another class in it.
@@ -36,7 +32,7 @@ Image.open("synthesis.png").convert("RGB")
 images = cifar10_sample(1).images.float() / 255  # a test image of each class
 names = robust_zoo.get(robust).collection.dataset.class_names
 towards = ["deer", "truck"]  # what a cat and a ship are changed towards
-changed = visualize.more_like(robust, images[[3, 8]], towards)
+changed = visualization.more_like(robust, images[[3, 8]], towards)
 print(f"changed by {(changed - images[[3, 8]]).flatten(1).norm(dim=1).mean():.1f} in L2")
 
 # %% [markdown]
@@ -44,11 +40,10 @@ print(f"changed by {(changed - images[[3, 8]]).flatten(1).norm(dim=1).mean():.1f
 #
 # Pictures persuade, so ask a judge that took no part: a third model, trained against another threat (Linf 8/255). It
 # names what the robust model drew. Of what the standard model drew it can make little, though the standard model
-# itself is sure of every one. `synthesis.npz` holds what the picture shows.
+# itself is sure of every one. What the picture shows is there as arrays, too.
 
 # %%
-with np.load("synthesis.npz", allow_pickle=False) as file:
-    drawn = dict(file)
+drawn = seen["synthesis"].arrays
 labels = torch.arange(len(names))
 
 
@@ -74,12 +69,13 @@ for drawer in (standard, robust):
 # 2019](https://arxiv.org/abs/1805.12152), figure 2).
 
 # %%
-Image.open("gradient.png").convert("RGB")
+seen["gradient"].picture
 
 # %% [markdown]
 # **What this means.** What moves a robust model means something to another robust model, and to us. Features of that
 # kind are the paper's reason why robust models may transfer better ([Salman et al.
-# 2020](https://arxiv.org/abs/2007.08489), section 2). `visualize.invert`, `maximise` and `interpolate` look at them.
+# 2020](https://arxiv.org/abs/2007.08489), section 2). `invert`, `maximise` and `interpolate` of `visualization` look at
+# them.
 #
 # **What it does not mean.** The drawings are no samples of the training images, and no measure of robustness: for that,
 # attack (tutorial 1).

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from robust_zoo.cli.options import DEVICE, Named, select
-from robust_zoo.visualize.kinds import KINDS
+from robust_zoo.visualization.kinds import KINDS
 
 _PATH = click.Path(path_type=Path)
 
@@ -46,15 +46,16 @@ def command(
     robust-zoo visualize resnet50_l2_eps3 --classes goldfish --classes tabby
     robust-zoo visualize resnet50_l2_eps3 --images photos/ --what more-like --what inversion
 
-    NAMES are checkpoints, wildcards, or files that robust-zoo train or convert wrote. Without --what it is synthesis;
+    NAMES are checkpoints, wildcards, or files that robust-zoo train, convert or finetune wrote.
+    Without --what it is synthesis;
     with --images, all. Of models of CIFAR-10 the bundled images are taken where none are given.
 
     Writes KIND.png and KIND.npz for each kind: the picture, and what is in it as numbers. The same seed gives the same
     picture. Ten pictures of a class take 5 seconds a model on a CPU at 32 pixels, many minutes at 224.
     """
-    from robust_zoo.visualize.sheets import see
+    from robust_zoo.visualization.sheets import visualize
 
-    for file in see(
+    sheets = visualize(
         select(names),
         what,
         images=images,
@@ -68,5 +69,7 @@ def command(
         batch_size=batch_size,
         device=device,
         progress=True,
-    ):
-        click.echo(file)
+    )
+    for sheet in sheets.values():
+        for file in sheet.files:
+            click.echo(file)

@@ -9,14 +9,14 @@ from functools import partial
 from pathlib import Path
 
 import robust_zoo
-from robust_zoo import home, training, visualize
+from robust_zoo import home, training, visualization
 from robust_zoo.site.docstrings import Sources, read
 from robust_zoo.site.entries import Entry
 from robust_zoo.site.pages import Contents, Page
 from robust_zoo.site.prose import docstring, python
 
 PATH = "api.html"
-_PACKAGES = (robust_zoo, training, visualize)
+_PACKAGES = (robust_zoo, training, visualization)
 _KINDS = {"function": "function", "class": "class", "dataclass": "dataclass", "attribute": "value"}
 # What users are told of, beside what the two packages export.
 TOLD = (

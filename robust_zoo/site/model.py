@@ -19,7 +19,7 @@ from robust_zoo.site.pages import Contents, Page
 from robust_zoo.site.snippets import snippets
 from robust_zoo.site.words import threat_title
 from robust_zoo.threat import NORMS
-from robust_zoo.visualize.beside import standard_of
+from robust_zoo.visualization.beside import standard_of
 
 
 def path_of(name: str) -> str:

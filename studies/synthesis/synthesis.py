@@ -2,9 +2,9 @@
 
     python studies/synthesis/synthesis.py
 
-Each bundled model draws 50 images, five of each class, out of grey noise, at `visualize.synthesise`'s defaults; then
-all of them say what each is. Three seeds. Ends with a line for each drawer, judge and seed in cells.jsonl beside this
-file, and the table of README.md there. Some minutes on two cores.
+Each bundled model draws 50 images, five of each class, out of grey noise, at the defaults of
+`visualization.synthesise`; then all of them say what each is. Three seeds. Ends with a line for each drawer, judge and
+seed in cells.jsonl beside this file, and the table of README.md there. Some minutes on two cores.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from robust_zoo import create_model, get, list_models, pixel_model, visualize
+from robust_zoo import create_model, get, list_models, pixel_model, visualization
 from robust_zoo.threat import NORMS
 
 HERE = Path(__file__).parent
@@ -44,7 +44,7 @@ def draw() -> Iterable[Cell]:
     for drawer, model in models.items():
         for seed in SEEDS:
             started = time.process_time()
-            images = visualize.synthesise(model, labels, seed=seed)
+            images = visualization.synthesise(model, labels, seed=seed)
             seconds = round(time.process_time() - started, 1)
             for judge, other in models.items():
                 with torch.no_grad():

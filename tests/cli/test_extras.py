@@ -35,7 +35,7 @@ def without(hidden, *arguments, cwd, before=""):
 
 
 def test_demo_without_the_training_extra(tmp_path):
-    short = "from robust_zoo.training import demo; demo._STEPS = 2; from robust_zoo.visualize import Search; "
+    short = "from robust_zoo.training import demo; demo._STEPS = 2; from robust_zoo.visualization import Search; "
     short += "demo.search_for = lambda *_: Search(3.0, 1.0, 2)"
     found = without(TRAINING, "demo", "-n", 10, cwd=tmp_path, before=short)
     assert found.returncode == 0, found.stderr

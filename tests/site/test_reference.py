@@ -75,7 +75,7 @@ def page():
 
 
 def test_all_exports_are_there():
-    assert [*EXPORTS] == ["robust_zoo", "robust_zoo.training", "robust_zoo.visualize"]
+    assert [*EXPORTS] == ["robust_zoo", "robust_zoo.training", "robust_zoo.visualization"]
     for package, names in EXPORTS.items():
         assert {*importlib.import_module(package).__all__} - {*names} <= {"visualize"}
 
@@ -180,7 +180,7 @@ def test_what_users_are_told_to_import_is_there():
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("robust_zoo"):
                 told |= {f"{node.module}.{alias.name}" for alias in node.names}
-    told -= {"robust_zoo.cli.main", "robust_zoo.visualize"}  # the command line has its own page; a package
+    told -= {"robust_zoo.cli.main", "robust_zoo.visualization"}  # the command line has its own page; a package
     assert len(told) >= 4 and told - paths == set()  # what is missing is a row of api.TOLD
 
 

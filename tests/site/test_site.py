@@ -23,7 +23,7 @@ from robust_zoo.site import folder
 from robust_zoo.site.build import build
 from robust_zoo.site.pages import Contents, Page, Raw, Section
 from robust_zoo.site.sections import SECTIONS
-from robust_zoo.visualize.beside import standard_of
+from robust_zoo.visualization.beside import standard_of
 
 FIRST = SECTIONS[:1]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from robust_zoo import create_model, list_models, pixel_model, visualize
+from robust_zoo import create_model, list_models, pixel_model, visualization
 from studies.synthesis import synthesis
 
 README = Path(__file__).parents[2] / "studies" / "synthesis" / "README.md"
@@ -27,7 +27,7 @@ def test_a_judge_names_what_is_drawn_today():
     """Ten images, in a third of the steps."""
     robust, judge = f"{STANDARD}_5", "resnet18_x0_25_cifar10_linf_eps8"
     labels = torch.arange(10)
-    drawn = visualize.synthesise(robust, labels, search=visualize.Search(30.0, 0.5, 20))
+    drawn = visualization.synthesise(robust, labels, search=visualization.Search(30.0, 0.5, 20))
     with torch.no_grad():
         named = int((pixel_model(create_model(judge)).eval()(drawn).argmax(1) == labels).sum())
     assert named >= 6

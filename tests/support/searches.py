@@ -1,7 +1,7 @@
 """Searches of three steps for every kind of picture, where what is drawn does not matter."""
 
-from robust_zoo.visualize import Search
-from robust_zoo.visualize.kinds import KINDS, Kind
+from robust_zoo.visualization import Search
+from robust_zoo.visualization.kinds import KINDS, Kind
 
 
 def shorten(monkeypatch):

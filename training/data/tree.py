@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from robust_zoo.text import listed, several
+from robust_zoo.text import listed
 from robust_zoo.training.data.encoded import in_order, is_hidden, is_image, not_a_dataset
+from robust_zoo.training.data.left_out import LeftOut
 from robust_zoo.training.data.tar import is_shard
 
 Files = list[tuple[str, int]]  # (name under the folder that was read, bytes)
@@ -20,40 +20,6 @@ Files = list[tuple[str, int]]  # (name under the folder that was read, bytes)
 _SPLIT = re.compile(r"(?:(train(?:ing)?)|(val(?:id(?:ation)?)?)|(test(?:ing)?))(?:[ _-]?(?:set|data|images|split))?")
 _SPLITS = ("train", "val", "test")
 _DEEPEST = 64  # folders within each other
-
-
-@dataclass
-class LeftOut:
-    """What lies in a folder and is not taken.
-
-    Attributes:
-        files: How many files there are of each kind that is no image, or none that can be decoded here.
-        loose: Images beside the class folders instead of in them.
-        hidden: What a system or an editor left, by name.
-        folders: Folders beside those of splits, or without class folders.
-    """
-
-    files: Counter[str] = field(default_factory=Counter)
-    loose: int = 0
-    hidden: set[str] = field(default_factory=set)
-    folders: list[str] = field(default_factory=list)
-
-    def add(self, entry: os.DirEntry[str]) -> None:
-        """Counts a file or folder that is not read."""
-        suffix = Path(entry.name).suffix.lower()
-        if is_hidden(entry.name):
-            self.hidden.add(entry.name)
-        elif not entry.is_file():
-            self.files["not a file (a link to nowhere, a pipe)"] += 1
-        else:
-            self.files[suffix if re.fullmatch(r"\.\w{1,9}", suffix) else "of no usual ending"] += 1
-
-    def __str__(self) -> str:
-        parts = [f"{count:,} {kind}" for kind, count in sorted(self.files.items())]
-        parts += [f"{several(self.loose, 'image')} outside the class folders"] if self.loose else []
-        parts += [f"what is hidden or a system's ({listed(self.hidden)})"] if self.hidden else []
-        folders = "the folder" if len(self.folders) == 1 else "the folders"
-        return ", ".join(parts + ([f"{folders} {listed(self.folders)}"] if self.folders else []))
 
 
 @dataclass(frozen=True)
@@ -165,6 +131,42 @@ def read_classes(folder: Path, left_out: LeftOut, *, empty: bool = False) -> dic
         return found
 
 
+def loose_images(folder: Path, left_out: LeftOut) -> Files:
+    """The images of a folder that holds nothing else to take: no class folders, no tar files.
+
+    Args:
+        folder: Any.
+        left_out: Is told what is not taken.
+
+    Returns:
+        Its images, sorted; none where there is a folder or a tar file.
+
+    Raises:
+        UsageError: The folder cannot be read.
+    """
+    with _readable(folder):
+        if _holds_classes(folder):
+            return []
+        return images_below(folder, left_out)
+
+
+def images_below(folder: Path, left_out: LeftOut) -> Files:
+    """All images of a folder, whatever the folders in it stand for.
+
+    Args:
+        folder: Any.
+        left_out: Is told what is not taken.
+
+    Returns:
+        Its images at any depth, sorted.
+
+    Raises:
+        UsageError: The folder cannot be read, or leads back into itself.
+    """
+    with _readable(folder):
+        return [(name.removeprefix("/"), size) for name, size in _images(folder, "", left_out, (), whole=False)]
+
+
 @contextmanager
 def _readable(folder: Path) -> Iterator[None]:
     try:
@@ -224,20 +226,21 @@ def _any_image(folder: Path) -> bool:
 
 
 def _images(
-    folder: Path, name: str, left_out: LeftOut, above: tuple[tuple[int, int], ...]
+    folder: Path, name: str, left_out: LeftOut, above: tuple[tuple[int, int], ...], *, whole: bool = True
 ) -> Iterator[tuple[str, int]]:
-    """(name, bytes) of the images in a folder called `name`, at any depth, sorted; above: the folders it lies in."""
+    """(name, bytes) of the images in a folder called `name`, at any depth, sorted; above: the folders it lies in;
+    whole: it is a class, which is not split further."""
     status = folder.stat()
     here = (status.st_dev, status.st_ino)
     if here in above or len(above) > _DEEPEST:
         raise not_a_dataset(folder, f"{_DEEPEST} folders within each other at most", "more, or a link to one above it")
     entries = _entries(folder)
     splits = {split_of(entry.name) for entry in entries if _is_folder(entry)} - {""}
-    if len(splits) > 1:
+    if whole and len(splits) > 1:
         raise not_a_dataset(folder, "class folders in splits", f"{' and '.join(sorted(splits))} in a class folder")
     for entry in entries:
         if _is_folder(entry):
-            yield from _images(folder / entry.name, f"{name}/{entry.name}", left_out, (*above, here))
+            yield from _images(folder / entry.name, f"{name}/{entry.name}", left_out, (*above, here), whole=whole)
         elif is_image(entry.name) and stat.S_ISREG(entry.stat().st_mode):  # a pipe would be waited for
             yield f"{name}/{entry.name}", entry.stat().st_size
         else:

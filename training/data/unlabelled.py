@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,11 +12,15 @@ from torch import Tensor
 from robust_zoo.errors import UsageError, VerificationFailed, cannot_read
 from robust_zoo.readers import read_bytes
 from robust_zoo.registry.families import Preprocessing
+from robust_zoo.text import several
 from robust_zoo.training.data.decode import MOST_BYTES, decode
 from robust_zoo.training.data.encoded import EncodedImages
+from robust_zoo.training.data.folders import encoded
 from robust_zoo.training.data.image_files import ImageFiles
 from robust_zoo.training.data.labelled import open_held_out
+from robust_zoo.training.data.left_out import LeftOut
 from robust_zoo.training.data.tar import is_shard
+from robust_zoo.training.data.tree import loose_images
 from robust_zoo.views import View
 
 _SPLITS = ("test", "val", "train")  # of which the first that is there is taken, as by `evaluate`
@@ -61,8 +65,8 @@ def open_unlabelled(given: Sequence[Path | str], p: Preprocessing) -> Unlabelled
     """Opens what a user named.
 
     Args:
-        given: Files of images; or one folder of class folders (or of splits, or of tar files), one tar file, or
-            "hfds/NAME", of which `evaluate` would take the same images.
+        given: Files of images; or one folder of images, one folder of class folders (or of splits, or of tar files),
+            one tar file, or "hfds/NAME", of which `evaluate` would take the same images.
         p: How the model's images are prepared.
 
     Returns:
@@ -74,8 +78,9 @@ def open_unlabelled(given: Sequence[Path | str], p: Preprocessing) -> Unlabelled
     paths = [Path(one) for one in given]
     view = View.of(p)
     if len(paths) == 1 and is_dataset(paths[0]):
-        source = open_held_out(paths[0].as_posix(), _SPLITS)
-        return Unlabelled(tuple(map(Path, source.names)), view, source, paths[0] if paths[0].is_dir() else None)
+        root = paths[0] if paths[0].is_dir() else None
+        source = (root and _loose(root)) or open_held_out(paths[0].as_posix(), _SPLITS)
+        return Unlabelled(tuple(map(Path, source.names)), view, source, root)
     return Unlabelled(tuple(paths), view)
 
 
@@ -98,6 +103,15 @@ def load(file: Path, p: Preprocessing) -> Tensor:
         UsageError: There is no such file, or it is no image that can be decoded.
     """
     return Unlabelled((file,), View.of(p))[0]
+
+
+def _loose(folder: Path) -> EncodedImages | None:
+    """Images that lie in a folder directly, of no class; None where there are none, or class folders or tar files."""
+    left_out = LeftOut()
+    if not (files := loose_images(folder, left_out)):
+        return None
+    words = [several(len(files), "image"), *([f"left out: {left_out}"] if str(left_out) else [])]
+    return replace(encoded(folder, {"": files}), classes=(), note="; ".join(words))
 
 
 def _decoded(file: Path) -> Tensor:

@@ -91,10 +91,24 @@ def save(picture: Image.Image, path: Path) -> None:
     Raises:
         StorageError: The disk is full or refuses.
     """
-    content = io.BytesIO()
-    picture.save(content, **PICTURES[path.suffix.lower()])
+    content = encode(picture, path.suffix.lower())
     with storage(path, _NEXT):
-        write_chunks(path, [content.getbuffer()])
+        write_chunks(path, [memoryview(content)])
+
+
+def encode(picture: Image.Image, ending: str) -> bytes:
+    """The content of a picture's file.
+
+    Args:
+        picture: Any.
+        ending: One of PICTURES.
+
+    Returns:
+        It, of the same bytes for the same pixels.
+    """
+    content = io.BytesIO()
+    picture.save(content, **PICTURES[ending])
+    return content.getvalue()
 
 
 def read_saved(path: Path) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,10 @@ from robust_zoo.factory import create_model
 from robust_zoo.pixels import pixel_model
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.data.class_names import class_names
-from robust_zoo.training.data.encoded import is_hidden, is_image, not_a_dataset
+from robust_zoo.training.data.encoded import not_a_dataset
 from robust_zoo.training.data.fit import check_classifies
+from robust_zoo.training.data.left_out import LeftOut
+from robust_zoo.training.data.tree import images_below
 from robust_zoo.training.data.unlabelled import load
 from robust_zoo.training.distributed import device_of
 from robust_zoo.weights.exported import checkpoint_of
@@ -39,11 +41,12 @@ class Prediction:
     percent: tuple[float, ...]
 
 
-def find_images(paths: Sequence[Path]) -> list[Path]:
+def find_images(paths: Sequence[Path], left_out: LeftOut) -> list[Path]:
     """Images by their files and folders.
 
     Args:
-        paths: Files, which are taken as they are; folders, of which all images at any depth are, but hidden ones.
+        paths: Files, which are taken as they are; folders, of which all images at any depth are.
+        left_out: Is told what is not taken of the folders.
 
     Returns:
         The files, those of a folder sorted.
@@ -58,14 +61,10 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
                 raise missing_file(path, "an image, or a folder of images", "give one that is there")
             found.append(path)
             continue
-        below = []
-        for folder, folders, files in os.walk(path):
-            folders[:] = sorted(name for name in folders if not is_hidden(name))
-            below += [Path(folder, name) for name in sorted(files) if is_image(name)]
+        below = [path / name for name, _ in images_below(path, left_out)]
         if not below:
-            raise not_a_dataset(
-                path, "images in the folder, or in folders below it", "none", next="give another folder"
-            )
+            there = f"none; left out: {left_out}" if str(left_out) else "none"
+            raise not_a_dataset(path, "images in the folder, or in folders below it", there, next="give another folder")
         found += below
     return found
 
@@ -95,7 +94,10 @@ def predict(
     """
     checkpoint = checkpoint_of(model)
     check_classifies(checkpoint)
-    files, where, names = find_images(paths), device_of(device), class_names(checkpoint.collection.dataset)
+    left_out = LeftOut()
+    files, where, names = find_images(paths, left_out), device_of(device), class_names(checkpoint.collection.dataset)
+    if progress and str(left_out):
+        tqdm.write(f"left out: {left_out}", file=sys.stderr)
     network = pixel_model(create_model(checkpoint, device=where)).eval()
     with tqdm(total=len(files), unit="img", desc="predict", leave=False, disable=not progress) as bar:
         for first in range(0, len(files), _BATCH):

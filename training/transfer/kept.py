@@ -1,11 +1,10 @@
-"""A transferred network as files: its weights, which say all that a row holds; config.json, by which timm loads it."""
+"""A kept network as files: its weights, which say all that a row holds; its card; config.json, for timm."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,94 +12,41 @@ from torch import nn
 
 from robust_zoo.architectures.config import config_of, in_repository
 from robust_zoo.files import GO_ON, replace_file, storage
+from robust_zoo.registry.measurement import Measurement
 from robust_zoo.registry.published import FILE
-from robust_zoo.registry.rows import Checkpoint, checkpoint_name
-from robust_zoo.threat import ThreatModel
-from robust_zoo.training.version import code_version
+from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.training.transfer.about import About
+from robust_zoo.training.transfer.card import card
 from robust_zoo.weights.exported import exported
 from robust_zoo.weights.safetensors_file import write_safetensors
 
 
 @dataclass(frozen=True)
-class About:
-    """What a kept network's file says of it.
+class Kept:
+    """What `keep` wrote.
 
     Attributes:
-        source: What it was made of.
-        source_sha256: Of those weights.
-        dataset: What its images are called.
-        classes: Their names, by label.
-        train_images: How many it was trained on.
-        data_sha256: Of all images, split by split.
-        variant: How it was made, in a word of its name.
-        threat: What it was trained to withstand; eps 0 for nothing.
-        training: How it was made, in words.
-        recipe: The same as JSON values.
-        metrics: What was measured of it, the fields of Measurements but for the weights' hash.
+        checkpoint: What the file is.
+        before: Figures of the source.
+        after: The same of the file.
     """
 
-    source: Checkpoint
-    source_sha256: str
-    dataset: str
-    classes: Sequence[str]
-    train_images: int
-    data_sha256: str
-    variant: str
-    threat: ThreatModel
-    training: str
-    recipe: dict[str, Any]
-    metrics: Sequence[dict[str, Any]] = field(default=())
-
-    @property
-    def dataset_name(self) -> str:
-        """The images' name, in letters that names have."""
-        return re.sub(r"[^a-z0-9]+", "_", self.dataset.lower()).strip("_")[:60] or "images"
-
-    @property
-    def name(self) -> str:
-        """What the network is called."""
-        home = replace(self.source.collection.dataset, in_names=self.dataset_name)
-        return checkpoint_name(self.source.network.label, home, self.threat, variant=self.variant.replace("-", "_"))
-
-    @property
-    def header(self) -> dict[str, str]:
-        """Of the weights' file: nothing in it depends on when or where it was made."""
-        home = self.source.collection.dataset
-        preprocessing = replace(self.source.preprocessing, num_classes=len(self.classes))
-        radii = {"usual": dict(home.usual_eps), "curve": {norm: list(found) for norm, found in home.curve_eps.items()}}
-        tables = {
-            "preprocessing": asdict(preprocessing),
-            "classes": list(self.classes),
-            "radii": radii,
-            "source": {"name": self.source.name, "sha256": self.source_sha256},
-            "recipe": self.recipe,
-            "metrics": list(self.metrics),
-        }
-        return {
-            "name": self.name,
-            "architecture": self.source.architecture,
-            "dataset": self.dataset_name,
-            "norm": self.threat.norm,
-            "eps": repr(self.threat.eps),
-            "licence": self.source.licence,
-            "training_data_sha256": self.data_sha256,
-            "train_images": str(self.train_images),
-            "training": self.training,
-            "code": code_version(),
-            **{key: json.dumps(value, sort_keys=True) for key, value in tables.items()},
-        }
+    checkpoint: Checkpoint
+    before: tuple[Measurement, ...]
+    after: tuple[Measurement, ...]
 
 
-def keep(folder: Path, network: nn.Module, about: About) -> Checkpoint:
-    """Writes ``model.safetensors`` and ``config.json``.
+def keep(folder: Path, network: nn.Module, about: About, before: Sequence[dict[str, Any]] = ()) -> Kept:
+    """Writes ``model.safetensors``, ``card.md`` and, last, ``config.json``.
 
     Args:
         folder: Where; made where it is not there.
         network: Normalised images -> logits, on the CPU; its tensors are written in fp32.
         about: What the file says.
+        before: Figures of the source for the card, in the fields of `about.metrics`; () where there are none.
 
     Returns:
-        The checkpoint that the file is.
+        The checkpoint that the file is, and its figures.
 
     Raises:
         StorageError: The disk refuses.
@@ -109,8 +55,13 @@ def keep(folder: Path, network: nn.Module, about: About) -> Checkpoint:
         folder.mkdir(parents=True, exist_ok=True)
         state = {k: v.float() if v.is_floating_point() else v for k, v in network.state_dict().items()}
         write_safetensors(folder / FILE, state, about.header)
-    kept = exported(folder / FILE)
-    told = in_repository(kept, "" if about.source.is_own_file else about.source.collection.origin)
-    text = json.dumps(config_of(told), indent=2, ensure_ascii=False) + "\n"
-    replace_file(folder / "config.json", text.encode(), GO_ON)
-    return kept
+    made = exported(folder / FILE)
+    olds, news = (
+        tuple(Measurement(weights_sha256=sha256, **m) for m in found)
+        for sha256, found in ((about.source_sha256, before), (str(made.sha256), about.metrics))
+    )
+    told = in_repository(made, "" if about.source.is_own_file else about.source.collection.origin)
+    config = json.dumps(config_of(told), indent=2, ensure_ascii=False) + "\n"
+    for name, text in (("card.md", card(made, about, olds, news)), ("config.json", config)):
+        replace_file(folder / name, text.encode(), GO_ON)
+    return Kept(made, olds, news)

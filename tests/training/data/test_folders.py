@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from trees import image
 
-from robust_zoo import visualize
+import robust_zoo
 from robust_zoo.errors import UsageError
 from robust_zoo.training.data.folders import check_classes_differ, open_folder, open_source
 from robust_zoo.training.data.labelled import open_held_out
@@ -117,23 +117,38 @@ def outcome(open_images):
         return str(error)
 
 
-@pytest.mark.parametrize("name", [*TAKEN, *REFUSED])
+@pytest.mark.parametrize("name", [name for name in TAKEN | REFUSED if name != "no folders"])
 def test_verbs_that_look_at_images_take_what_evaluate_takes(tmp_path, name, monkeypatch, capsys):
     """`attack` and `visualize --images`: the same images, notes and errors, whatever the classes are called."""
-    monkeypatch.setattr("robust_zoo.visualize.sheets._models", Mock(side_effect=_BeforeTheWork))
+    monkeypatch.setattr("robust_zoo.visualization.sheets._models", Mock(side_effect=_BeforeTheWork))
     (tmp_path / "in").mkdir()
     root, robust = make(tmp_path / "in", *(TAKEN | REFUSED)[name][0]), "resnet18_x0_25_cifar10_l2_eps0_5"
     by_evaluate = outcome(lambda: open_held_out(str(root), ("test", "val", "train")).names)
     assert by_evaluate == outcome(lambda: attack_each(robust, [root], None, "fgsm", tmp_path / "out").images.names)
     if isinstance(by_evaluate, str):
         assert by_evaluate == outcome(
-            lambda: visualize.see([robust], ["gradient"], images=[root], out=tmp_path / "out")
+            lambda: robust_zoo.visualize([robust], ["gradient"], images=[root], out=tmp_path / "out")
         )
         return
     note = open_held_out(str(root), ("test", "val", "train")).note
     with pytest.raises(_BeforeTheWork):
-        visualize.see([robust], ["gradient"], images=[root], out=tmp_path)
+        robust_zoo.visualize([robust], ["gradient"], images=[root], out=tmp_path)
     assert note in capsys.readouterr().err
+
+
+def test_verbs_that_ask_for_no_class_need_no_class_folders(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("robust_zoo.visualization.sheets._models", Mock(side_effect=_BeforeTheWork))
+    root, robust = make(tmp_path / "in", "2.jpg", "1.JPG", "3.heic", ".hidden.jpg"), "resnet18_x0_25_cifar10_l2_eps0_5"
+    attempt = attack_each(robust, [root], None, "fgsm", tmp_path / "out")
+    assert [str(name) for name in attempt.images.names] == ["1.JPG", "2.jpg"]
+    assert [str(path.relative_to(tmp_path / "out")) for path in attempt.saved] == [
+        f"{i}_adversarial.png" for i in (1, 2)
+    ]
+    with pytest.raises(_BeforeTheWork):
+        robust_zoo.visualize(robust, "gradient", images=[root])
+    assert "2 images; left out: 1 .heic, what is hidden" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="not a dataset of images"):
+        attack_each(robust, [make(tmp_path / "none", "3.heic")], None, "fgsm", tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -253,6 +253,10 @@ def test_transfer_keeps_the_model_of_a_cell(photos, tmp_path, monkeypatch):
         "pgd-20": (cell["details"]["robust"]["correct"], cell["details"]["robust"]["n"]),
     }
     files = [photos / split.test.source.names[i] for i in split.test.rows]
+    card = file.with_name("card.md").read_text()
+    assert f"| clean | {cell['n']} | {cell['accuracy']:.1f} % (" in card and "| PGD-20, L2 0.5 |" in card
+    assert sha256_of(file) in card and split.note[1:60] in card and "which nothing was chosen by" in card
+    assert f"Chosen: penalty {cell['chosen']['penalty']:g}." in card and "Before" not in card
     names = [one.classes[0] for one in predict(file, files)]
     assert sum(a == split.classes[b] for a, b in zip(names, split.test.labels, strict=True)) == cell["correct"]
     monkeypatch.setattr("robust_zoo.training.transfer.protocols.table.linear", None)

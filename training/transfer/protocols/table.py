@@ -16,8 +16,9 @@ from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training import choices
 from robust_zoo.training.attacks.settings import in_words
+from robust_zoo.training.transfer.about import About
 from robust_zoo.training.transfer.cells import images_sha256
-from robust_zoo.training.transfer.kept import About, keep
+from robust_zoo.training.transfer.kept import keep
 from robust_zoo.training.transfer.protocols.finetune import Finetune, finetune
 from robust_zoo.training.transfer.protocols.linear import Linear, linear, robust_accuracy, with_head
 from robust_zoo.training.transfer.protocols.salman2020 import Salman2020, salman2020, variants
@@ -144,7 +145,18 @@ def _about(outcome: Outcome, t: Transfer, settings: Any) -> About:
         f"{protocol}_seed{t.seed}", ThreatModel(t.checkpoint.norm, 0.0),
         f"Transferred from {t.checkpoint.name} to {t.target.name} by robust-zoo transfer --protocol {protocol}",
         {"protocol": protocol, "settings": asdict(settings), "chosen": outcome.chosen, "seed": t.seed}, metrics,
+        note=t.target.note, chosen=_in_words(outcome.chosen),
+        tested=_TESTED[getattr(settings, "choose_on_test", False)],
     )  # fmt: skip
+
+
+_TESTED = {False: About.tested, True: "Test images, on which the best epoch was chosen, as upstream does"}
+
+
+def _in_words(chosen: Mapping[str, Any]) -> str:
+    """What an outcome's settings were chosen to be, as a sentence; "" for none."""
+    found = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in chosen.items())
+    return f"Chosen: {found}." if found else ""
 
 
 PROTOCOLS: Mapping[str, Protocol] = {

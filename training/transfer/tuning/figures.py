@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,9 @@ from torch import nn
 from tqdm import tqdm
 
 from robust_zoo.pixels import PixelModel
-from robust_zoo.registry.measurement import Measurement
 from robust_zoo.registry.reported import attack_title
 from robust_zoo.registry.rows import Checkpoint
-from robust_zoo.threat import NORMS, ThreatModel
+from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks.folding import folded_model
 from robust_zoo.training.attacks.settings import in_words
 from robust_zoo.training.attacks.suites import suite
@@ -51,6 +49,13 @@ class Plan:
             if self.autoattack and classes >= AUTOATTACK_CLASSES:
                 found.append((AUTOATTACK, min(n, self.autoattack)))
         return found
+
+    def unmeasured(self, classes: int) -> str:
+        """Why AutoAttack is not among the attacks, as a sentence; "" where it is, or where there are none."""
+        if self.threat is None or (self.autoattack and classes >= AUTOATTACK_CLASSES):
+            return ""
+        why = "its targeted loss needs four classes" if classes < AUTOATTACK_CLASSES else "it was not asked for"
+        return f"AutoAttack was not run: {why}."
 
 
 def measure(
@@ -106,27 +111,3 @@ def measure(
         right = {"correct": entry["robust_correct"], "n": n, "data": which, "code": entry["code"]}
         found.append({"attack": attack, **right, **attacked})
     return found
-
-
-def table(before: Sequence[Measurement], after: Sequence[Measurement]) -> list[list[str]]:
-    """A line for each figure, the head first: what it is, images, before, after.
-
-    Args:
-        before: Of the source with a fitted head.
-        after: The same figures, of what it became.
-
-    Returns:
-        Cells.
-    """
-    lines = [["accuracy", "images", "before", "after"]]
-    for old, new in zip(before, after, strict=True):
-        title = "clean"
-        if new.threat:
-            title = f"{attack_title(new.attack)}, {NORMS[new.threat.norm].label} {new.threat.radius}"
-        lines.append([title, f"{new.n:,}", _with_interval(old), _with_interval(new)])
-    return lines
-
-
-def _with_interval(m: Measurement) -> str:
-    low, high = m.count.interval
-    return f"{m.accuracy:.1f} % ({low:.1f}-{high:.1f})"

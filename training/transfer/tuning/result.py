@@ -19,9 +19,9 @@ from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.checkpoint import require_same
 from robust_zoo.training.distributed import World
 from robust_zoo.training.machine import Machine
-from robust_zoo.training.transfer.kept import About, keep
-from robust_zoo.training.transfer.tuning import figures
-from robust_zoo.training.transfer.tuning.card import card
+from robust_zoo.training.transfer.about import About
+from robust_zoo.training.transfer.card import table
+from robust_zoo.training.transfer.kept import keep
 from robust_zoo.training.transfer.tuning.images import Split
 from robust_zoo.training.transfer.tuning.modes import Tuning
 from robust_zoo.training.transfer.tuning.tries import Chosen
@@ -68,7 +68,7 @@ class Finetuned:
     @property
     def table(self) -> str:
         """What was measured before and after, as lines of text."""
-        cells = figures.table(self.before, self.after)
+        cells = table(self.before, self.after)
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         return "\n".join(
             f"{line[0]:<{widths[0]}}" + "".join(f"  {cell:>{w}}" for cell, w in zip(line[1:], widths[1:], strict=True))
@@ -122,7 +122,7 @@ def require_same_run(
     replace_file(plan, json.dumps(mine, indent=1).encode() + b"\n", GO_ON)
 
 
-def finish(out: Path, chosen: Chosen, about: About, before: list[dict[str, Any]], note: str) -> Finetuned:
+def finish(out: Path, chosen: Chosen, about: About, before: list[dict[str, Any]]) -> Finetuned:
     """Writes the files, the result last: what has one is finished.
 
     Args:
@@ -130,29 +130,20 @@ def finish(out: Path, chosen: Chosen, about: About, before: list[dict[str, Any]]
         chosen: The network, and how it was chosen.
         about: What the weights' file says, figures included.
         before: Figures of the source, as `figures.measure` gives them.
-        note: Which images are for what.
 
     Returns:
         What was made.
     """
-    tuned = keep(out, chosen.network, about)
-    olds, news = (
-        [Measurement(weights_sha256=sha256, **m) for m in found]
-        for sha256, found in ((about.source_sha256, before), (str(tuned.sha256), about.metrics))
-    )
-    text = card(
-        tuned, about.source, about.source_sha256, chosen.recipe, note, chosen.tried, olds, news, about.data_sha256
-    )
-    replace_file(out / "card.md", text.encode(), GO_ON)
+    kept = keep(out, chosen.network, about, before)
     result = {
         "weights": FILE,
-        "sha256": tuned.sha256,
+        "sha256": kept.checkpoint.sha256,
         "classes": list(about.classes),
-        "note": note,
+        "note": about.note,
         "recipe": asdict(chosen.recipe),
         "tried": chosen.tried,
-        "before": [asdict(m) for m in olds],
-        "after": [asdict(m) for m in news],
+        "before": [asdict(m) for m in kept.before],
+        "after": [asdict(m) for m in kept.after],
     }
     replace_file(out / RESULT, json.dumps(result, indent=1).encode() + b"\n", GO_ON)
     done = finished(out)

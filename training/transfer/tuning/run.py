@@ -20,7 +20,7 @@ from robust_zoo.training.distributed import World, device_of
 from robust_zoo.training.machine import Machine
 from robust_zoo.training.run_lock import lock
 from robust_zoo.training.signals import Interrupt
-from robust_zoo.training.transfer.kept import About
+from robust_zoo.training.transfer.about import About
 from robust_zoo.training.transfer.tuning import figures
 from robust_zoo.training.transfer.tuning.images import Split, open_split
 from robust_zoo.training.transfer.tuning.in_memory import source_of
@@ -139,7 +139,8 @@ def finetune(
         about = About(
             checkpoint, weights.sha256, split.name, split.classes, len(split.train), _sha256(split), mode,
             recipe.threat, f"Fine-tuned from {checkpoint.name}: {chosen.recipe.in_words.rstrip('.')}",
-            asdict(chosen.recipe),
+            asdict(chosen.recipe), note=split.note, chosen=chosen.in_words,
+            unmeasured=plan.unmeasured(len(split.classes)),
         )  # fmt: skip
         before, after = (
             figures.measure(
@@ -148,7 +149,7 @@ def finetune(
             )
             for network, name in ((fitted, "before"), (chosen.network, "after"))
         )  # fmt: skip
-        return finish(out, chosen, replace(about, metrics=after), before, split.note)
+        return finish(out, chosen, replace(about, metrics=after), before)
 
 
 def _aim(checkpoint: Checkpoint, mode: str, threat: ThreatModel | None) -> ThreatModel | None:

@@ -104,6 +104,19 @@ class Chosen:
     recipe: Tuning
     tried: list[dict[str, float | None]]
 
+    @property
+    def in_words(self) -> str:
+        """What the learning rate was chosen from, as a sentence; "" where there was no choice."""
+        if len(self.tried) == 1:
+            return ""
+        found = []
+        for one in self.tried:
+            accuracies = f"clean {one['clean']:.1f} %" if one["clean"] is not None else "diverged"
+            accuracies += f", PGD-10 {one['pgd10']:.1f} %" if one["pgd10"] is not None else ""
+            found.append(f"{one['lr']:g} ({accuracies})")
+        by = "the mean of both" if self.recipe.aim else "accuracy"
+        return f"Learning rates tried, with {by} on validation images deciding: {'; '.join(found)}."
+
 
 def choose(tuner: Tuner, recipe: Tuning, lrs: Sequence[float], runs: Path) -> Chosen:
     """Trains by each learning rate, and keeps the one that is best on validation images.

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robust_zoo.training.attacks.pgd import eval_mode
-from robust_zoo.visualize.engine import BATCH_SIZE
-from robust_zoo.visualize.models import Model, subject
+from robust_zoo.visualization.engine import BATCH_SIZE
+from robust_zoo.visualization.models import Model, subject
 
 _DEVIATIONS = 3  # of an image's gradient that its picture shows, as in the paper
 

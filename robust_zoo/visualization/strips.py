@@ -13,11 +13,11 @@ from robust_zoo.training.choices import go_together
 from robust_zoo.training.data.class_names import class_names
 from robust_zoo.training.data.dataset import evenly
 from robust_zoo.training.figures.tiles import Row
-from robust_zoo.visualize.changes import interpolate, invert, maximise, more_like, synthesise
-from robust_zoo.visualize.engine import BATCH_SIZE, noise
-from robust_zoo.visualize.input_gradients import as_pictures, gradients
-from robust_zoo.visualize.kinds import KINDS
-from robust_zoo.visualize.models import Subject
+from robust_zoo.visualization.changes import interpolate, invert, maximise, more_like, synthesise
+from robust_zoo.visualization.engine import BATCH_SIZE, noise
+from robust_zoo.visualization.kinds import KINDS
+from robust_zoo.visualization.models import Subject
+from robust_zoo.visualization.saliency import as_pictures, gradients
 
 _PAIRS = 3  # between which is interpolated
 

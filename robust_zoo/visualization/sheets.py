@@ -1,4 +1,4 @@
-"""`robust-zoo visualize`: models side by side, a picture and its arrays for each kind."""
+"""`robust_zoo.visualize`: models side by side, a picture and its arrays for each kind."""
 
 from __future__ import annotations
 
@@ -11,29 +11,27 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from robust_zoo import __version__
-from robust_zoo.errors import Unavailable, UsageError
+from robust_zoo.errors import Unavailable
 from robust_zoo.factory import create_model
 from robust_zoo.files import replace_file, storage
 from robust_zoo.pixels import pixel_model
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import NORMS
-from robust_zoo.training.data.cifar10_sample import cifar10_sample
-from robust_zoo.training.data.class_names import class_names, label_of
-from robust_zoo.training.data.dataset import evenly
-from robust_zoo.training.data.fit import check_classifies
-from robust_zoo.training.data.unlabelled import open_unlabelled
+from robust_zoo.training.data.class_names import label_of
 from robust_zoo.training.distributed import device_of
-from robust_zoo.training.evaluation.attack_files import PICTURES, save
+from robust_zoo.training.evaluation.attack_files import PICTURES, encode, save
 from robust_zoo.training.figures.tiles import Row, draw, draw_bare
-from robust_zoo.visualize.beside import standard_of
-from robust_zoo.visualize.engine import BATCH_SIZE
-from robust_zoo.visualize.kinds import KINDS, kind, search_for
-from robust_zoo.visualize.models import Subject
-from robust_zoo.visualize.strips import DRAWN, Strip, Wanted
+from robust_zoo.visualization.beside import standard_of
+from robust_zoo.visualization.engine import BATCH_SIZE
+from robust_zoo.visualization.given import check, images_for
+from robust_zoo.visualization.kinds import KINDS, search_for
+from robust_zoo.visualization.models import Subject
+from robust_zoo.visualization.strips import DRAWN, Strip, Wanted
 from robust_zoo.weights.ensure import ensure
 from robust_zoo.weights.exported import checkpoint_of
 
@@ -63,26 +61,48 @@ class Shown:
         return f"{how}: {seen} ({self.checkpoint.name})" if seen else ""
 
 
-def see(
-    names: Sequence[str | Checkpoint],
-    what: Sequence[str] = (),
+@dataclass(frozen=True)
+class Sheet:
+    """What models see, of one kind.
+
+    Attributes:
+        kind: Its name.
+        picture: The models' rows below each other; a notebook shows it.
+        arrays: What is in it, as numbers: by model's name (N, ..., 3, S, S) in [0, 1], by NAME_labels or NAME_features
+            what was asked for, and "images" and "about" (JSON: weights, seed, how far was searched).
+        files: What was written: the picture and, in a directory, an .npz of the arrays.
+    """
+
+    kind: str
+    picture: Image.Image
+    arrays: dict[str, np.ndarray]
+    files: tuple[Path, ...] = ()
+
+    def _repr_png_(self) -> bytes:
+        return encode(self.picture, ".png")
+
+
+def visualize(
+    names: str | Path | Checkpoint | Sequence[str | Path | Checkpoint],
+    what: str | Sequence[str] = (),
     *,
     images: Sequence[Path | str] = (),
     classes: Sequence[int | str] = (),
     n: int = 10,
     seed: int = 0,
     alone: bool = False,
-    out: Path = Path("seen"),
+    out: str | Path | None = None,
     tile: int = 0,
     bare: bool = False,
     batch_size: int = BATCH_SIZE,
     device: str = "auto",
     progress: bool = False,
-) -> list[Path]:
+) -> dict[str, Sheet]:
     """Draws what models see, side by side; a robust one beside the standard one of its architecture.
 
     Args:
-        names: Checkpoints by name, files that train or convert wrote, or checkpoints; of one dataset and image size.
+        names: A checkpoint by name, a file that train, convert or finetune wrote, or a checkpoint; or several of one
+            dataset and image size.
         what: Kinds of picture, of `kinds.KINDS`; none means synthesis, or with images all.
         images: Files of images, or one folder as `evaluate` takes it, of which `n` are taken, evenly spread. None
             means, for models of CIFAR-10, the bundled sample.
@@ -91,7 +111,8 @@ def see(
         n: Pictures side by side.
         seed: Of noise.
         alone: Leave out the standard model.
-        out: A directory, for a picture and the arrays of each kind; or the file of one picture (.png, .webp).
+        out: A directory, for a picture and the arrays of each kind; or the file of one picture (.png, .webp); None to
+            write nothing.
         tile: Pixels of a picture's side; 0 for the image's own or 128, whichever is larger.
         bare: No words and hardly a margin, for pages that say themselves what is seen.
         batch_size: Pictures that are changed at once.
@@ -99,7 +120,7 @@ def see(
         progress: Whether to show bars on stderr.
 
     Returns:
-        The files that were written: a picture and, in a directory, an .npz for each kind, in their order.
+        A `Sheet` for each kind, by its name, in their order.
 
     Raises:
         UsageError: An unknown kind or class, images that are missing or not laid out so, models that cannot stand
@@ -109,92 +130,41 @@ def see(
         StorageError: The directory cannot be written to.
 
     Example:
-        >>> see(["resnet50_l2_eps3"], ["synthesis"], classes=["goldfish", "tabby"])
+        >>> robust_zoo.visualize("resnet50_l2_eps3", classes=["goldfish", "tabby"])["synthesis"].picture.show()
     """
-    kinds = [*what] or (["synthesis"] if not images else [*KINDS])
-    rows = [checkpoint_of(name) for name in names]
-    single = out.suffix.lower() in PICTURES
-    _check(rows, kinds, out if single else None)
+    kinds = [what] if isinstance(what, str) else [*what] or (["synthesis"] if not images else [*KINDS])
+    rows = [checkpoint_of(name) for name in ([names] if isinstance(names, str | Path | Checkpoint) else names)]
+    place = None if out is None else Path(out)
+    single = place is not None and place.suffix.lower() in PICTURES
+    check(rows, kinds, place if single else None)
     labels = [label_of(one, rows[0].collection.dataset, rows[0].name) for one in classes]
-    given = _given(rows[0], kinds, images, n)
+    given = images_for(rows[0], kinds, images, n)
     wanted = Wanted(*given, labels, n, seed, batch_size, progress)
-    with storage(out, _NEXT):
-        (out.parent if single else out).mkdir(parents=True, exist_ok=True)
+    if place:
+        with storage(place, _NEXT):
+            (place.parent if single else place).mkdir(parents=True, exist_ok=True)
     models = _models(rows, device_of(device), alone=alone)
-    written = []
+    side = tile or max(_TILE, rows[0].preprocessing.input_size[1])
+    sheets = {}
     for name in kinds:
         strips = [DRAWN[name](model.subject, wanted) for model in models]
-        written.append(out if single else out / f"{name}.png")
-        rows_of_tiles = _rows(name, models, strips, wanted)
-        side = tile or max(_TILE, rows[0].preprocessing.input_size[1])
-        bared = [row.tiles for row in rows_of_tiles]
-        save(draw_bare(bared, side, _GAP) if bare else draw(rows_of_tiles, side), written[-1])
-        if not single:
-            written.append(out / f"{name}.npz")
-            replace_file(written[-1], _arrays(name, models, strips, wanted), _NEXT)
-    return written
+        tiles = _rows(name, models, strips, wanted)
+        picture = draw_bare([row.tiles for row in tiles], side, _GAP) if bare else draw(tiles, side)
+        sheet = Sheet(name, picture, _arrays(name, models, strips, wanted))
+        sheets[name] = _written(sheet, place, single=single) if place else sheet
+    return sheets
 
 
-def _check(rows: Sequence[Checkpoint], kinds: Sequence[str], picture: Path | None) -> None:
-    for name in kinds:
-        kind(name)
-    for row in rows:
-        check_classifies(row)
-        if (row.dataset, row.preprocessing.input_size) != (rows[0].dataset, rows[0].preprocessing.input_size):
-            one, other = (f"{r.dataset} at {r.preprocessing.input_size[1]} pixels" for r in (rows[0], row))
-            raise UsageError(
-                f"{rows[0].name} and {row.name} cannot stand side by side",
-                model=row.name,
-                expected=f"models of {one}",
-                actual=other,
-                next=f"robust-zoo visualize {row.name}",
-            )
-    if picture and len(kinds) > 1:
-        raise UsageError(
-            f"{picture.name} is one picture",
-            source=str(picture),
-            expected="one --what for it, or a directory",
-            actual=f"{len(kinds)} kinds: {', '.join(kinds)}",
-            next=f"--what {kinds[0]}, or -o {picture.with_suffix('')}",
-        )
-
-
-def _given(
-    first: Checkpoint, kinds: Sequence[str], images: Sequence[Path | str], n: int
-) -> tuple[Tensor, tuple[str, ...], Tensor | None]:
-    """The images that the kinds are of, what they are called, and their labels where these are known."""
-    size = first.preprocessing.input_size
-    needing = [name for name in kinds if KINDS[name].of_images]
-    if not needing:
-        return torch.zeros(0, *size), (), None
-    if images:
-        opened = open_unlabelled(images, first.preprocessing)
-        if opened.folder and opened.folder.note:
-            tqdm.write(opened.folder.note, file=sys.stderr)
-        chosen = evenly(len(opened), n)
-        pixels, labels = opened.batch(chosen), None
-        captions = tuple(opened.names[index].name for index in chosen)
-    elif first.dataset == "cifar10" and size == (3, 32, 32):
-        sample = cifar10_sample()
-        of = torch.tensor(evenly(len(sample), n))
-        pixels, labels = sample.images[of].float() / 255, sample.labels[of]
-        captions = tuple(class_names(first.collection.dataset)[label] for label in labels.tolist())
-    else:
-        raise UsageError(
-            f"{needing[0]} is of images, and none were given",
-            model=first.name,
-            expected="--images FOLDER, or --images FILE for each",
-            actual="no images",
-            next=f"robust-zoo visualize {first.name} --what synthesis   needs none",
-        )
-    if "interpolation" in kinds and len(pixels) < 2:
-        raise UsageError(
-            "between two images there is a way, of one there is none",
-            expected="two images or more",
-            actual=f"{len(pixels)}",
-            next="--images FOLDER, or --images FILE twice; or --what inversion",
-        )
-    return pixels, captions, labels
+def _written(sheet: Sheet, out: Path, *, single: bool) -> Sheet:
+    if single:
+        save(sheet.picture, out)
+        return replace(sheet, files=(out,))
+    picture, numbers = out / f"{sheet.kind}.png", out / f"{sheet.kind}.npz"
+    save(sheet.picture, picture)
+    content = io.BytesIO()  # the same bytes for the same arrays
+    np.savez_compressed(content, **sheet.arrays)  # type: ignore[arg-type]  # mypy takes a name for allow_pickle
+    replace_file(numbers, content.getvalue(), _NEXT)
+    return replace(sheet, files=(picture, numbers))
 
 
 def _models(rows: Sequence[Checkpoint], device: torch.device, *, alone: bool) -> list[Shown]:
@@ -224,8 +194,8 @@ def _rows(name: str, models: Sequence[Shown], strips: Sequence[Strip], wanted: W
     return rows
 
 
-def _arrays(name: str, models: Sequence[Shown], strips: Sequence[Strip], wanted: Wanted) -> bytes:
-    """An .npz of the same bytes for the same arrays; "about" says in JSON how they were made."""
+def _arrays(name: str, models: Sequence[Shown], strips: Sequence[Strip], wanted: Wanted) -> dict[str, np.ndarray]:
+    """What a sheet shows; "about" says in JSON how it was made."""
     search = search_for(name, wanted.images.shape[-1]) if KINDS[name].small else None
     about = {
         "kind": name,
@@ -240,6 +210,4 @@ def _arrays(name: str, models: Sequence[Shown], strips: Sequence[Strip], wanted:
     for model, strip in zip(models, strips, strict=True):
         named: dict[str, Tensor] = {"": strip.found} | {f"_{key}": value for key, value in strip.others.items()}
         arrays |= {f"{model.checkpoint.name}{key}": value.numpy() for key, value in named.items()}
-    content = io.BytesIO()
-    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]  # mypy takes a name for allow_pickle
-    return content.getvalue()
+    return arrays

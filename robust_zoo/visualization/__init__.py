@@ -5,22 +5,20 @@ from typing import TYPE_CHECKING, Any
 
 _EXPORTS = {
     "Search": "kinds",
-    "as_pictures": "input_gradients",
-    "gradients": "input_gradients",
+    "as_pictures": "saliency",
+    "gradients": "saliency",
     "interpolate": "changes",
     "invert": "changes",
     "maximise": "changes",
     "more_like": "changes",
-    "see": "sheets",
     "synthesise": "changes",
 }
 __all__ = [*_EXPORTS]
 
 if TYPE_CHECKING:
-    from robust_zoo.visualize.changes import interpolate, invert, maximise, more_like, synthesise
-    from robust_zoo.visualize.input_gradients import as_pictures, gradients
-    from robust_zoo.visualize.kinds import Search
-    from robust_zoo.visualize.sheets import see
+    from robust_zoo.visualization.changes import interpolate, invert, maximise, more_like, synthesise
+    from robust_zoo.visualization.kinds import Search
+    from robust_zoo.visualization.saliency import as_pictures, gradients
 
 
 def __getattr__(name: str) -> Any:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from robust_zoo.errors import UsageError
-from robust_zoo.visualize.engine import BATCH_SIZE, CLASS, FEATURES, ONE_FEATURE, change, noise
-from robust_zoo.visualize.kinds import Search, search_for
-from robust_zoo.visualize.models import Features, Model, Subject, subject
+from robust_zoo.visualization.engine import BATCH_SIZE, CLASS, FEATURES, ONE_FEATURE, change, noise
+from robust_zoo.visualization.kinds import Search, search_for
+from robust_zoo.visualization.models import Features, Model, Subject, subject
 
 
 def synthesise(

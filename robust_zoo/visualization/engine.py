@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks.pgd import Loss, pgd
-from robust_zoo.visualize.kinds import Search
+from robust_zoo.visualization.kinds import Search
 
 _GREY, _NOISE = 0.5, 0.05  # of the noise that pictures begin at; that of Engstrom et al. 2019
 BATCH_SIZE = 50  # images that are changed at once

@@ -10,13 +10,14 @@ from PIL import Image
 from searches import shorten
 from verbs import run_to as run
 
-from robust_zoo import get, visualize
+import robust_zoo
+from robust_zoo import get, visualization
 from robust_zoo.errors import Unavailable
 from robust_zoo.registry.load import load_registry
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
 from robust_zoo.training.figures.tiles import GAP, LINE
-from robust_zoo.visualize import kinds, sheets
-from robust_zoo.visualize.beside import standard_of
+from robust_zoo.visualization import kinds, sheets
+from robust_zoo.visualization.beside import standard_of
 
 STANDARD = "resnet18_x0_25_cifar10_l2_eps0"
 ROBUST = f"{STANDARD}_5"
@@ -43,7 +44,7 @@ def test_both_models_side_by_side_and_their_arrays(tmp_path):
     assert result.stdout.splitlines() == [str(out / name) for name in names]
     found, about = arrays(out / "synthesis.npz")
     for name in (STANDARD, ROBUST):
-        assert torch.equal(found[name], visualize.synthesise(name, ["cat", "truck"]))
+        assert torch.equal(found[name], visualization.synthesise(name, ["cat", "truck"]))
         assert found[f"{name}_labels"].tolist() == [3, 9]
     assert about["kind"] == "synthesis" and about["seed"] == 0 and about["search"]["steps"] == 3
     assert [*about["weights"]] == [STANDARD, ROBUST] and all(len(sha256) == 64 for sha256 in about["weights"].values())
@@ -51,9 +52,19 @@ def test_both_models_side_by_side_and_their_arrays(tmp_path):
     sample, rows = cifar10_sample(), [0, 333, 666]
     images, labels = sample.images[rows].float() / 255, sample.labels[rows]
     assert torch.equal(found["images"], images) and about["search"] is None
-    assert torch.equal(found[ROBUST], visualize.gradients(ROBUST, images, labels))
+    assert torch.equal(found[ROBUST], visualization.gradients(ROBUST, images, labels))
     with Image.open(out / "synthesis.png") as picture:
         assert picture.size == (2 * (128 + GAP) + GAP, 2 * (128 + 2 * LINE + 2 * GAP))
+
+
+def test_nothing_is_written_where_no_place_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    seen = robust_zoo.visualize([ROBUST], ("gradient", "synthesis"), classes=["cat", "dog"], n=2, alone=True)
+    assert [*seen] == ["gradient", "synthesis"] and [*tmp_path.iterdir()] == []
+    sheet = robust_zoo.visualize(ROBUST, classes=["cat", "dog"], alone=True, out=tmp_path / "out")["synthesis"]
+    assert np.array_equal(sheet.arrays[ROBUST], seen["synthesis"].arrays[ROBUST])
+    assert [file.name for file in sheet.files] == ["synthesis.png", "synthesis.npz"]
+    assert sheet.files[0].read_bytes() == seen["synthesis"]._repr_png_() != seen["gradient"]._repr_png_()
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path):
@@ -79,7 +90,7 @@ def test_every_kind_of_images_of_ones_own(tmp_path):
     found = {name: arrays(tmp_path / "seen" / f"{name}.npz")[0] for name in kinds.KINDS}
     images = found["inversion"]["images"]
     assert images.shape == (3, 3, 32, 32) and found["interpolation"][STANDARD].shape == (1, 1, 3, 32, 32)
-    assert torch.equal(found["inversion"][STANDARD], visualize.invert(STANDARD, images))
+    assert torch.equal(found["inversion"][STANDARD], visualization.invert(STANDARD, images))
     logits = sheets.create_model(STANDARD).eval()
     with torch.no_grad():
         own = sheets.pixel_model(logits)(images).argmax(1)

@@ -19,7 +19,7 @@ from robust_zoo.training.attacks.pgd import eval_mode
 from robust_zoo.training.data.class_names import label_of
 from robust_zoo.training.data.fit import check_classifies
 from robust_zoo.training.objectives import penultimate
-from robust_zoo.visualize.engine import BATCH_SIZE, answers
+from robust_zoo.visualization.engine import BATCH_SIZE, answers
 from robust_zoo.weights.exported import checkpoint_of
 
 Model = str | Path | Checkpoint | nn.Module
