@@ -44,7 +44,7 @@ def _modes() -> Mapping[str, Any]:
     "--autoattack", type=click.IntRange(0), default=100, show_default=True,
     help="Test images that AutoAttack is run on, with --norm and --eps; 0 leaves it out.",
 )  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of splits, new head and order.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of splits and order.")
 @DEVICE
 @click.option(
     "--precision", type=click.Choice(["auto", "fp32", "bf16", "fp64"]), default="auto", show_default=True,

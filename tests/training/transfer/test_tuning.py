@@ -12,7 +12,7 @@ from torch import nn
 from robust_zoo import ThreatModel, create_model, get, pixel_model
 from robust_zoo.errors import UsageError
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
-from robust_zoo.training.data.dataset import Images, epoch_order, seed_of
+from robust_zoo.training.data.dataset import Images, epoch_order
 from robust_zoo.training.data.torch_items import encoded_items
 from robust_zoo.training.machine import Machine
 from robust_zoo.training.objectives import features_and_logits, keeping_features
@@ -34,7 +34,7 @@ RECIPE = Tuning(
     augment="crop_flip", weight_decay=5e-4, seed=3,
 )  # fmt: skip
 EXACT = Machine(device="cpu", precision="fp64", progress=False)
-HEAD = Head(torch.zeros(3, 128), torch.zeros(3))
+HEAD = Head(torch.linspace(-0.1, 0.1, 3 * 128).sin().reshape(3, 128), torch.tensor([0.1, 0.0, -0.1]))
 
 
 def some(n=16, classes=3):
@@ -55,11 +55,9 @@ def test_twenty_steps_are_those_of_a_plain_loop(mode, tmp_path):
     data, recipe = some(8), replace(RECIPE, mode=mode, batch_size=2)
     network, _ = tuner(data).train(recipe, tmp_path)
 
-    with torch.random.fork_rng():
-        torch.manual_seed(seed_of(3, 0x4EAD))
-        fresh = nn.Linear(128, 3)
     mine = create_model(NAME).double()
-    mine.fc = fresh.double()
+    mine.fc = nn.Linear(128, 3).double()
+    mine.fc.load_state_dict({"weight": HEAD.weight, "bias": HEAD.bias})
     trained = dict(mine.named_parameters()) if mode == "all" else dict(mine.fc.named_parameters(prefix="fc"))
     velocity = {name: torch.zeros_like(p) for name, p in trained.items()}
     mean, std = (
@@ -92,7 +90,7 @@ def test_twenty_steps_are_those_of_a_plain_loop(mode, tmp_path):
 def test_what_a_mode_trains_and_what_stays_in_eval_mode():
     weights, parts = ensure(ROW), {}
     for mode in MODES:
-        model = start(ROW, weights, 3, replace(RECIPE, mode=mode, k=2), HEAD).train()
+        model = start(ROW, weights, replace(RECIPE, mode=mode, k=2), HEAD).train()
         trained = {name.split(".")[1] for name, p in model.named_parameters() if p.requires_grad}
         moving = {n.split(".")[1] for n, m in model.named_modules() if isinstance(m, nn.BatchNorm2d) and m.training}
         parts[mode] = (trained, moving)
@@ -102,14 +100,15 @@ def test_what_a_mode_trains_and_what_stays_in_eval_mode():
     assert parts["head"] == ({"fc"}, set()) and parts["lwf"] == (blocks | {"fc"}, set())
     assert parts["last-k"] == ({"layer3", "layer4", "fc"}, {"layer3", "layer4"})
     with pytest.raises(UsageError, match="cannot train 'last-9'") as error:
-        start(ROW, weights, 3, replace(RECIPE, mode="last-k", k=9), None)
+        start(ROW, weights, replace(RECIPE, mode="last-k", k=9), HEAD)
     assert error.value.expected.endswith("last-6") and "last-6" in error.value.next
 
 
 def test_a_new_head_also_where_the_source_has_as_many_classes():
-    model = start(ROW, ensure(ROW), 10, RECIPE, None)
-    assert not torch.equal(model.model.fc.weight, create_model(NAME).fc.weight)
-    assert torch.equal(model.model.conv1.weight, create_model(NAME).conv1.weight)
+    head = Head(torch.full((10, 128), 0.5), torch.arange(10.0))
+    state = start(ROW, ensure(ROW), RECIPE, head).model.state_dict()
+    assert torch.equal(state["fc.weight"], head.weight) and torch.equal(state["fc.bias"], head.bias)
+    assert torch.equal(state["conv1.weight"], create_model(NAME).conv1.weight)
 
 
 def test_a_model_in_memory_is_a_source(tmp_path):
@@ -117,8 +116,8 @@ def test_a_model_in_memory_is_a_source(tmp_path):
     model = create_model(NAME)
     for given in (model, pixel_model(model), nn.DataParallel(model)):
         source = source_of(given, tmp_path)
-        state = start(source, ensure(source), 3, RECIPE, None).model.state_dict()
-        expected = start(ROW, ensure(ROW), 3, RECIPE, None).model.state_dict()
+        state = start(source, ensure(source), RECIPE, HEAD).model.state_dict()
+        expected = start(ROW, ensure(ROW), RECIPE, HEAD).model.state_dict()
         assert all(torch.equal(state[k], v) for k, v in expected.items()) and source.preprocessing == ROW.preprocessing
     assert source_of(NAME, tmp_path) == ROW
     model.conv1 = nn.Conv2d(3, 16, 5)
@@ -144,7 +143,7 @@ def test_the_distance_to_the_source_is_that_of_its_features():
     loss = keeping_features(source, 3.2).loss
     plain = F.cross_entropy(source(images), labels)
     assert loss(source, images, images, labels, RECIPE)[0].item() == pytest.approx(plain.item(), abs=1e-6)
-    moved = start(ROW, ensure(ROW), 3, replace(RECIPE, mode="lwf"), HEAD).eval()
+    moved = start(ROW, ensure(ROW), replace(RECIPE, mode="lwf"), HEAD).eval()
     with torch.no_grad():
         moved.model.layer4[1].bn2.bias += 0.5
     features, logits = features_and_logits(moved, images)

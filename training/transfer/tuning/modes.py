@@ -19,11 +19,13 @@ _EPOCHS = (5, 50)
 class Mode:
     """A row of MODES.
 
+    Every mode begins with a head fitted to the source's features: with one at random the first updates would change
+    the features for nothing (Kumar et al. 2022, "Fine-Tuning can Distort Pretrained Features").
+
     Attributes:
         about: In words, for help and cards.
         lrs: Learning rates that are tried where none is given; validation images choose.
         part: What is trained, as transfer.network.choose_trainable has it, with {k} to fill in.
-        head: What the new head starts as: "random", or "probe": a logistic regression on the source's features.
         statistics: BatchNorm's, "train" or the "source"'s. What is not trained keeps the source's in any mode.
         lwf: Weight of the distance to the source's features (objectives.keeping_features).
         attacks: Whether it trains on adversarial images.
@@ -32,7 +34,6 @@ class Mode:
     about: str
     lrs: tuple[float, ...]
     part: str = "all"
-    head: str = "random"
     statistics: str = "train"
     lwf: float = 0.0
     attacks: bool = False
@@ -44,7 +45,7 @@ MODES: dict[str, Mode] = {
     "last-k": Mode("the head and the last k blocks before it", (0.003, 0.03), part="last-{k}"),
     "lwf": Mode(
         "every layer, its features held near the source's: Shafahi et al. 2020", (0.003, 0.01),
-        head="probe", statistics="source", lwf=3.2,  # 0.005 of their released recipe, summed over 640 units
+        statistics="source", lwf=3.2,  # 0.005 of their released recipe, summed over 640 units
     ),
     "adversarial": Mode("PGD training, its radius 0 at first: Ngnawe et al. 2025", (0.01, 0.03), attacks=True),
 }  # fmt: skip

@@ -52,9 +52,9 @@ def finetune(
 ) -> Finetuned:
     """Trains a checkpoint's network on images of one's own, and keeps it.
 
-    The loop is that of every training here: a run that was cut off anywhere goes on with the same call, and ends with
-    the same file. Learning rates are tried on the training images and chosen by the validation images; the test
-    images are looked at once, when all is decided.
+    The new head begins as a logistic regression on the source's features. The loop is that of every training here: a
+    run that was cut off anywhere goes on with the same call, and ends with the same file. Learning rates are tried on
+    the training images and chosen by the validation images; the test images are looked at once, when all is decided.
 
     Args:
         name_or_model: A checkpoint's name, a file of weights that train, convert or finetune wrote, a checkpoint, or a
@@ -72,7 +72,7 @@ def finetune(
         batch_size: Images per update, all of them where there are fewer.
         weight_decay: On every parameter that is trained.
         autoattack: How many test images AutoAttack is run on, where there is a threat model; 0 leaves it out.
-        seed: Of splits, the new head, the order of images, augmentation.
+        seed: Of splits, the order of images, augmentation.
         out: The folder that everything is written to; made where it is not there.
         device: "auto", "cpu", "cuda" or "cuda:N"; on a GPU in bf16 autocast.
         machine: Precision, loader processes, how often to save, whether to show progress.

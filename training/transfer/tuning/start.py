@@ -1,11 +1,10 @@
-"""What a fine-tuning starts from: the source's network with a new head, at random or fitted to its features."""
+"""What a fine-tuning starts from: the source's network with a new head, fitted to its features."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ from robust_zoo.errors import NewHeadWarning
 from robust_zoo.factory import create_model
 from robust_zoo.pixels import PixelModel
 from robust_zoo.registry.rows import Checkpoint
-from robust_zoo.training.data.dataset import Dataset, seed_of
+from robust_zoo.training.data.dataset import Dataset
 from robust_zoo.training.transfer.features import Backbone, features
 from robust_zoo.training.transfer.heads import Head
 from robust_zoo.training.transfer.network import choose_trainable, freeze_batch_norm
@@ -101,21 +100,15 @@ def probed(checkpoint: Checkpoint, weights: Weights, head: Head) -> nn.Module:
 
 
 def start(
-    checkpoint: Checkpoint,
-    weights: Weights,
-    classes: int,
-    recipe: Tuning,
-    head: Head | None,
-    dtype: torch.dtype = torch.float32,
+    checkpoint: Checkpoint, weights: Weights, recipe: Tuning, head: Head, dtype: torch.dtype = torch.float32
 ) -> TunedModel:
     """The model that a fine-tuning begins with.
 
     Args:
         checkpoint: The source.
         weights: Its own, verified.
-        classes: K.
-        recipe: With the mode, and the seed of a head at random.
-        head: What `probe` found, for modes that begin with it.
+        recipe: With the mode.
+        head: What `probe` found.
         dtype: In which it is trained.
 
     Returns:
@@ -124,22 +117,10 @@ def start(
     Raises:
         UsageError: The network has no such part.
     """
-    if recipe.row.head == "probe" and head is not None:
-        network = probed(checkpoint, weights, head)
-    else:
-        network = _with_random_head(checkpoint, weights, classes, recipe.seed)
+    network = probed(checkpoint, weights, head)
     choose_trainable(network.to(dtype), recipe.part)
     p = checkpoint.preprocessing
     return TunedModel(network, p.mean, p.std, frozen_statistics=recipe.row.statistics == "source")
-
-
-def _with_random_head(checkpoint: Checkpoint, weights: Weights, classes: int, seed: int) -> nn.Module:
-    """A new head also where the source has as many classes: they are others, or in another order."""
-    network: Any = create_model(checkpoint, weights=weights)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of(seed, 0x4EAD))
-        network.reset_classifier(classes)
-    return network
 
 
 def source_model(checkpoint: Checkpoint, weights: Weights, like: Tensor) -> PixelModel:

@@ -44,7 +44,7 @@ class Tuner:
     checkpoint: Checkpoint
     weights: Weights
     split: Split
-    head: Head | None
+    head: Head
     world: World
     machine: Machine
     interrupt: Interrupt
@@ -72,7 +72,7 @@ class Tuner:
         m = self.machine
         run.mkdir(parents=True, exist_ok=True)
         dtype = torch.float64 if m.precision == "fp64" else torch.float32
-        model = start(self.checkpoint, self.weights, len(self.split.classes), recipe, self.head, dtype)
+        model = start(self.checkpoint, self.weights, recipe, self.head, dtype)
         settings = Settings(self.bf16, m.save_seconds, m.log_steps, m.progress, f"lr {recipe.lr:g}")
         train_model(
             model, recipe, self.split.train, self.split.val, run,
