@@ -26,11 +26,15 @@ class Stage:
         run: (model, images, labels, threat, seed=, poll=, **settings) -> adv_images, which are the images themselves
             where nothing was found.
         settings: What `run` is given in every call.
+        steps: How often `run` calls `poll` at most.
+        cost: Of a step, in passes of its images forward and back.
     """
 
     name: str
     run: Callable[..., Tensor]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    steps: int = 1
+    cost: float = 1.0
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, **how: Any) -> Tensor:
         return self.run(model, images, labels, threat, **self.settings, **how)
@@ -43,11 +47,26 @@ def _without_seed(attack: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return run
 
 
-RUN: dict[str, Callable[..., Tensor]] = {
-    "pgd": pgd_until_wrong,
-    "apgd": apgd,
-    "fab": _without_seed(fab_targeted),
-    "square": square,
+@dataclass(frozen=True)
+class Attack:
+    """A row of RUN.
+
+    Attributes:
+        run: As a Stage's.
+        steps: Of settings: how often it calls `poll` at most.
+        cost: Of a step, in passes forward and back; to tell the time that is left.
+    """
+
+    run: Callable[..., Tensor]
+    steps: Callable[[Mapping[str, Any]], int]
+    cost: float
+
+
+RUN: dict[str, Attack] = {
+    "pgd": Attack(pgd_until_wrong, lambda s: (s["steps"] + 1) * max(s.get("restarts", 0), 1), 1.0),
+    "apgd": Attack(apgd, lambda s: (s["steps"] + 1) * s.get("targets", 1), 1.0),
+    "fab": Attack(_without_seed(fab_targeted), lambda s: s["steps"] * s["targets"], 1.7),
+    "square": Attack(square, lambda s: s["queries"], 0.4),
 }
 go_together("training/attacks/suites.py", RUN, {stage.attack for suite in SEQUENCES.values() for stage in suite})
 
@@ -65,4 +84,5 @@ def suite(name: str) -> tuple[Stage, ...]:
     Raises:
         UsageError: No attack has this name; the error names the closest.
     """
-    return tuple(Stage(stage.name, RUN[stage.attack], stage.values) for stage in stages(name))
+    rows = [(stage, RUN[stage.attack]) for stage in stages(name)]
+    return tuple(Stage(stage.name, row.run, stage.values, row.steps(stage.values), row.cost) for stage, row in rows)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from robust_zoo.training.data.dataset import Dataset
 from robust_zoo.training.data.npz import read_npz
 from robust_zoo.training.evaluation import fates
 from robust_zoo.training.evaluation.fates import ROBUST, WRONG
+from robust_zoo.training.evaluation.progress import CLEAN, FORWARD, Progress, Report
 
 
 @dataclass
@@ -71,14 +72,14 @@ class Evaluation:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
 
-def run_chunk(evaluation: Evaluation, data: Dataset, file: Path, progress: Callable[[int, int], None]) -> Chunk:
+def run_chunk(evaluation: Evaluation, data: Dataset, file: Path, report: Report) -> Chunk:
     """Evaluates a chunk of at most CHUNK images, going on from `file` when it exists; `file` is whole at any moment.
 
     Args:
         evaluation: Model, attacks and settings.
         data: The chunk's images.
         file: What is known of the chunk; written after every batch.
-        progress: Called with (images decided upon, images robust so far).
+        report: Called after every step of an attack, and every batch of the clean pass.
 
     Returns:
         The chunk, with every image's fate.
@@ -86,8 +87,11 @@ def run_chunk(evaluation: Evaluation, data: Dataset, file: Path, progress: Calla
     Raises:
         StorageError: The disk refuses `file`.
     """
-    clock = time.monotonic()
-    chunk = _same_images(read_chunk(file), file, evaluation, data) if file.exists() else _clean(evaluation, data)
+    clock, done = time.monotonic(), 0.0
+    if file.exists():
+        chunk = _same_images(read_chunk(file), file, evaluation, data)
+    else:
+        chunk, done = _clean(evaluation, data, report), FORWARD * len(data)
     chunk.seconds, clock = chunk.seconds + time.monotonic() - clock, time.monotonic()
     images: Tensor | None = None
     while chunk.stage < len(evaluation.stages):
@@ -95,17 +99,39 @@ def run_chunk(evaluation: Evaluation, data: Dataset, file: Path, progress: Calla
             chunk.stage, chunk.batch = chunk.stage + 1, 0
         else:
             images = _load(data) if images is None else images
+            meter = _Meter(evaluation, chunk, len(batch), done, report)
             labels = torch.from_numpy(chunk.labels[batch]).to(evaluation.device)
-            chunk.broken_by[batch[_broken(evaluation, chunk.stage, images[batch].to(evaluation.device), labels)]] = (
-                chunk.stage
-            )
-            chunk.batch += 1
+            found = _broken(evaluation, chunk.stage, images[batch].to(evaluation.device), labels, meter)
+            chunk.broken_by[batch[found]] = chunk.stage
+            chunk.batch, done = chunk.batch + 1, done + meter.worked
         chunk.seconds, clock = chunk.seconds + time.monotonic() - clock, time.monotonic()
         write_chunk(file, chunk)
-        progress(len(chunk.broken_by), int((chunk.broken_by == ROBUST).sum()))
     if not evaluation.stages:
         write_chunk(file, chunk)
+    last = evaluation.stages[-1].name if evaluation.stages else CLEAN
+    report(Progress(last, 1, 1, len(data), int((chunk.broken_by == ROBUST).sum()), done, 0.0))
     return chunk
+
+
+class _Meter:
+    """Polls between the steps of an attack on a batch, and reports each."""
+
+    def __init__(self, evaluation: Evaluation, chunk: Chunk, images: int, done: float, report: Report) -> None:
+        self.worked, self._inner, self._report = 0.0, evaluation.poll, report
+        stage, size, mine = evaluation.stages[chunk.stage], evaluation.batch_size, len(chunk.survivors())
+        robust = int((chunk.broken_by == ROBUST).sum())
+        waiting = max(mine - chunk.batch * size, 0) * stage.steps * stage.cost
+        left = waiting + robust * sum(s.steps * s.cost for s in evaluation.stages[chunk.stage + 1 :])
+        batches = -(-mine // size)
+        self._at = Progress(stage.name, chunk.batch + 1, batches, len(chunk.labels), robust, done, left)
+        self._step, self._most = images * stage.cost, images * stage.cost * stage.steps
+
+    def __call__(self, *_: object) -> None:
+        if self._inner:
+            self._inner()
+        self.worked = min(self.worked + self._step, self._most)
+        at = self._at
+        self._report(replace(at, done=at.done + self.worked, left=at.left - self.worked))
 
 
 def _same_images(chunk: Chunk, file: Path, evaluation: Evaluation, data: Dataset) -> Chunk:
@@ -118,12 +144,16 @@ def _same_images(chunk: Chunk, file: Path, evaluation: Evaluation, data: Dataset
     return chunk
 
 
-def _clean(evaluation: Evaluation, data: Dataset) -> Chunk:
+def _clean(evaluation: Evaluation, data: Dataset, report: Report) -> Chunk:
     labels, right = [], []
+    size, n, hits, attacks = evaluation.batch_size, len(data), 0, sum(s.steps * s.cost for s in evaluation.stages)
     with torch.no_grad():
         for images, batch_labels in data.batches(evaluation.batch_size):
             right.append((evaluation.model(images.to(evaluation.device)).argmax(1).cpu() == batch_labels).numpy())
             labels.append(batch_labels.numpy())
+            seen, hits = sum(map(len, labels)), hits + int(right[-1].sum())
+            left = FORWARD * (n - seen) + attacks * n * hits / seen
+            report(Progress(CLEAN, len(labels), -(-n // size), seen, hits, FORWARD * seen, left))
             if evaluation.poll:
                 evaluation.poll()
     return Chunk(np.concatenate(labels), np.where(np.concatenate(right), ROBUST, WRONG).astype(np.int8))
@@ -139,10 +169,10 @@ def _batch(chunk: Chunk, size: int) -> np.ndarray | None:
     return rows if len(rows) else None
 
 
-def _broken(evaluation: Evaluation, stage: int, images: Tensor, labels: Tensor) -> np.ndarray:
+def _broken(evaluation: Evaluation, stage: int, images: Tensor, labels: Tensor, poll: Poll) -> np.ndarray:
     """Which images of a batch a stage breaks; every adversarial image is checked again here."""
     adv_images = evaluation.stages[stage](
-        evaluation.model, images, labels, evaluation.threat, seed=evaluation.seed, poll=evaluation.poll
+        evaluation.model, images, labels, evaluation.threat, seed=evaluation.seed, poll=poll
     )
     with torch.no_grad():
         wrong = evaluation.model(adv_images).argmax(1) != labels

@@ -18,6 +18,7 @@ from robust_zoo.files import GO_ON, replace_file
 from robust_zoo.names import within
 from robust_zoo.training.evaluation import engine, fates
 from robust_zoo.training.evaluation.entries import EntryKey, figures_of, read_entry
+from robust_zoo.training.evaluation.progress import Progress, Report
 from robust_zoo.training.version import code_version
 
 _PARTS = "parts"  # the folder of chunks on their way
@@ -33,7 +34,7 @@ def complete(
     *,
     shard: tuple[int, int] = (0, 1),
     flags: Callable[[], list[str] | None] = lambda: None,
-    progress: Callable[[int, int], None] = lambda done, robust: None,
+    report: Report = lambda progress: None,
 ) -> dict[str, Any] | None:
     """Evaluates what is missing of an entry and writes it; an existing entry is read, nothing is computed.
 
@@ -47,7 +48,7 @@ def complete(
         shard: (i, k) does every k-th chunk from the i-th; whoever finds all of them done joins them, so that any number
             of processes and hosts that share the directory give the same file.
         flags: Names the checks that speak against the figure, when it is joined; None means nothing was checked.
-        progress: Called with (images done, images robust so far) of this shard.
+        report: Called between steps, with how far this shard is.
 
     Returns:
         The entry, or None while other shards are at work.
@@ -64,14 +65,17 @@ def complete(
     parts = ledger_dir / _PARTS / flat.stem
     parts.mkdir(parents=True, exist_ok=True)
     pieces = list(engine.chunks(len(data)))
-    counted, robust = 0, 0
-    for number in range(shard[0], len(pieces), shard[1]):
+    mine, last, before = range(shard[0], len(pieces), shard[1]), None, None
+    for number in mine:
+        later = sum(len(pieces[i]) for i in mine if i > number)
 
-        def report(seen: int, left: int, counted: int = counted, robust: int = robust) -> None:
-            progress(counted + seen, robust + left)
+        def told(progress: Progress, before: Progress | None = before, later: int = later) -> None:
+            nonlocal last
+            last = progress.among(before, later)
+            report(last)
 
-        chunk = engine.run_chunk(evaluation, data.subset(pieces[number]), parts / f"{number:05d}.npz", report)
-        counted, robust = counted + len(chunk.broken_by), robust + int((chunk.broken_by == fates.ROBUST).sum())
+        engine.run_chunk(evaluation, data.subset(pieces[number]), parts / f"{number:05d}.npz", told)
+        before = last
     files = [parts / f"{number:05d}.npz" for number in range(len(pieces))]
     try:
         found = [engine.read_chunk(file) for file in files]

@@ -24,6 +24,7 @@ from robust_zoo.training.distributed import device_of
 from robust_zoo.training.evaluation import checks, engine, ledger
 from robust_zoo.training.evaluation.datasets import open_dataset
 from robust_zoo.training.evaluation.entries import EntryKey
+from robust_zoo.training.evaluation.progress import bar, show
 from robust_zoo.training.evaluation.threats import own_threat
 from robust_zoo.weights.ensure import ensure
 from robust_zoo.weights.exported import checkpoint_of
@@ -140,19 +141,9 @@ def _of_model(
         )
         evaluation = engine.Evaluation(folded, threat, stages, plan.batch_size, plan.seed, device=device)
         label = f"{checkpoint.name} {plan.attack}" + (f" {threat}" if stages else "")
-        with _bar(label, len(images), plan.shard) as bar:
+        with bar(label) as shown:
             entry = ledger.complete(
-                ledger_dir, key, evaluation, images, shard=plan.shard, flags=flags, progress=partial(_show, bar)
+                ledger_dir, key, evaluation, images, shard=plan.shard, flags=flags, report=partial(show, shown)
             )
         found += [entry] if entry else []
     return found
-
-
-def _bar(label: str, n: int, shard: tuple[int, int]) -> Any:
-    mine = sum(len(piece) for piece in list(engine.chunks(n))[shard[0] :: shard[1]])
-    return tqdm(total=mine, unit="img", desc=label, leave=False)
-
-
-def _show(bar: Any, done: int, robust: int) -> None:
-    bar.update(done - bar.n)
-    bar.set_postfix_str(f"{100 * robust / max(done, 1):.1f} % robust so far")

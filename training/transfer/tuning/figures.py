@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from robust_zoo.pixels import PixelModel
 from robust_zoo.registry.reported import attack_title
@@ -21,6 +21,7 @@ from robust_zoo.training.attacks.suites import suite
 from robust_zoo.training.data.dataset import Dataset, spread
 from robust_zoo.training.evaluation import engine, ledger
 from robust_zoo.training.evaluation.entries import EntryKey
+from robust_zoo.training.evaluation.progress import bar, show
 from robust_zoo.training.signals import Interrupt
 from robust_zoo.weights.safetensors_file import chunks_of
 
@@ -99,13 +100,8 @@ def measure(
             folded, threat, suite(attack), key.batch_size, key.seed, poll=interrupt.poll, device=device
         )
         label = f"{name} {attack_title(attack) if suite(attack) else 'clean accuracy'}"
-        with tqdm(total=n, unit="img", desc=label, leave=False, disable=not progress) as bar:
-
-            def report(done: int, robust: int, bar: Any = bar) -> None:
-                bar.update(done - bar.n)
-                bar.set_postfix_str(f"{100 * robust / max(done, 1):.1f} % so far")
-
-            entry = ledger.complete(evidence, key, evaluation, images, progress=report)
+        with bar(label, shown=progress) as shown:
+            entry = ledger.complete(evidence, key, evaluation, images, report=partial(show, shown))
         assert entry is not None  # all shards are this process's
         attacked = {"norm": threat.norm, "eps": threat.eps, "settings": in_words(attack)} if suite(attack) else {}
         right = {"correct": entry["robust_correct"], "n": n, "data": which, "code": entry["code"]}

@@ -1,0 +1,86 @@
+"""How far an evaluation is: its stage and batch, what is robust so far, the work that is done and left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tqdm import tqdm
+
+CLEAN = "clean"
+FORWARD = 0.4  # of a pass forward and back
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where an evaluation is.
+
+    Attributes:
+        stage: What is at work: CLEAN, or an attack.
+        batch: Its batch, from 1.
+        batches: As many as it has.
+        images: How many were classified without an attack.
+        robust: How many of them nothing has broken so far.
+        done: Work, in passes of one image through the network, forward and back.
+        left: The same, if no further image is broken.
+    """
+
+    stage: str
+    batch: int
+    batches: int
+    images: int
+    robust: int
+    done: float
+    left: float
+
+    def among(self, earlier: Progress | None, later: int) -> Progress:
+        """Of a whole that this is a part of.
+
+        Args:
+            earlier: Where the parts before ended; None for the first.
+            later: Images of the parts that come, each as much work as one of these.
+
+        Returns:
+            The same stage and batch, with the images and the work of the whole.
+        """
+        images, robust, done = (earlier.images, earlier.robust, earlier.done) if earlier else (0, 0, 0.0)
+        ahead = later * (self.done + self.left) / max(self.images, 1)
+        return replace(
+            self, images=images + self.images, robust=robust + self.robust, done=done + self.done,
+            left=self.left + ahead,
+        )  # fmt: skip
+
+    def __str__(self) -> str:
+        batch = f" {self.batch} of {self.batches}" if self.batches > 1 else ""
+        said = "right" if self.stage == CLEAN else "robust"
+        return f"{self.stage}{batch}, {100 * self.robust / max(self.images, 1):.1f} % {said} so far"
+
+
+Report = Callable[[Progress], None]
+
+
+def bar(label: str, *, shown: bool = True) -> Any:
+    """A progress bar of work: elapsed and left, then the stage, its batch and the accuracy so far.
+
+    Args:
+        label: What is evaluated.
+        shown: Whether it shows at all.
+
+    Returns:
+        tqdm's, for `show`.
+    """
+    form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+    return tqdm(desc=label, total=1, bar_format=form, smoothing=0, leave=False, disable=not shown)
+
+
+def show(bar: Any, progress: Progress) -> None:
+    """Moves a bar.
+
+    Args:
+        bar: Of `bar`.
+        progress: Where the evaluation is.
+    """
+    bar.total = progress.done + progress.left
+    bar.set_postfix_str(str(progress), refresh=False)
+    bar.update(progress.done - bar.n)
