@@ -50,9 +50,9 @@ def command(
     second image of that name), and attack.png: the images, their adversarial versions and the change, magnified. Each
     uses the whole radius. What is said after the arrow is said of the file that was written, read again.
 
-    IMAGES are files; or one folder, tar file or hfds/NAME, as for robust-zoo evaluate, of any number of images and any
-    classes. Of a folder the pictures lie in folders of the same names, so that other models can be evaluated on them;
-    attack.png has 32 of them, and report.csv says what became of each.
+    IMAGES are files; or one folder of images, or of class folders, a tar file or hfds/NAME, as for robust-zoo evaluate,
+    of any number of images and any classes. Of a folder the pictures lie in folders of the same names, so that other
+    models can be evaluated on them; attack.png has 32 of them, and report.csv says what became of each.
     """
     from robust_zoo.training.evaluation.attack_images import attack_each
 
