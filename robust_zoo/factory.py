@@ -51,8 +51,8 @@ def create_model(
     checkpoint's own preprocessing, and `robust_zoo.pixel_model(model)` makes it take [0, 1] images.
 
     Args:
-        model_name: A checkpoint by any spelling of its name ("resnet50_l2_eps3"), the path of a file that train or
-            convert wrote, or an architecture ("resnet50") when `checkpoint_path` is given or `pretrained` is False.
+        model_name: A checkpoint by any spelling of its name ("resnet50_l2_eps3"), the path of a file that robust-zoo
+            wrote, or an architecture ("resnet50") when `checkpoint_path` is given or `pretrained` is False.
         pretrained: Load the checkpoint's weights. True here, for the name means weights; timm's default is False.
         pretrained_cfg: Replaces the checkpoint's pretrained_cfg: a dict or timm PretrainedCfg.
         pretrained_cfg_overlay: Overrides entries of the pretrained_cfg.

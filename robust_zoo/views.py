@@ -72,7 +72,7 @@ def transform(model: str | Path | Checkpoint | nn.Module) -> v2.Compose:
     """The transform that a checkpoint's figures are of: what timm.data.create_transform makes of the same settings.
 
     Args:
-        model: A checkpoint by any spelling of its name, the path of a file that train or convert wrote, or a model.
+        model: A checkpoint by any spelling of its name, the path of a file that robust-zoo wrote, or a model.
             Wrappers are looked into, as by `pixel_model`; a model that takes [0, 1] images, which `pixel_model` makes,
             gets them so.
 

@@ -45,7 +45,7 @@ def in_repository(checkpoint: Checkpoint, url: str) -> Checkpoint:
     """A checkpoint as its repository says it: one of a user's own names no path of a disk, and timm's own network.
 
     Args:
-        checkpoint: A row, or of a file that train or convert wrote.
+        checkpoint: A row, or of a file that robust-zoo wrote.
         url: The repository's page.
 
     Returns:

@@ -30,7 +30,7 @@ _MOST = 6  # columns of a terminal
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def command(names: tuple[str, ...], ledger: Path | None, as_json: bool) -> None:
-    """Set checkpoints side by side. NAMES are names, wildcards, or files that train or convert wrote.
+    """Set checkpoints side by side. NAMES are names, wildcards, or files that robust-zoo wrote.
 
     \b
     robust-zoo compare resnet50_linf_eps4 resnet18_linf_eps4

@@ -57,7 +57,7 @@ def command(
     robust-zoo evaluate resnet18_x0_25_cifar10_l2_eps0_5 --data cifar10.npz --n 1000
     robust-zoo evaluate resnet18_x0_25_cifar10_l2_eps0_5 -a pgd-20 --norm l2 --eps 0.25 --eps 0.5 --eps 1
 
-    NAMES are checkpoints, wildcards, or files that robust-zoo train or convert wrote. Without --data it is the bundled
+    NAMES are checkpoints, wildcards, or files that robust-zoo wrote. Without --data it is the bundled
     sample of CIFAR-10. Folders are called as the model's classes are: a WordNet id or any English name.
 
     An entry is keyed by the sha256 of the weights, of the images and of the attack's settings: what exists is not

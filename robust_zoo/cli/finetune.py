@@ -25,7 +25,7 @@ def _modes() -> Mapping[str, Any]:
 
 @click.command("finetune")
 @click.argument("folder")
-@click.option("--model", "-m", required=True, help="A checkpoint, or a file that train, convert or finetune wrote.")
+@click.option("--model", "-m", required=True, help="A checkpoint, or a file that robust-zoo wrote.")
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path), default="finetuned", show_default=True,
     help="The folder of the model; an interrupted fine-tuning goes on.",

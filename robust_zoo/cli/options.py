@@ -157,7 +157,7 @@ def require_picture(output: Path) -> None:
 
 
 def select(names: Sequence[str]) -> list[Checkpoint]:
-    """Names in any spelling, wildcards, and files that train or convert wrote -> checkpoints, each once, in order.
+    """Names in any spelling, wildcards, and files that robust-zoo wrote -> checkpoints, each once, in order.
 
     Raises UnknownCheckpoint for a name that is none, and for a pattern that matches nothing.
     """

@@ -11,7 +11,7 @@ from robust_zoo.text import printable
 
 @click.command("predict")
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--model", "-m", required=True, help="A checkpoint, or a file that train, convert or finetune wrote.")
+@click.option("--model", "-m", required=True, help="A checkpoint, or a file that robust-zoo wrote.")
 @click.option("--top", type=click.IntRange(1), default=1, show_default=True, help="So many classes of each image.")
 @CACHE_DIR
 @DEVICE

@@ -51,7 +51,7 @@ def command(
     robust-zoo publish 'resnet18_l2_*' --namespace ORG --public
     robust-zoo publish mine.safetensors --namespace ME --licence mit
 
-    NAMES are checkpoints, wildcards, or files that train or convert wrote. Each becomes a repository ORG/NAME with
+    NAMES are checkpoints, wildcards, or files that robust-zoo wrote. Each becomes a repository ORG/NAME with
     model.safetensors (the verified bytes as they are), config.json, the card as README.md with its curve, and LICENSE.
     Before any of it is sent, another process loads the folder with timm alone and must get the same logits, bit for
     bit; a network that timm does not have is loaded after robust_zoo.register_with_timm().

@@ -96,7 +96,7 @@ def run(
     robust-zoo transfer 'resnet50_l2_*' --dataset pets --dataset dtd --root DATASETS --seeds 3
     robust-zoo transfer resnet50_l2_eps3 --dataset photos/ --protocol finetune --keep
 
-    MODELS are checkpoints, wildcards, or files that robust-zoo train or convert wrote.
+    MODELS are checkpoints, wildcards, or files that robust-zoo wrote.
 
     A cell is keyed by weights, images, protocol, settings and seed: what exists is not done again, so an interrupted
     sweep goes on where it was. Nothing is ever chosen on test images, but by salman2020.

@@ -46,9 +46,8 @@ def command(
     robust-zoo visualize resnet50_l2_eps3 --classes goldfish --classes tabby
     robust-zoo visualize resnet50_l2_eps3 --images photos/ --what more-like --what inversion
 
-    NAMES are checkpoints, wildcards, or files that robust-zoo train, convert or finetune wrote.
-    Without --what it is synthesis;
-    with --images, all. Of models of CIFAR-10 the bundled images are taken where none are given.
+    NAMES are checkpoints, wildcards, or files that robust-zoo wrote. Without --what it is synthesis, or with --images
+    all. Of models of CIFAR-10 the bundled images are taken where none are given.
 
     Writes KIND.png and KIND.npz for each kind: the picture, and what is in it as numbers. The same seed gives the same
     picture. Ten pictures of a class take 5 seconds a model on a CPU at 32 pixels, many minutes at 224.

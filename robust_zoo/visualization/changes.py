@@ -29,7 +29,7 @@ def synthesise(
     sample of a Gaussian of the class's training images; this begins at grey noise, which knows of no image.
 
     Args:
-        model: A checkpoint's name, a file that train or convert wrote, or a model of [0, 1] images or timm's.
+        model: A checkpoint's name, a file that robust-zoo wrote, or a model of [0, 1] images or timm's.
         classes: One for each picture: numbers, or names where the model is named.
         images: (N, C, H, W) float in [0, 1], where to begin instead of at noise; one for each class.
         search: Else that of the paper for images of this size.

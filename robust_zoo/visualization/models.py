@@ -23,7 +23,7 @@ from robust_zoo.visualization.engine import BATCH_SIZE, answers
 from robust_zoo.weights.exported import checkpoint_of
 
 Model = str | Path | Checkpoint | nn.Module
-"""A checkpoint by any spelling of its name, a file that train or convert wrote, a checkpoint, or a model: one of [0, 1]
+"""A checkpoint by any spelling of its name, a file that robust-zoo wrote, a checkpoint, or a model: one of [0, 1]
 images, as `pixel_model` makes it, or a timm model, which is wrapped."""
 
 

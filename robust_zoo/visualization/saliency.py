@@ -21,7 +21,7 @@ def gradients(
     """How a model's loss changes with each pixel.
 
     Args:
-        model: A checkpoint's name, a file that train or convert wrote, or a model of [0, 1] images or timm's.
+        model: A checkpoint's name, a file that robust-zoo wrote, or a model of [0, 1] images or timm's.
         images: (N, C, H, W) float in [0, 1].
         classes: Of the images, in whose cross-entropy the gradient is taken; what the model says of them when None.
         batch_size: Images at once.

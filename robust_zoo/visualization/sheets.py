@@ -101,7 +101,7 @@ def visualize(
     """Draws what models see, side by side; a robust one beside the standard one of its architecture.
 
     Args:
-        names: A checkpoint by name, a file that train, convert or finetune wrote, or a checkpoint; or several of one
+        names: A checkpoint by name, a file that robust-zoo wrote, or a checkpoint; or several of one
             dataset and image size.
         what: Kinds of picture, of `kinds.KINDS`; none means synthesis, or with images all.
         images: Files of images, or one folder as `evaluate` takes it, of which `n` are taken, evenly spread. None

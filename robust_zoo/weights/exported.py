@@ -1,4 +1,4 @@
-"""A file that robust-zoo train or convert wrote, as a checkpoint: it says all that a row holds. No torch."""
+"""A file that robust-zoo wrote, as a checkpoint: it says all that a row holds. No torch."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def checkpoint_of(name: str | Path | Checkpoint) -> Checkpoint:
         return get(name)
     if path.suffix.lower() not in _WEIGHTS:
         return get(str(name))
-    expected = "a file that robust-zoo train or convert wrote, or a checkpoint's name"
+    expected = "a file that robust-zoo wrote, or a checkpoint's name"
     if not path.is_file():
         next = "give the path of a file that is there; robust-zoo list shows the names"
         raise missing_file(path, expected, next, error=UnknownCheckpoint)
@@ -143,7 +143,7 @@ def exported(path: Path) -> Checkpoint:
         )
     except (KeyError, ValueError, TypeError, AttributeError, IndexError, ArithmeticError) as error:
         others = f'robust_zoo.create_model(ARCHITECTURE, checkpoint_path="{path}")   loads files of others'
-        expected = "a file that robust-zoo train or convert wrote"
+        expected = "a file that robust-zoo wrote"
         raise cannot_read(f"how {path.name} was made", path, expected, error, others) from None
 
 

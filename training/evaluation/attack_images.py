@@ -142,7 +142,7 @@ def attack_each(
     judged, are images of 8 bits (`attacks.pictures`); what is said is said of the files, read again.
 
     Args:
-        name: A checkpoint's name, a file that train or convert wrote, or a checkpoint.
+        name: A checkpoint's name, a file that robust-zoo wrote, or a checkpoint.
         images: Files of images, as `training.data.decode.decode` reads them; or one folder, tar file or "hfds/NAME",
             of which `evaluate` would take the same images.
         threat: Norm and radius; None means what the checkpoint was trained for.
@@ -206,7 +206,7 @@ def attack_images(
     """Attacks what the model sees of each image, and keeps all of it; for many see `attack_each`.
 
     Args:
-        name: A checkpoint's name, a file that train or convert wrote, or a checkpoint.
+        name: A checkpoint's name, a file that robust-zoo wrote, or a checkpoint.
         files: As `attack_each` takes them.
         threat: Norm and radius; None means what the checkpoint was trained for.
         attack: As for `attack_each`.

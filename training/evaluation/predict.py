@@ -75,7 +75,7 @@ def predict(
     """Classifies images; the next batch is read when it is asked for.
 
     Args:
-        model: A checkpoint's name, a file that train, convert or finetune wrote, or a checkpoint.
+        model: A checkpoint's name, a file that robust-zoo wrote, or a checkpoint.
         paths: Images, and folders of them at any depth.
         top: How many classes, all where there are fewer.
         device: "auto", "cpu", "cuda" or "cuda:N".

@@ -69,7 +69,7 @@ def evaluate(
     Entries that exist are read; a killed evaluation goes on where it was.
 
     Args:
-        names: Of checkpoints, or files that train or convert wrote, or checkpoints.
+        names: Of checkpoints, or files that robust-zoo wrote, or checkpoints.
         data: The file or folder with the images; "" for what comes with the package.
         dataset: A name of `evaluation.datasets.DATASETS`; "" for what `data` turns out to be.
         ledger_dir: The ledger's folder; made where it is not there.

@@ -55,7 +55,7 @@ def transfer(
     once in each process, whatever the number of its cells.
 
     Args:
-        names: Of checkpoints, or files that train or convert wrote, or checkpoints.
+        names: Of checkpoints, or files that robust-zoo wrote, or checkpoints.
         targets: Functions that open a dataset, each called once in each process; picklable for more than one job.
         plan: Protocol, settings, threat and seeds.
         workspace: Folders, device and processes.
@@ -157,7 +157,7 @@ def submit_all(
     """Submits a job for each model and dataset; `robust-zoo transfer report` reads what is done.
 
     Args:
-        names: Of checkpoints, or files that train or convert wrote, or checkpoints.
+        names: Of checkpoints, or files that robust-zoo wrote, or checkpoints.
         targets: Functions that open a dataset; picklable.
         plan: Protocol, settings, threat and seeds.
         workspace: Folders and device.

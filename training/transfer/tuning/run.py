@@ -57,7 +57,7 @@ def finetune(
     the training images and chosen by the validation images; the test images are looked at once, when all is decided.
 
     Args:
-        name_or_model: A checkpoint's name, a file of weights that train, convert or finetune wrote, a checkpoint, or a
+        name_or_model: A checkpoint's name, a file of weights that robust-zoo wrote, a checkpoint, or a
             model that timm or this package made.
         data: A folder of class folders, with splits or without; tar shards; a dataset's name; or a Dataset of torch's
             whose items are images and labels. Without a split for testing a fifth of the images is.
