@@ -28,8 +28,9 @@ from robust_zoo.training.data.dataset import Images
 from robust_zoo.training.transfer.features import CPU, Backbone, features
 from robust_zoo.training.transfer.heads import Head, Scale, sgd_grid
 from robust_zoo.training.transfer.logistic import logistic_path, objective
-from robust_zoo.training.transfer.protocols.linear import GRID, PENALTIES, Linear, linear, stratified_split
+from robust_zoo.training.transfer.protocols.linear import GRID, PENALTIES, Linear, linear
 from robust_zoo.training.transfer.protocols.salman2020 import Salman2020, salman2020
+from robust_zoo.training.transfer.splits import stratified_split
 from robust_zoo.training.transfer.task import Target
 
 MODEL = "resnet18_x0_25_cifar10_l2_eps0_5"

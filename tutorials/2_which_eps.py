@@ -12,9 +12,9 @@ from PIL import Image
 
 import robust_zoo
 from robust_zoo.training import cifar10_sample, recommend
-from robust_zoo.training.transfer.protocols.linear import stratified_split
 from robust_zoo.training.transfer.recommend import open_images, table
 from robust_zoo.training.transfer.sample_suite import digits
+from robust_zoo.training.transfer.splits import stratified_split
 
 # %% [markdown]
 # ## A folder of images

@@ -190,7 +190,8 @@ def threats(norm: str | None, *radii: str | None) -> list[ThreatModel]:
     """--norm and each --eps as threat models, [] without both. Raises UsageError for one without the other."""
     given = [radius for radius in radii if radius]
     if bool(norm) != bool(given):
-        raise UsageError("--norm and --eps go together", expected="both or neither", actual="one of them")
+        actual, missing = (f"--norm {norm}", "--eps 0.5") if norm else (f"--eps {given[0]}", "--norm l2")
+        raise UsageError("--norm and --eps go together", expected="both or neither", actual=actual, next=missing)
     return [ThreatModel.parse(norm, radius) for radius in given] if norm else []
 
 

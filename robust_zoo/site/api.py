@@ -27,12 +27,12 @@ TOLD = (
     "robust_zoo.training.recipes.load_overrides",
     "robust_zoo.training.transfer.protocols.finetune.Finetune",
     "robust_zoo.training.transfer.protocols.linear.Linear",
-    "robust_zoo.training.transfer.protocols.linear.stratified_split",
     "robust_zoo.training.transfer.protocols.salman2020.Salman2020",
     "robust_zoo.training.transfer.recommend.open_images",
     "robust_zoo.training.transfer.recommend.table",
     "robust_zoo.training.transfer.sample_suite.cifar10_half",
     "robust_zoo.training.transfer.sample_suite.digits",
+    "robust_zoo.training.transfer.splits.stratified_split",
     "robust_zoo.weights.ensure.ensure",
     "robust_zoo.weights.own.OwnFileWarning",
 )

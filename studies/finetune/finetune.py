@@ -23,7 +23,7 @@ from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.data.dataset import spread
 from robust_zoo.training.machine import Machine
-from robust_zoo.training.transfer.protocols.linear import stratified_split
+from robust_zoo.training.transfer.splits import stratified_split
 from robust_zoo.training.transfer.task import Target
 from robust_zoo.training.transfer.tuning.modes import MODES
 from studies.class_split import class_split

@@ -23,8 +23,9 @@ from robust_zoo.training.distributed import device_of
 from robust_zoo.training.transfer.cells import Model
 from robust_zoo.training.transfer.features import Backbone, features
 from robust_zoo.training.transfer.plots import draw, ladders
-from robust_zoo.training.transfer.protocols.linear import PENALTIES, stratified_split, train_heads
+from robust_zoo.training.transfer.protocols.linear import PENALTIES, train_heads
 from robust_zoo.training.transfer.report import Figure
+from robust_zoo.training.transfer.splits import stratified_split
 from robust_zoo.weights.exported import checkpoint_of
 
 FOLDS = 5

@@ -7,7 +7,8 @@ import torch
 from robust_zoo.errors import not_installed
 from robust_zoo.training.data.cifar10_sample import cifar10_classes, cifar10_sample
 from robust_zoo.training.data.dataset import Images
-from robust_zoo.training.transfer.protocols.linear import Linear, stratified_split
+from robust_zoo.training.transfer.protocols.linear import Linear
+from robust_zoo.training.transfer.splits import stratified_split
 from robust_zoo.training.transfer.sweep import TransferPlan
 from robust_zoo.training.transfer.task import Target
 

@@ -23,14 +23,8 @@ from robust_zoo.training.transfer.feature_files import kept, store
 from robust_zoo.training.transfer.features import Backbone, adapt, batches_for, features
 from robust_zoo.training.transfer.heads import Head, Scale, sgd_grid
 from robust_zoo.training.transfer.logistic import logistic_path, objective
-from robust_zoo.training.transfer.protocols.linear import (
-    PENALTIES,
-    Linear,
-    linear,
-    robust_accuracy,
-    stratified_split,
-    with_head,
-)
+from robust_zoo.training.transfer.protocols.linear import PENALTIES, Linear, linear, robust_accuracy, with_head
+from robust_zoo.training.transfer.splits import hold_out, stratified_split
 from robust_zoo.training.transfer.task import Target, score
 from robust_zoo.views import View
 
@@ -128,6 +122,17 @@ def test_a_draw_is_stratified_and_whole(per_class):
     assert not torch.equal(kept, stratified_split(labels, per_class, 2)[0]) and torch.equal(
         kept, stratified_split(labels, per_class, 1)[0]
     )
+
+
+def test_no_class_loses_its_only_image():
+    labels = torch.tensor([0] * 10 + [1] + [2] * 3)
+    held, kept = hold_out(labels, 0.2, 0)
+    assert labels[held].tolist() == [0, 0, 2] and labels[kept].tolist() == [0] * 8 + [1] + [2] * 2
+    both = torch.tensor([0, 0, 1, 1] * 5)
+    assert all(torch.equal(a, b) for a, b in zip(hold_out(both, 0.3, 4), stratified_split(both, 0.3, 4), strict=True))
+    for few in (torch.arange(3), torch.arange(0)):
+        with pytest.raises(UsageError, match="too few images to hold some out"):
+            hold_out(few, 0.2, 0)
 
 
 def test_features_are_those_of_the_plain_model(tmp_path):

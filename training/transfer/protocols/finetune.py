@@ -32,8 +32,8 @@ from robust_zoo.training.transfer.network import (
     train_epoch,
     with_new_head,
 )
-from robust_zoo.training.transfer.protocols.linear import stratified_split
 from robust_zoo.training.transfer.protocols.settings import impossible
+from robust_zoo.training.transfer.splits import hold_out, stratified_split
 from robust_zoo.training.transfer.task import Outcome, Target, joined, score
 from robust_zoo.views import View
 from robust_zoo.weights.ensure import Weights, ensure
@@ -145,7 +145,7 @@ def finetune(
     if target.val is not None:
         fit, check, both = train, target.val, joined(train, target.val)
     else:
-        held, kept = stratified_split(train.labels, settings.holdout, seed)
+        held, kept = hold_out(train.labels, settings.holdout, seed)
         fit, check, both = train.subset(kept), train.subset(held), train
     training = _Training(
         checkpoint, weights or ensure(checkpoint), len(target.classes), settings, cache, seed, device, progress

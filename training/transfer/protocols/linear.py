@@ -17,11 +17,12 @@ from robust_zoo.pixels import pixel_model
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks.accuracy import pgd_accuracy
-from robust_zoo.training.data.dataset import Dataset, Images, seed_of, spread
+from robust_zoo.training.data.dataset import Dataset, Images, spread
 from robust_zoo.training.transfer.features import CPU, Backbone, batches_for, features
 from robust_zoo.training.transfer.heads import Head, Scale, sgd_grid
 from robust_zoo.training.transfer.logistic import logistic_path
 from robust_zoo.training.transfer.protocols.settings import impossible
+from robust_zoo.training.transfer.splits import hold_out, stratified_split
 from robust_zoo.training.transfer.task import Outcome, Target, score
 from robust_zoo.weights.ensure import Weights
 
@@ -57,29 +58,6 @@ class Linear:
         if self.solver not in SOLVERS or self.bn not in ("source", "adapt") or self.views < 1:
             expected = f"solver {' or '.join(SOLVERS)}, bn source or adapt, views >= 1"
             raise impossible("no such linear protocol", self, expected)
-
-
-def stratified_split(labels: Tensor, per_class: int | float, seed: int) -> tuple[Tensor, Tensor]:
-    """A stratified split: some images of each class, and the others.
-
-    A class always keeps at least one image on each side where it has two.
-
-    Args:
-        labels: (N,) int64.
-        per_class: How many images of each class; a float: that part of each.
-        seed: Decides which images.
-
-    Returns:
-        Indices of the chosen images and of the others, both sorted.
-    """
-    chosen = torch.zeros(len(labels), dtype=torch.bool)
-    generator = torch.Generator().manual_seed(seed_of(seed, 0x5717))
-    for label in labels.unique().tolist():
-        members = (labels == label).nonzero().flatten()
-        count = round(per_class * len(members)) if isinstance(per_class, float) else per_class
-        count = min(max(count, 1), max(len(members) - 1, 1))
-        chosen[members[torch.randperm(len(members), generator=generator)[:count]]] = True
-    return chosen.nonzero().flatten(), (~chosen).nonzero().flatten()
 
 
 def linear(
@@ -129,7 +107,7 @@ def linear(
         x_all = torch.cat((x, of(target.val, settings.views, "val")), 1)
         y_all = torch.cat((y, y_check))
     else:
-        check, fit = stratified_split(y.cpu(), settings.holdout, seed)
+        check, fit = hold_out(y.cpu(), settings.holdout, seed)
         x_check, y_check = x[0, check], y[check]
         x_all, y_all = x, y
     classes, candidates = len(target.classes), _candidates(settings)

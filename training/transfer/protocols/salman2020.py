@@ -29,7 +29,7 @@ from robust_zoo.training.transfer.network import (
     train_epoch,
     with_new_head,
 )
-from robust_zoo.training.transfer.protocols.linear import stratified_split
+from robust_zoo.training.transfer.splits import hold_out
 from robust_zoo.training.transfer.task import Outcome, Target, score
 from robust_zoo.views import View
 from robust_zoo.weights.ensure import Weights
@@ -156,7 +156,7 @@ def _splits(target: Target, settings: Salman2020, seed: int) -> tuple[Dataset, D
         return target.train_and_val, target.test
     if target.val is not None:
         return target.train, target.val
-    check, train = stratified_split(target.train.labels, 0.2, seed)
+    check, train = hold_out(target.train.labels, 0.2, seed)
     return target.train.subset(train), target.train.subset(check)
 
 

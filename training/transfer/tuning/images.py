@@ -20,7 +20,7 @@ from robust_zoo.training.data.labelled import open_held_out
 from robust_zoo.training.data.torch_items import encoded_items, is_items
 from robust_zoo.training.transfer.datasets import open_target
 from robust_zoo.training.transfer.features import as_files, batches_for
-from robust_zoo.training.transfer.protocols.linear import stratified_split
+from robust_zoo.training.transfer.splits import hold_out
 from robust_zoo.training.transfer.task import Target
 from robust_zoo.views import View
 
@@ -92,7 +92,7 @@ def open_split(data: Any, val: Any = None, *, workers: int = 0, seed: int = 0) -
         return Split(target.name, target.classes, target.train, chosen, target.test, "; ".join(words))
     if target.val is not None:
         return Split(target.name, target.classes, target.train, target.val, target.test, "; ".join(words))
-    held, kept = stratified_split(target.train.labels, _HELD, seed)
+    held, kept = hold_out(target.train.labels, _HELD, seed)
     words.append(f"{len(held):,} of the training images, a fifth of each class, are for choosing")
     train, chosen = target.train.subset(kept), target.train.subset(held)
     return Split(target.name, target.classes, train, chosen, target.test, "; ".join(words))
@@ -108,7 +108,7 @@ def _target(data: Any, workers: int, seed: int) -> Target:
     classes = classes or tuple(str(i) for i in range(int(images.labels.max()) + 1))
     if len(classes) < 2:
         raise not_a_dataset(type(data).__name__, "two classes or more", f"one: {listed(classes)}")
-    test, train = stratified_split(images.labels, _HELD, seed)
+    test, train = hold_out(images.labels, _HELD, seed)
     note = f"a fifth of each class is for testing: {len(train):,} train, {len(test):,} test"
     return Target("images", classes, images.subset(train), None, images.subset(test), note=note)
 
