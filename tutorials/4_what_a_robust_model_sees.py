@@ -14,7 +14,8 @@ from robust_zoo.training import cifar10_sample
 
 zoo = "resnet18_x0_25_cifar10"  # small CIFAR-10 models that come with the package
 standard, robust, judge = (f"{zoo}_{threat}" for threat in ("l2_eps0", "l2_eps0_5", "linf_eps8"))
-seen = robust_zoo.visualize(robust, ["synthesis", "gradient"], out=".")  # beside it, the standard model
+# beside it stands the standard model of its architecture
+seen = robust_zoo.visualize(robust, ["synthesis", "gradient"], out=".")
 seen["synthesis"].picture
 
 # %% [markdown]

@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from robust_zoo.threat import ThreatModel
-from robust_zoo.training.attacks.settings import SEQUENCES
-from robust_zoo.training.attacks.suites import Stage, suite
+from robust_zoo.training.attacks.suites import RUN, Stage
 from robust_zoo.training.data.dataset import Images
 from robust_zoo.training.evaluation import engine, fates, ledger
 from robust_zoo.training.evaluation.entries import EntryKey
@@ -62,17 +61,24 @@ def test_every_step_is_told_with_the_work_that_is_left(tmp_path, monkeypatch):
     assert all(a.done <= b.done for a, b in itertools.pairwise(told))
 
 
-@pytest.mark.parametrize("name", [*sorted({*SEQUENCES} - {"none", "autoattack"}), "pgd-4", "pgd-3x2"])
-def test_an_attack_on_what_nothing_breaks_takes_all_its_steps(name):
+SETTINGS = [
+    ("pgd", {"steps": 3}), ("pgd", {"steps": 2, "restarts": 2}), ("apgd", {"loss": "ce", "steps": 4}),
+    ("apgd", {"loss": "dlr-targeted", "targets": 2, "steps": 3}), ("fab", {"targets": 2, "steps": 3}),
+    ("square", {"queries": 20}),
+]  # fmt: skip
 
+
+@pytest.mark.parametrize(("name", "settings"), SETTINGS)
+def test_an_attack_on_what_nothing_breaks_takes_all_its_steps(name, settings):
     class Sure(nn.Module):
         def forward(self, images):
             return torch.cat([images.flatten(1).mean(1, keepdim=True) + 9, images.flatten(1)[:, :11]], 1)
 
     images, labels = torch.full((2, 3, 4, 4), 0.5), torch.zeros(2, dtype=torch.int64)
-    (only,), polls = suite(name), []
-    only(Sure(), images, labels, ThreatModel("linf", 0.1), seed=0, poll=lambda *_: polls.append(1))
-    assert len(polls) == only.steps
+    row, polls = RUN[name], []
+    row.run(Sure(), images, labels, ThreatModel("linf", 0.1), seed=0, poll=lambda *_: polls.append(1), **settings)
+    assert len(polls) == row.steps(settings)
+    assert {attack for attack, _ in SETTINGS} == {*RUN}
 
 
 def test_a_bar_says_stage_batch_and_accuracy(capsys):
