@@ -68,10 +68,10 @@ def command(
     robust-zoo finetune photos/ --model resnet50_l2_eps3 --mode lwf --norm l2 --eps 3 --out mine_lwf
     robust-zoo finetune photos/ --model resnet50_l2_eps3 --mode adversarial --out mine_robust
 
-    FOLDER holds a folder of images for each class, or splits (train, val, test) of such folders or of tar shards; it is
-    read as by robust-zoo transfer, and what was taken for what is said first. Learning rates are chosen on validation
-    images; the test images are looked at once, at the end: clean accuracy and, with --norm and --eps, that under PGD-20
-    and AutoAttack, before (the checkpoint with a linear head fitted to its features) and after.
+    FOLDER holds a folder of images for each class, or splits (train, val, test) of such folders or of tar shards, or is
+    hfds/NAME; it is read as by robust-zoo transfer, and what was taken for what is said first. Learning rates are
+    chosen on validation images; the test images are looked at once, at the end: clean accuracy and, with --norm and
+    --eps, that under PGD-20 and AutoAttack, before (the checkpoint with a head fitted to its features) and after.
 
     --out gets model.safetensors, which says its classes, preprocessing and where it is from; config.json, by which timm
     loads the folder; card.md; and the evidence of every figure. SIGTERM, SIGUSR1, SIGUSR2 and Ctrl-C save and exit with

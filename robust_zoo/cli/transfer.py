@@ -53,7 +53,7 @@ def command() -> None:
 
 @command.command("run", short_help="Transfer models; the default.")
 @click.argument("models", nargs=-1)
-@click.option("--dataset", "-d", multiple=True, help="A name of robust-zoo data list, or an image folder; repeatable.")
+@click.option("--dataset", "-d", multiple=True, help="A name of data list, an image folder or hfds/NAME; repeatable.")
 @click.option("--data", multiple=True, hidden=True)  # what --dataset was called
 @click.option("--root", type=_PATH, default=".", help="Where named datasets lie.")
 @click.option("--suite", type=click.Choice(["sample"]), help="Bundled models and images: needs no download.")

@@ -9,21 +9,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import torch
 
-from robust_zoo.errors import UsageError, cannot_read, not_installed
+from robust_zoo.errors import UsageError
 from robust_zoo.readers import read_bytes
 from robust_zoo.text import listed, several
-from robust_zoo.training.data.arrays import label_tensor
 from robust_zoo.training.data.decode import MOST_BYTES
-from robust_zoo.training.data.encoded import LAYOUTS, EncodedImages, in_order, not_a_dataset
+from robust_zoo.training.data.encoded import LAYOUTS, EncodedImages, not_a_dataset
+from robust_zoo.training.data.hf_rows import HF, open_rows
 from robust_zoo.training.data.tar import SHARDS_OF, open_tars, shards_in
 from robust_zoo.training.data.tree import Files, Layout, layout_of, read_classes
 
-_LABEL = ("label",)
 _SPLITS = ("train", "val", "test")
 
 
@@ -39,12 +37,6 @@ def from_folder(root: Path, names: Sequence[str], index: int) -> bytes:
         The file's content, still encoded.
     """
     return read_bytes(root / names[index], MOST_BYTES)  # a million names go to a loader process in 0.5 s, Paths in 14
-
-
-def _from_rows(rows: Any, index: int) -> bytes:
-    """rows: a Hugging Face dataset whose `image` column is not decoded."""
-    image = rows[index]["image"]
-    return image["bytes"] or read_bytes(Path(image["path"]), MOST_BYTES)
 
 
 def open_source(data: str | Path, split: Literal["train", "val"]) -> EncodedImages:
@@ -66,8 +58,8 @@ def open_source(data: str | Path, split: Literal["train", "val"]) -> EncodedImag
     Raises:
         UsageError: Something is missing, empty or unreadable; the error names it.
     """
-    if str(data).startswith("hfds/"):
-        return open_rows(str(data).removeprefix("hfds/"), "train" if split == "train" else "validation")
+    if str(data).startswith(HF):
+        return open_rows(str(data).removeprefix(HF), "train" if split == "train" else "validation")
     layout = layout_of(Path(data))
     take = ("train",) if split == "train" else ("val", "test")
     if any(part in layout.splits for part in take):
@@ -172,51 +164,6 @@ def check_classes_differ(source: EncodedImages, where: Path | str) -> None:
     """
     if len(source.classes) == 1:
         raise not_a_dataset(where, "two classes or more, a folder for each", f"one: {listed(source.classes)}")
-
-
-def open_rows(name: str, wanted: str, columns: tuple[str, ...] = _LABEL) -> EncodedImages:
-    """A split of a dataset in Hugging Face's format.
-
-    Args:
-        name: Of a dataset on the hub, or the directory that `datasets` saved one in.
-        wanted: The split.
-        columns: Of the labels, the first that is there. With columns of the caller's choice the classes are the sorted
-            values (by number where they are numbers), whatever they count from; else labels count from 0.
-
-    Returns:
-        The split's images, none of them read yet.
-
-    Raises:
-        UsageError: The `datasets` library is not installed, or the dataset cannot be read.
-    """
-    try:
-        import datasets
-        import pyarrow.compute as pc  # comes with it
-    except ImportError:
-        raise not_installed("hfds/ needs Hugging Face's datasets library", "datasets", "hf") from None
-    try:
-        if (Path(name) / "dataset_dict.json").is_file():
-            rows = datasets.load_from_disk(name)[wanted]
-        else:
-            rows = datasets.load_dataset(name, split=wanted)
-        column = next(c for c in (*columns, "") if c in rows.column_names or not c)
-        values = rows[column][:]
-        classes = tuple(in_order({str(value) for value in values})) if columns != _LABEL else ()
-        number = {word: i for i, word in enumerate(classes)}
-        found = np.array([number[str(value)] for value in values] if classes else values)
-        labels = label_tensor(found, len(rows), column, f"hfds/{name}")
-        if not len(labels):
-            raise ValueError("no images")
-        rows = rows.cast_column("image", datasets.Image(decode=False)).select_columns(["image"])
-        images = rows.with_format("arrow")[:]["image"]  # on the disk; no image is read for its name and size
-        paths = pc.struct_field(images, "path").to_pylist()
-        sizes = pc.fill_null(pc.binary_length(pc.struct_field(images, "bytes")), 0).to_pylist()
-    except (OSError, ValueError, KeyError, datasets.exceptions.DatasetsError) as error:
-        expected = f"a dataset with a {wanted} split and the columns image and label"
-        what = f"{wanted} of the dataset {name}"
-        raise cannot_read(what, f"hfds/{name}", expected, str(error).strip()) from None
-    names = [Path(path).name if path else str(number) for number, path in enumerate(paths)]
-    return EncodedImages(names, sizes, labels, classes, partial(_from_rows, rows))
 
 
 def check_classes(train: EncodedImages, val: EncodedImages) -> None:

@@ -12,7 +12,8 @@ from robust_zoo.errors import UsageError
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.data.class_names import labels_called, spelled
 from robust_zoo.training.data.encoded import EncodedImages
-from robust_zoo.training.data.folders import open_folder, open_rows, open_shards
+from robust_zoo.training.data.folders import open_folder, open_shards
+from robust_zoo.training.data.hf_rows import HF, open_rows
 from robust_zoo.training.data.image_files import ImageFiles
 from robust_zoo.views import View
 
@@ -51,8 +52,8 @@ def open_held_out(data: str, take: Sequence[str]) -> EncodedImages:
     Raises:
         UsageError: There are none.
     """
-    if data.startswith("hfds/"):
-        return open_rows(data.removeprefix("hfds/"), "validation")
+    if data.startswith(HF):
+        return open_rows(data.removeprefix(HF), "validation")
     return open_shards([Path(data)]) if Path(data).is_file() else open_folder(Path(data), take=take)
 
 

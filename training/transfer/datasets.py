@@ -12,9 +12,10 @@ from types import MappingProxyType
 from robust_zoo.errors import UsageError, VerificationFailed, closest
 from robust_zoo.readers import read_toml
 from robust_zoo.training.data.dataset import Dataset
+from robust_zoo.training.data.hf_rows import HF
 from robust_zoo.training.data.image_files import ImageFiles
 from robust_zoo.training.transfer import layouts
-from robust_zoo.training.transfer.open_files import folder_target, listed_files, saved_tables
+from robust_zoo.training.transfer.open_files import folder_target, listed_files, rows_target, saved_tables
 from robust_zoo.training.transfer.task import Target
 
 _TOML = Path(__file__).with_name("datasets.toml")
@@ -104,7 +105,7 @@ def open_target(name: str, root: Path = Path(), *, workers: int = 0, dataset: Ta
 
     Args:
         name: Of a dataset; or a folder that holds train/ and test/ (or val/) of class folders, or class folders alone,
-            of which every fifth image by the hash of its path is for testing.
+            of which every fifth image by the hash of its path is for testing; or "hfds/NAME".
         root: The folder that named datasets lie under.
         workers: Loader processes, 0 for none.
         dataset: Instead of the named one.
@@ -116,6 +117,8 @@ def open_target(name: str, root: Path = Path(), *, workers: int = 0, dataset: Ta
         UsageError: Something is missing, or the name is unknown.
         VerificationFailed: The copy is broken: wrong counts, listed files that are not there, images in two splits.
     """
+    if dataset is None and name.startswith(HF):
+        return rows_target(name, workers)
     if dataset is None and (Path(name).is_dir() or (Path(name).suffix and Path(name).is_file())):
         return folder_target(Path(name), workers)
     dataset = dataset or get_dataset(name)

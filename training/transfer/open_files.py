@@ -12,22 +12,17 @@ from pathlib import Path
 import torch
 
 from robust_zoo.errors import UsageError
-from robust_zoo.readers import read_json
 from robust_zoo.text import listed
 from robust_zoo.training.data.dataset import Dataset
 from robust_zoo.training.data.encoded import EncodedImages, counted, in_order, not_a_dataset
-from robust_zoo.training.data.folders import (
-    check_classes_differ,
-    encoded,
-    from_folder,
-    left_out,
-    open_folder,
-    open_rows,
-)
+from robust_zoo.training.data.folders import check_classes_differ, encoded, from_folder, left_out, open_folder
+from robust_zoo.training.data.hf_rows import HF, open_rows, splits_of
 from robust_zoo.training.data.image_files import ImageFiles
 from robust_zoo.training.data.tar import SHARDS_OF, open_tars, shards_in
 from robust_zoo.training.data.tree import Layout, layout_of, read_classes
 from robust_zoo.training.transfer.task import Target
+
+_CALLED = {"train": ("train",), "val": ("validation", "val", "valid"), "test": ("test",)}  # splits, in tables
 
 
 def listed_files(root: Path, pairs: Sequence[tuple[str, int]], classes: tuple[str, ...], workers: int) -> ImageFiles:
@@ -71,8 +66,7 @@ def saved_tables(
         UsageError: The `datasets` package is not installed, or a table has no images or labels.
         KeyError: There are no splits.
     """
-    kinds = read_json(folder / "dataset_dict.json")["splits"]
-    called = {"train": ("train",), "test": ("test",), "val": ("validation", "val", "valid")}
+    kinds, called = splits_of(str(folder)), dict(_CALLED)
     if not validation and "test" not in kinds:  # ethz/food101 calls its test split validation
         called = {"train": ("train",), "test": called["val"]}
     found = {split: next((k for k in kinds if k in names), None) for split, names in called.items()}
@@ -108,11 +102,41 @@ def folder_target(path: Path, workers: int) -> Target:
     layout = layout_of(path)
     name = path.resolve().name if path.name in ("", "..") else path.name
     if (shards := _shards(layout)).keys() > {"train"}:
-        return _shards_target(name, shards, path, workers)
+        sources = {split: open_tars(files) for split, files in shards.items()}
+        return _of_splits(name, sources, path, "images in tar files", workers)
     if "train" in layout.splits and len(layout.splits) > 1:
         return _split_target(name, layout, workers)
-    source = counted(open_folder(path, take=("train",)), path)
-    check_classes_differ(source, path)
+    return _folded(name, open_folder(path, take=("train",)), path, workers)
+
+
+def rows_target(name: str, workers: int) -> Target:
+    """A dataset in Hugging Face's format, with the classes that its table names.
+
+    Args:
+        name: "hfds/" and a dataset on the hub, or a directory that `datasets` saved one in or can load.
+        workers: Loader processes, 0 for none.
+
+    Returns:
+        The target: without a split for testing the validation split is, and without that every fifth image.
+
+    Raises:
+        UsageError: The `datasets` library is not installed, there is no such dataset, or none to train on.
+    """
+    table = name.removeprefix(HF)
+    there = splits_of(table)
+    kinds = {split: next((kind for kind in there if kind in names), "") for split, names in _CALLED.items()}
+    if not kinds["train"]:
+        raise not_a_dataset(name, "a split called train", listed(there))
+    sources = {split: open_rows(table, kind, named=True) for split, kind in kinds.items() if kind}
+    if len(sources) == 1:
+        return _folded(Path(table).name, sources["train"], name, workers)
+    return _of_splits(Path(table).name, sources, name, "images", workers)
+
+
+def _folded(name: str, source: EncodedImages, where: Path | str, workers: int) -> Target:
+    """Images without a split for testing: every fifth is, by the hash of its path."""
+    source = counted(source, where)
+    check_classes_differ(source, where)
     hashed = [hashlib.sha256(os.fsencode(name)).digest()[0] % 5 == 0 for name in source.names]
     test = torch.tensor(hashed)
     for label in source.labels.unique():  # a small class may have no test image, or no other
@@ -120,7 +144,7 @@ def folder_target(path: Path, workers: int) -> Target:
         if len(members) < 2:
             raise UsageError(
                 f"class {source.classes[int(label)]} has one image",
-                source=str(path),
+                source=str(where),
                 expected="two or more per class",
                 actual="1",
                 next="add images, or leave the class out",
@@ -146,22 +170,23 @@ def _shards(layout: Layout) -> dict[str, list[Path]]:
     return {split: files for split, files in found.items() if files}
 
 
-def _shards_target(name: str, shards: dict[str, list[Path]], path: Path, workers: int) -> Target:
-    sources = {split: open_tars(files) for split, files in shards.items()}
-    train = sources["train"] = counted(sources["train"], path)
-    check_classes_differ(train, path)
+def _of_splits(name: str, sources: dict[str, EncodedImages], where: Path | str, what: str, workers: int) -> Target:
+    """Of splits that were opened apart: labels of all are those of the training images, by name."""
+    train = sources["train"] = counted(sources["train"], where)
+    check_classes_differ(train, where)
     number = {word: i for i, word in enumerate(train.classes)}
     for split, source in sources.items():
         names = source.classes or tuple(str(i) for i in range(int(source.labels.max()) + 1))
         if unknown := {names[i] for i in source.labels.unique().tolist()} - number.keys():
-            raise not_a_dataset(path, f"the {len(number)} classes of train in {split}", f"also {listed(unknown)}")
+            raise not_a_dataset(where, f"the {len(number)} classes of train in {split}", f"also {listed(unknown)}")
         new = torch.tensor([number.get(word, -1) for word in names])
         sources[split] = replace(source, labels=new[source.labels], classes=train.classes)
     parts = {split: ImageFiles(source, workers=workers) for split, source in sources.items()}
-    counts = ", ".join(f"{len(part):,} {split}" for split, part in parts.items())
-    note = f"{len(train.classes)} classes, {counts} images in tar files"
+    counts = ", ".join(f"{len(parts[split]):,} {split}" for split in _CALLED if split in parts)
+    note = f"{len(train.classes)} classes, {counts} {what}"
     if "test" not in parts:
         return Target(name, train.classes, parts["train"], None, parts["val"], note=f"{note}; val is for testing")
+    note += "; val is for choosing" if "val" in parts else ""
     return Target(name, train.classes, parts["train"], parts.get("val"), parts["test"], note=note)
 
 

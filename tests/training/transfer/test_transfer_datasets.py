@@ -15,6 +15,7 @@ from trees import TREES, image
 
 from robust_zoo.errors import UsageError, VerificationFailed
 from robust_zoo.training.transfer.datasets import get_dataset, load_datasets, open_target
+from robust_zoo.training.transfer.tuning.images import open_split
 from robust_zoo.training.transfer.verify_copy import damaged
 
 LISTED = [name for name in TREES if not name.startswith("cifar")]
@@ -67,6 +68,46 @@ TORCHVISION = {
     "stanford_cars": lambda root, split: torchvision.datasets.StanfordCars(root, split),
 }
 FILES = ("_image_files", "_images", "_samples")
+
+
+def table(datasets, labels, seed):
+    """Rows as `datasets` has them; classes are named in another order than the alphabet's."""
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["owl", "cat"])})
+    pixels = np.random.default_rng(seed).integers(0, 256, (len(labels), 8, 8, 3), dtype=np.uint8)
+    return datasets.Dataset.from_dict({"image": [Image.fromarray(one) for one in pixels], "label": labels}, features)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "sizes", "said"),
+    [
+        (("train", "validation", "test"), (10, 4, 4), "2 classes, 10 train, 4 val, 4 test images; val is for choosing"),
+        (("train", "validation"), (10, None, 4), "2 classes, 10 train, 4 val images; val is for testing"),
+        (("train",), None, "is for testing"),
+    ],
+)
+def test_any_hugging_face_dataset_by_its_splits(tmp_path, kinds, sizes, said):
+    datasets = pytest.importorskip("datasets")
+    labels = {kind: [0, 1] * (5 if kind == "train" else 2) for kind in kinds}
+    saved = datasets.DatasetDict({kind: table(datasets, labels[kind], i) for i, kind in enumerate(kinds)})
+    saved.save_to_disk(str(tmp_path / "birds"))
+    target = open_target(f"hfds/{tmp_path / 'birds'}")
+    assert (target.name, target.classes) == ("birds", ("owl", "cat")) and said in target.note
+    parts = (target.train, target.val, target.test)
+    assert [part and len(part) for part in parts] == [*sizes] if sizes else len(target.train) + len(target.test) == 10
+    assert not sizes or target.train.labels.tolist() == labels["train"]
+    if "validation" in kinds:
+        split = open_split(f"hfds/{tmp_path / 'birds'}", f"hfds/{tmp_path / 'birds'}")
+        assert split.val.source.classes == split.classes and split.val.labels.tolist() == labels["validation"]
+    with pytest.raises(UsageError, match="cannot read the dataset"):
+        open_target(f"hfds/{tmp_path / 'nothing'}")
+
+
+def test_a_table_without_training_rows_is_refused(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    datasets.DatasetDict({"test": table(datasets, [0, 1], 0)}).save_to_disk(str(tmp_path / "birds"))
+    with pytest.raises(UsageError, match="not a dataset") as error:
+        open_target(f"hfds/{tmp_path / 'birds'}")
+    assert (error.value.expected, error.value.actual) == ("a split called train", "test")
 
 
 @pytest.mark.parametrize("name", TORCHVISION)

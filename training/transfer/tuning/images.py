@@ -15,6 +15,7 @@ from robust_zoo.training.data.dataset import Dataset, Images
 from robust_zoo.training.data.encoded import EncodedImages, counted, not_a_dataset
 from robust_zoo.training.data.fit import as_dataset
 from robust_zoo.training.data.folders import check_classes_differ
+from robust_zoo.training.data.hf_rows import HF, open_rows
 from robust_zoo.training.data.image_files import ImageFiles
 from robust_zoo.training.data.labelled import open_held_out
 from robust_zoo.training.data.torch_items import encoded_items, is_items
@@ -116,9 +117,13 @@ def _target(data: Any, workers: int, seed: int) -> Target:
 def _images(data: Any, workers: int) -> Dataset:
     """Images without a split: a folder's validation or test images, or all of a Dataset."""
     if isinstance(data, str | Path):
-        if not str(data).startswith("hfds/") and not Path(data).exists():
+        if str(data).startswith(HF):
+            held = open_rows(str(data).removeprefix(HF), "validation", named=True)
+        elif Path(data).exists():
+            held = open_held_out(str(data), ("val", "test", "train"))
+        else:
             raise missing_file(Path(data), "a folder of class folders, or a tar file", "give one that is there")
-        source = counted(open_held_out(str(data), ("val", "test", "train")), data)
+        source = counted(held, data)
         check_classes_differ(source, data)
         return ImageFiles(source, workers=workers)
     if all(hasattr(data, name) for name in ("labels", "subset", "batches")) or not is_items(data):
