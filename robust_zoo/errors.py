@@ -202,8 +202,6 @@ def cannot_write(path: Path, error: OSError, next: str = "") -> StorageError:
     Returns:
         An error to raise.
     """
-    if isinstance(error, FileExistsError | NotADirectoryError):
-        next = "choose another place, or move the file away that lies where a directory must be"
     return StorageError(
         f"cannot write {path.name}",
         source=str(path),

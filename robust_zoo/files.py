@@ -172,6 +172,8 @@ def storage(path: Path, next: str = "") -> Iterator[None]:
     """
     try:
         yield
+    except (FileExistsError, NotADirectoryError) as error:
+        raise cannot_write(path, error, _IN_THE_WAY if next == GO_ON else next) from error
     except OSError as error:
         raise cannot_write(path, error, next) from error
 
@@ -215,6 +217,7 @@ def write_chunks(path: Path, chunks: Iterable[Any]) -> str:
 
 # The next step where what was done stays done: cells, entries of a ledger.
 GO_ON = "free some space and give the same command again: it goes on where it was"
+_IN_THE_WAY = "choose another place, or move the file away that lies where a directory must be"
 
 
 def replace_file(path: Path, content: bytes, next: str = "") -> None:

@@ -186,4 +186,4 @@ def test_bad_calls_are_refused_before_the_work(tmp_path, monkeypatch, words, sai
 
 def test_a_file_in_the_way_is_said(tmp_path):
     (tmp_path / "seen").write_text("")
-    assert "move the file away" in run("visualize", ROBUST, "-o", tmp_path / "seen", code=5).stderr
+    assert "give another directory with -o" in run("visualize", ROBUST, "-o", tmp_path / "seen", code=5).stderr

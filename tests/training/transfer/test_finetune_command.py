@@ -278,6 +278,11 @@ def test_bad_calls_say_what_to_do(photos, tmp_path, more, code, said):
     assert said in result.stderr and "next:" in result.stderr
 
 
+def test_a_file_in_the_way_is_no_full_disk(photos, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    assert "move the file away" in run_to(*words(photos, tmp_path / "out"), code=5).stderr
+
+
 def test_a_signal_saves_and_says_so(photos, tmp_path, monkeypatch):
     def stopped(*args, **kwargs):
         raise Stopped("SIGTERM")
