@@ -170,7 +170,7 @@ def test_a_job_is_submitted_and_runs_where_it_lands(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     data = write_data(tmp_path / "data.npz")
-    (tmp_path / "r.toml").write_text(RECIPE.replace("epochs = 3", "epochs = 10"))
+    (tmp_path / "r.toml").write_text(RECIPE.replace("epochs = 3", "epochs = 6"))
     machine = Machine(device="cpu", precision="fp32", log_steps=1, progress=False)
     job = TrainingJob(NAME, str(data), tmp_path / "run", tmp_path / "r.toml", machine)
     submitted = submit(job, {"timeout_min": 60}, cluster="local")
@@ -181,7 +181,7 @@ def test_a_job_is_submitted_and_runs_where_it_lands(tmp_path, monkeypatch):
     assert Path(submitted.result()) == tmp_path / "run" / EXPORTED  # requeued, and gone on to the end
     submitted._process.wait()
     assert status(tmp_path / "run")["state"] == "finished"
-    assert [step for step, _ in losses(tmp_path / "run")] == list(range(1, 51))
+    assert [step for step, _ in losses(tmp_path / "run")] == list(range(1, 31))
     with pytest.raises(UsageError, match="refuses these parameters"):
         submit(job, {"no_such_parameter": 1}, cluster="local")
 

@@ -230,7 +230,7 @@ def test_any_arguments_end_with_a_known_code(path, tmp_path, monkeypatch):
     monkeypatch.setenv("ROBUST_ZOO_OFFLINE", "1")
     dice = random.Random(" ".join(path))
     values = NASTY if path in LONG else [*NASTY, "resnet18_l2_eps3", "resnet18_x0_25_cifar10_l2_eps0_5", ".", "x.out"]
-    for _ in range(10 if path in BUILDS else 60):
+    for _ in range(5 if path in BUILDS else 60):
         words = []
         for parameter in COMMANDS[path].params:
             if isinstance(parameter, click.Argument):

@@ -1,6 +1,7 @@
 """`robust-zoo transfer`, its report, and `recommend`, as users start them; cells that last."""
 
 import json
+import pickle
 import signal
 from collections import Counter
 from dataclasses import asdict, replace
@@ -17,6 +18,7 @@ from robust_zoo.threat import ThreatModel
 from robust_zoo.training.data.cifar10_sample import cifar10_classes, cifar10_sample
 from robust_zoo.training.data.dataset import spread
 from robust_zoo.training.transfer import cells, datasets, report
+from robust_zoo.training.transfer import sweep as sweep_module
 from robust_zoo.training.transfer.datasets import load_datasets
 from robust_zoo.training.transfer.protocols.linear import Linear
 from robust_zoo.training.transfer.protocols.salman2020 import MODES, Salman2020
@@ -186,15 +188,24 @@ def test_robustness_after_transfer_is_a_column(swept, tmp_path, few_penalties):
     assert "PGD-20" in report.markdown(cells.read_cells(tmp_path))
 
 
-def test_as_jobs_of_a_cluster(swept, tmp_path):
-    """submitit's local executor: the same entries."""
-    pytest.importorskip("submitit")
+def test_jobs_of_a_cluster_are_pickled(swept, tmp_path, monkeypatch):
+    """What arrives there does the same work: the same entries."""
     folder, plan, entries = swept
+    workspace = Workspace(tmp_path / "cells", folder / "cache" / "features")
+    monkeypatch.setattr(sweep_module, "submit", lambda job, *how: pickle.loads(pickle.dumps(job))())
+    assert submit_all([ROBUST], (digits,), plan, workspace, {"timeout_min": 5}) == [[ROBUST] * 2]
+    expected = [e for e in settled(entries) if (e["model"], e["dataset"]) == (ROBUST, "digits")]
+    assert settled(cells.read_cells(tmp_path / "cells")) == expected
+
+
+@pytest.mark.peers  # by default submitit is tried by test_train_cli
+def test_as_jobs_of_a_cluster(swept, tmp_path):
+    """submitit's local executor."""
+    pytest.importorskip("submitit")
+    folder, plan, _ = swept
     workspace = Workspace(tmp_path / "cells", folder / "cache" / "features")
     jobs = submit_all([ROBUST], (digits,), plan, workspace, {"timeout_min": 5}, cluster="local")
     assert [job.result() for job in jobs] == [[ROBUST] * 2]
-    expected = [e for e in settled(entries) if (e["model"], e["dataset"]) == (ROBUST, "digits")]
-    assert settled(cells.read_cells(tmp_path / "cells")) == expected
 
 
 @pytest.fixture(scope="module")
