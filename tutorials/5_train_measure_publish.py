@@ -45,7 +45,7 @@ np.savez(
 # update, within L2 0.5, as in [Salman et al. 2020](https://arxiv.org/abs/2007.08489).
 
 # %%
-Path("short.toml").write_text('architecture = "resnet10_x0_25_s2"\nepochs = 4\nbatch_size = 16\nlr = 0.1\n')
+Path("short.toml").write_text('architecture = "resnet10_x0_25_s2"\nepochs = 3\nbatch_size = 16\nlr = 0.1\n')
 machine = Machine(device="cpu", precision="fp32", progress=False)
 run = Path("run")
 weights = train("resnet18_x0_25_cifar10_l2_eps0_5", "images.npz", run, overrides=Path("short.toml"), machine=machine)
@@ -53,7 +53,7 @@ print(weights)
 
 # %% [markdown]
 # A run that is killed goes on where it was with the same call, and ends with the same weights. Its curves are drawn
-# from the log in `run`; four epochs do not make much of one.
+# from the log in `run`; three epochs do not make much of one.
 
 # %%
 plot([run], Path("curves.png"))
@@ -102,7 +102,7 @@ published = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
 
 # %% [markdown]
 # **What the figures mean.** They are of these weights on these 100 images, ten of each class, and known to about ten
-# points; chance is 10 %. **What not:** that 900 images and four epochs are a training. The bundled models saw 50,000
+# points; chance is 10 %. **What not:** that 900 images and three epochs are a training. The bundled models saw 50,000
 # images twelve times.
 
 # %%
