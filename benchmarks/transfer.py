@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from robust_zoo.registry.lookup import get
-from robust_zoo.training.data.cifar10_sample import CIFAR10_CLASSES
+from robust_zoo.training.data.cifar10_sample import cifar10_classes
 from robust_zoo.training.data.dataset import Images
 from robust_zoo.training.transfer.features import CPU, Backbone, features
 from robust_zoo.training.transfer.heads import Head, Scale, sgd_grid
@@ -45,7 +45,7 @@ def target(file: Path) -> Target:
         labels = torch.from_numpy(data[f"y_{split}"]).long()
         return Images(images, labels).subset(stratified_split(labels, per_class, 0)[0])
 
-    return Target("cifar10", CIFAR10_CLASSES, some("train", 500), None, some("test", 200))
+    return Target("cifar10", cifar10_classes(), some("train", 500), None, some("test", 200))
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
