@@ -172,10 +172,9 @@ def storage(path: Path, next: str = "") -> Iterator[None]:
     """
     try:
         yield
-    except (FileExistsError, NotADirectoryError) as error:
-        raise cannot_write(path, error, _IN_THE_WAY if next == GO_ON else next) from error
     except OSError as error:
-        raise cannot_write(path, error, next) from error
+        in_the_way = next == GO_ON and isinstance(error, FileExistsError | NotADirectoryError)
+        raise cannot_write(path, error, _IN_THE_WAY if in_the_way else next) from error
 
 
 def write_chunks(path: Path, chunks: Iterable[Any]) -> str:

@@ -131,4 +131,4 @@ DRAWN: dict[str, Callable[[Subject, Wanted], Strip]] = {
     "inversion": _inversion,
     "interpolation": _interpolation,
 }
-go_together("visualize/strips.py", DRAWN, KINDS)
+go_together("visualization/strips.py", DRAWN, KINDS)

@@ -16,6 +16,8 @@ from robust_zoo.training.attacks.settings import SEQUENCES, stages
 from robust_zoo.training.attacks.square import square
 from robust_zoo.training.choices import go_together
 
+FORWARD = 0.4  # of a pass forward and back
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -35,6 +37,11 @@ class Stage:
     settings: Mapping[str, Any] = field(default_factory=dict)
     steps: int = 1
     cost: float = 1.0
+
+    @property
+    def work(self) -> float:
+        """Of an image that nothing breaks, in passes forward and back."""
+        return self.steps * self.cost
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, **how: Any) -> Tensor:
         return self.run(model, images, labels, threat, **self.settings, **how)
@@ -66,7 +73,7 @@ RUN: dict[str, Attack] = {
     "pgd": Attack(pgd_until_wrong, lambda s: (s["steps"] + 1) * max(s.get("restarts", 0), 1), 1.0),
     "apgd": Attack(apgd, lambda s: (s["steps"] + 1) * s.get("targets", 1), 1.0),
     "fab": Attack(_without_seed(fab_targeted), lambda s: s["steps"] * s["targets"], 1.7),
-    "square": Attack(square, lambda s: s["queries"], 0.4),
+    "square": Attack(square, lambda s: s["queries"], FORWARD),
 }
 go_together("training/attacks/suites.py", RUN, {stage.attack for suite in SEQUENCES.values() for stage in suite})
 

@@ -18,6 +18,7 @@ from robust_zoo.training.data.arrays import image_tensor, label_tensor
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
 from robust_zoo.training.data.dataset import Dataset, Images, load_npz
 from robust_zoo.training.data.fit import check_classifies, check_fits
+from robust_zoo.training.data.hf_rows import HF
 from robust_zoo.training.data.labelled import folder
 from robust_zoo.training.data.npz import read_npy
 
@@ -95,7 +96,7 @@ def dataset_of(data: str, checkpoint: Checkpoint) -> str:
     if "cifar10.1" in fitting and (path / "cifar10.1_v6_data.npy").is_file():
         return "cifar10.1"
     is_tar = re.search(r"\.(tar(\.\w+)?|tgz)$", data) and path.is_file()
-    if data and (data.startswith("hfds/") or path.is_dir() or is_tar):
+    if data and (data.startswith(HF) or path.is_dir() or is_tar):
         return "folder"
     kinds = "a folder of class folders, a .tar file, hfds/NAME" + (", an .npz" if "cifar10" in fitting else "")
     raise UsageError(

@@ -17,12 +17,12 @@ from robust_zoo.files import GO_ON, replace_file
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks.norms import rules
 from robust_zoo.training.attacks.pgd import Poll
-from robust_zoo.training.attacks.suites import Stage
+from robust_zoo.training.attacks.suites import FORWARD, Stage
 from robust_zoo.training.data.dataset import Dataset
 from robust_zoo.training.data.npz import read_npz
 from robust_zoo.training.evaluation import fates
 from robust_zoo.training.evaluation.fates import ROBUST, WRONG
-from robust_zoo.training.evaluation.progress import CLEAN, FORWARD, Progress, Report
+from robust_zoo.training.evaluation.progress import CLEAN, Progress, Report
 
 
 @dataclass
@@ -120,11 +120,11 @@ class _Meter:
         self.worked, self._inner, self._report = 0.0, evaluation.poll, report
         stage, size, mine = evaluation.stages[chunk.stage], evaluation.batch_size, len(chunk.survivors())
         robust = int((chunk.broken_by == ROBUST).sum())
-        waiting = max(mine - chunk.batch * size, 0) * stage.steps * stage.cost
-        left = waiting + robust * sum(s.steps * s.cost for s in evaluation.stages[chunk.stage + 1 :])
+        waiting = max(mine - chunk.batch * size, 0) * stage.work
+        left = waiting + robust * sum(s.work for s in evaluation.stages[chunk.stage + 1 :])
         batches = -(-mine // size)
         self._at = Progress(stage.name, chunk.batch + 1, batches, len(chunk.labels), robust, done, left)
-        self._step, self._most = images * stage.cost, images * stage.cost * stage.steps
+        self._step, self._most = images * stage.cost, images * stage.work
 
     def __call__(self, *_: object) -> None:
         if self._inner:
@@ -146,7 +146,7 @@ def _same_images(chunk: Chunk, file: Path, evaluation: Evaluation, data: Dataset
 
 def _clean(evaluation: Evaluation, data: Dataset, report: Report) -> Chunk:
     labels, right = [], []
-    size, n, hits, attacks = evaluation.batch_size, len(data), 0, sum(s.steps * s.cost for s in evaluation.stages)
+    size, n, hits, attacks = evaluation.batch_size, len(data), 0, sum(s.work for s in evaluation.stages)
     with torch.no_grad():
         for images, batch_labels in data.batches(evaluation.batch_size):
             right.append((evaluation.model(images.to(evaluation.device)).argmax(1).cpu() == batch_labels).numpy())

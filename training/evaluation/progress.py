@@ -9,7 +9,6 @@ from typing import Any
 from tqdm import tqdm
 
 CLEAN = "clean"
-FORWARD = 0.4  # of a pass forward and back
 
 
 @dataclass(frozen=True)

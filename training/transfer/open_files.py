@@ -63,8 +63,7 @@ def saved_tables(
         The images of "train", "test" and, where there is one, "val"; and the classes' names.
 
     Raises:
-        UsageError: The `datasets` package is not installed, or a table has no images or labels.
-        KeyError: There are no splits.
+        UsageError: The `datasets` package is not installed, there are no splits, or a table has no images or labels.
     """
     kinds, called = splits_of(str(folder)), dict(_CALLED)
     if not validation and "test" not in kinds:  # ethz/food101 calls its test split validation

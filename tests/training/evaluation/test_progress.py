@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from robust_zoo.threat import ThreatModel
-from robust_zoo.training.attacks.suites import RUN, Stage
+from robust_zoo.training.attacks.suites import FORWARD, RUN, Stage
 from robust_zoo.training.data.dataset import Images
 from robust_zoo.training.evaluation import engine, fates, ledger
 from robust_zoo.training.evaluation.entries import EntryKey
-from robust_zoo.training.evaluation.progress import FORWARD, Progress, bar, show
+from robust_zoo.training.evaluation.progress import Progress, bar, show
 
 
 class ByBrightness(nn.Module):
