@@ -18,7 +18,8 @@ from robust_zoo.training.data.dataset import Dataset
 from robust_zoo.training.distributed import World
 from robust_zoo.training.health import Health
 from robust_zoo.training.recipes import Recipe
-from robust_zoo.training.step import Counts
+from robust_zoo.training.sums import Counts
+from robust_zoo.training.ways import EAGER, WAYS
 
 
 @dataclass
@@ -31,6 +32,7 @@ class Progress:
         seconds: Time the run took so far.
         since_log: This rank's sums since the last line of the log.
         history: Held-out accuracies after each epoch.
+        way: How its steps are run, a name of WAYS; "" before the first.
     """
 
     step: int = 0
@@ -38,6 +40,7 @@ class Progress:
     seconds: float = 0.0
     since_log: Counts = field(default_factory=Counts)
     history: list[Health] = field(default_factory=list)
+    way: str = ""
 
 
 def identity(recipe: Recipe, data_sha256: str, test_data_sha256: str, world: World, *, bf16: bool) -> dict[str, Any]:
@@ -130,6 +133,8 @@ def restore(
         where = saved["progress"]
         progress.step, progress.epochs, progress.seconds = where["step"], where["epochs"], where["seconds"]
         progress.history = [Health(**health) for health in where["history"]]
+        progress.way = where.get("way", EAGER)  # files of before there was another
+        ["", *WAYS].index(progress.way)
         if saved["since_log"]:
             progress.since_log = Counts(*saved["since_log"][world.rank])
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:

@@ -43,9 +43,20 @@ class World:
         """Whether the flag is up on any rank; every rank must ask."""
         if self.size == 1:
             return flag
-        value = torch.tensor([float(flag)], device=self.device)
-        dist.all_reduce(value, dist.ReduceOp.MAX)
-        return bool(value.item())
+        return bool(self.largest(torch.tensor(float(flag), device=self.device)).item())
+
+    def largest(self, value: Tensor) -> Tensor:
+        """The largest of the ranks' values, on the device: nothing is read here. Every rank must ask.
+
+        Args:
+            value: (), a float; changed in place where there are others.
+
+        Returns:
+            The same tensor.
+        """
+        if self.size > 1:
+            dist.all_reduce(value, dist.ReduceOp.MAX)
+        return value
 
     def all_stop(self, reason: str) -> None:
         """Ends all ranks when one has a reason; every rank must ask.
@@ -103,6 +114,9 @@ class World:
             return module
         ids = [self.device.index] if self.device.type == "cuda" else None
         return nn.parallel.DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False)
+
+
+ALONE = World(0, 1, torch.device("cpu"))
 
 
 @contextmanager

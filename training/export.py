@@ -21,10 +21,9 @@ from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks.accuracy import pgd_accuracy
 from robust_zoo.training.attacks.settings import in_words
 from robust_zoo.training.data.dataset import Dataset, spread
-from robust_zoo.training.distributed import World
+from robust_zoo.training.distributed import ALONE, World
 from robust_zoo.training.recipes import Recipe, recipe_for
 from robust_zoo.training.signals import Stopped
-from robust_zoo.training.step import ALONE
 from robust_zoo.training.version import code_version
 from robust_zoo.weights.exported import network_of
 from robust_zoo.weights.safetensors_file import write_safetensors

@@ -19,6 +19,7 @@ _BATCH = 256  # held-out images at a time
 _STEPS = 10  # PGD-10, step eps/4 (Rice et al. 2020)
 _GAP = 20.0  # points by which single-step may exceed PGD accuracy; sound runs stay below 10
 _DROP = 0.5  # share of its best that PGD accuracy may lose
+ALL_FINITE = "nothing that a second look finds"
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def find_nonfinite(model: nn.Module, images: Tensor) -> str:
         images: (B, C, H, W), the batch that went wrong.
 
     Returns:
-        Words for a sentence; "the loss" where all of these are finite.
+        Words for a sentence; ALL_FINITE where all of these are.
     """
     found: list[str] = []
 
@@ -166,4 +167,4 @@ def find_nonfinite(model: nn.Module, images: Tensor) -> str:
         for what, value in (("weight", parameter), ("gradient of", parameter.grad)):
             if value is not None and not value.isfinite().all():
                 found.append(f"the {what} {name}")
-    return found[0] if found else "the loss"
+    return found[0] if found else ALL_FINITE

@@ -36,6 +36,7 @@ def _is_percent(value: Any) -> bool:
 # kind -> what an entry of it must hold; a loss may well be NaN. What else stands in one is anyone's.
 _FIELDS: dict[str, dict[str, Callable[[Any], bool]]] = {
     "step": {"step": _is_whole, "loss": _is_number},
+    "way": {"way": lambda value: isinstance(value, str)},
     "epoch": {"epoch": _is_whole, "clean": _is_percent, "single_step": _is_percent, "pgd10": _is_percent},
 }
 
@@ -43,7 +44,8 @@ _FIELDS: dict[str, dict[str, Callable[[Any], bool]]] = {
 class RunLog:
     """Appends to `log.jsonl`; `position` and `rewind` let a resumed run take up exactly where its checkpoint was.
 
-    Entries have a `kind`: "step" (loss and accuracies since the last entry) or "epoch" (measured on held-out images).
+    Entries have a `kind`: "way" (how steps are run, and why), "step" (loss and accuracies since the last entry) or
+    "epoch" (measured on held-out images).
     """
 
     def __init__(self, run: Path) -> None:
@@ -58,7 +60,7 @@ class RunLog:
         """Writes one entry.
 
         Args:
-            kind: "step" or "epoch".
+            kind: "way", "step" or "epoch".
             step: Updates that are done.
             **values: Plain values by name; TensorBoard gets the numbers.
         """
@@ -100,7 +102,7 @@ def read_log(run: Path, kind: str) -> list[dict[str, Any]]:
 
     Args:
         run: The run's directory.
-        kind: "step" or "epoch".
+        kind: "way", "step" or "epoch".
 
     Returns:
         What was logged, oldest first.

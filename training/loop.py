@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm
 
 from robust_zoo.errors import UsageError
-from robust_zoo.training.checkpoint import Progress, check_sizes, identity, restore, save, shared_sha256
+from robust_zoo.training.checkpoint import Progress, check_sizes, identity, require_same, restore, save, shared_sha256
+from robust_zoo.training.compiling import choose
 from robust_zoo.training.data.dataset import Dataset, epoch_order, seed_of, spread
 from robust_zoo.training.distributed import World, synchronise_batch_norm
-from robust_zoo.training.health import measure_health, overfitting
-from robust_zoo.training.log import RunLog, write_status
+from robust_zoo.training.feed import Feed
+from robust_zoo.training.health import measure_health
 from robust_zoo.training.machine import Settings
 from robust_zoo.training.objectives import Objective
+from robust_zoo.training.passes import optimizer_for
 from robust_zoo.training.recipes import Recipe
+from robust_zoo.training.reporter import Reporter
 from robust_zoo.training.signals import Interrupt, Stopped
-from robust_zoo.training.step import Counts, make_step, optimizer_for
+from robust_zoo.training.step import make_step
+from robust_zoo.training.sums import Counts
+from robust_zoo.training.ways import EAGER
 
 _HELD_OUT = 512  # images the health of a run is measured on after each epoch
 
@@ -91,6 +93,7 @@ class _Run:
             synchronise_batch_norm(self.model)
         self.optimizer = optimizer_for(self.model, recipe)
         how: Any = {"bf16": settings.bf16, "world": world, "poll": interrupt.poll, "objective": objective}
+        how["check_every"] = 1 if world.device.type == "cpu" else settings.log_steps
         self.step = make_step(self.model, recipe, self.optimizer, **how)
         self.average = (
             AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay)) if recipe.ema_decay else None
@@ -99,47 +102,38 @@ class _Run:
         self.progress = Progress()
         train_sha256, test_sha256 = (shared_sha256(images, world) for images in (data, held_out))
         self.identity = identity(recipe, train_sha256, test_sha256, world, bf16=settings.bf16)
-        self.log: RunLog | None = None
+        self.says = Reporter(out, recipe, self.steps, world, settings)
 
     @property
     def result(self) -> nn.Module:
         return self.average.module if self.average else self.model
 
     def to_the_end(self) -> nn.Module:
-        if self.world.first:
-            self.log = RunLog(self.out)
         try:
             self._restore()
-            self._status("running")
-            size = self.recipe.batch_size
-            with tqdm(
-                total=self.recipe.epochs * self.steps * size,
-                initial=self.progress.step * size,
-                unit="img",
-                unit_scale=True,
-                mininterval=2,
-                disable=not (self.world.first and self.settings.progress),
-                desc=self.settings.label,
-            ) as bar:
+            self.says.status("running", self.progress)
+            self.says.begin(self.progress)
+            try:
                 while self.progress.epochs < self.recipe.epochs:
-                    self._epoch(bar)
-            self._status("trained")
+                    self._epoch()
+            except Stopped:
+                self._save()
+                raise
+            self.says.status("trained", self.progress)
         except Stopped as stopped:
-            self._save()
-            self._status("stopped", reason=str(stopped))
+            self.says.status("stopped", self.progress, reason=str(stopped))
             raise
         except UsageError:  # another run's directory: its status stays
             raise
         except Exception as error:
-            self._status("failed", reason=str(error).splitlines()[0])
+            self.says.status("failed", self.progress, reason=str(error).splitlines()[0])
             raise
         finally:
-            if self.log:
-                self.log.close()
+            self.says.close()
         return self.result
 
-    def _epoch(self, bar: Any) -> None:
-        recipe, progress, epoch = self.recipe, self.progress, self.progress.epochs
+    def _epoch(self) -> None:
+        recipe, progress, epoch, settings = self.recipe, self.progress, self.progress.epochs, self.settings
         order = epoch_order(
             len(self.data),
             recipe.batch_size,
@@ -148,90 +142,78 @@ class _Run:
             rank=self.world.rank,
             ranks=self.world.size,
         )[progress.step - epoch * self.steps :]
+        feed = Feed(self.world.device)
         batches = self.data.train_batches(order, seed=recipe.seed, epoch=epoch, device=self.world.device)
         self.model.train()
-        saved = clock = time.monotonic()
-        for images, labels in batches:
+        begun = saved = clock = time.monotonic()
+        for images, labels in feed(batches):
             done = progress.step / self.steps
+            images = images.contiguous(memory_format=torch.channels_last)
+            if not progress.way:
+                self._choose_way(images, labels, recipe.at(done))
             self.optimizer.param_groups[0]["lr"] = lr = recipe.learning_rate(done)
             torch.manual_seed(seed_of(recipe.seed, progress.step, self.world.rank))  # random starts, dropout
-            counts = self.step(images.contiguous(memory_format=torch.channels_last), labels, recipe.at(done))
+            counts = self.step(images, labels, recipe.at(done))
             if self.average:
                 self.average.update_parameters(self.model)
             now = time.monotonic()
             progress.step, progress.seconds, clock = progress.step + 1, progress.seconds + now - clock, now
             progress.since_log.add(counts)
-            bar.update(recipe.batch_size)
-            if progress.step % self.settings.log_steps == 0 or progress.step % self.steps == 0:
-                self._report(bar, lr)
-                if now - saved > self.settings.save_seconds and self.log:  # nothing is summed up: ranks need not meet
+            self.says.moved()
+            if progress.step % settings.log_steps == 0 or progress.step % self.steps == 0:
+                self.step.check()
+                sums = Counts(*self.world.sum(*progress.since_log.read()))
+                progress.since_log = Counts()
+                self.says.line(progress, sums, lr, feed.waited)
+                if now - saved > settings.save_seconds and self.says.log:  # nothing is summed up: ranks need not meet
                     self._save()
                     saved = time.monotonic()
-        self._measure(bar)
+        waited = feed.waited / max(time.monotonic() - begun, 1e-9)
+        self._measure(waited)
         progress.epochs += 1
         self._save()
-        self._status("running")
+        self.says.status("running", progress)
 
-    def _report(self, bar: Any, lr: float) -> None:
-        """One line of the log for the images since the last."""
-        seen, loss, adv, clean = self.world.sum(*vars(self.progress.since_log).values())
-        self.progress.since_log = Counts()
-        values = {"loss": loss / seen, "adv_accuracy": 100 * adv / seen, "clean_accuracy": 100 * clean / seen}
-        if not self.recipe.threat.eps:
-            values["clean_accuracy"] = values.pop("adv_accuracy")
-        elif self.recipe.random_start:  # the attack's first pass sees no clean image
-            del values["clean_accuracy"]
-        if self.log:
-            self.log.add("step", self.progress.step, lr=lr, **values, seconds=round(self.progress.seconds, 1))
-        bar.set_postfix({name.removesuffix("_accuracy"): f"{v:.3g}" for name, v in values.items()}, refresh=False)
+    def _choose_way(self, images: Tensor, labels: Tensor, recipe: Recipe) -> None:
+        """Once in a run, on its first batch; a run that goes on goes on as it began."""
+        asked, on_gpu = self.settings.compile, self.world.device.type == "cuda"
+        if asked == "on" or (asked == "auto" and on_gpu):
+            choice = choose(self.step, images, labels, recipe)
+            self.says.chosen(choice)
+            self.progress.way = choice.way
+        else:
+            self.progress.way = EAGER
+        self.step.use(self.progress.way)
 
-    def _measure(self, bar: Any) -> None:
-        """Held-out accuracies after an epoch; warns when they look wrong."""
+    def _measure(self, waited: float) -> None:
+        """Held-out accuracies after an epoch."""
         started, threat = time.monotonic(), self.recipe.watched(self.progress.epochs + 1)
         health = measure_health(
             self.result, self.held_out, threat, self.world, bf16=self.settings.bf16, poll=self.interrupt.poll
         )
         self.progress.history.append(health)
         self.progress.seconds += time.monotonic() - started
-        alarm = overfitting(self.progress.history) if self.recipe.threat.eps else ""
-        if self.log:
-            values = asdict(health) | {"threat": str(threat)} | ({"alarm": alarm} if alarm else {})
-            self.log.add("epoch", self.progress.step, epoch=self.progress.epochs + 1, **values)
-            said = f"epoch {self.progress.epochs + 1}/{self.recipe.epochs}: clean {health.clean:.1f} %"
-            if threat.eps:
-                said += f", at {threat} one step {health.single_step:.1f} %, PGD-10 {health.pgd10:.1f} %"
-            bar.write(said + (f"\nwarning: {alarm}" if alarm else ""), file=sys.stderr)
+        self.says.epoch(self.progress, health, waited)
 
     def _save(self) -> None:
         """Weights are the same on all ranks, so the first one's checkpoint is everyone's."""
-        sums = self.world.gather(*vars(self.progress.since_log).values()) if self.progress.since_log.seen else []
-        if self.log:
-            place = {"identity": self.identity, "log_position": self.log.position, "since_log": sums}
+        self.step.check()
+        sums = self.world.gather(*self.progress.since_log.read()) if self.progress.since_log.seen else []
+        if log := self.says.log:
+            place = {"identity": self.identity, "log_position": log.position, "since_log": sums}
             save(self.out, self.progress, place, self._holders)
 
     def _restore(self) -> None:
         place = restore(self.out, self.progress, self.identity, self._holders, self.world)
-        if self.log:
-            self.log.rewind(place.get("log_position", 0))
+        if log := self.says.log:
+            log.rewind(place.get("log_position", 0))
+        if way := self.progress.way:
+            if self.settings.compile == "off":
+                next = "leave --compile off away, or choose another --out directory"
+                require_same({"way": way}, {"way": EAGER}, self.out, self.recipe.architecture, next)
+            self.step.use(way)
 
     @property
     def _holders(self) -> dict[str, Any]:
         """What has a state_dict."""
         return {"model": self.model, "optimizer": self.optimizer} | ({"average": self.average} if self.average else {})
-
-    def _status(self, how: str, **more: Any) -> None:
-        if self.world.first:
-            p = self.progress
-            alarm = overfitting(p.history) if self.recipe.threat.eps else ""
-            write_status(
-                self.out,
-                how,
-                step=p.step,
-                steps=self.steps * self.recipe.epochs,
-                epoch=p.epochs,
-                epochs=self.recipe.epochs,
-                seconds=round(p.seconds, 1),
-                threat=str(self.recipe.threat),
-                alarm=alarm,
-                **more,
-            )

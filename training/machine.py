@@ -17,6 +17,7 @@ class Machine:
         save_seconds: Between checkpoints within an epoch.
         log_steps: Updates between two lines of the log.
         progress: Whether to show a progress bar on stderr.
+        compile: A name of `ways.COMPILE`: whether the step's passes may be compiled.
     """
 
     device: str = "auto"
@@ -25,6 +26,7 @@ class Machine:
     save_seconds: float = 600.0
     log_steps: int = 10
     progress: bool = True
+    compile: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Settings:
         log_steps: Updates between two lines of the log.
         progress: Whether to show a progress bar on stderr.
         label: What the bar is called.
+        compile: A name of `ways.COMPILE`.
+        workers: Processes that read images; to say how many there are.
     """
 
     bf16: bool = False
@@ -44,3 +48,5 @@ class Settings:
     log_steps: int = 10
     progress: bool = True
     label: str = "training"
+    compile: str = "off"
+    workers: int = 0

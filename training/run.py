@@ -28,6 +28,7 @@ from robust_zoo.training.recipes import Recipe, load_overrides, recipe_for
 from robust_zoo.training.run_lock import lock
 from robust_zoo.training.signals import Interrupt, Stopped
 from robust_zoo.training.version import code_version
+from robust_zoo.training.ways import WAYS
 
 
 def plan_training(name: str, overrides: Path | None = None) -> tuple[Checkpoint, Recipe]:
@@ -88,7 +89,8 @@ def train(
                 if note := getattr(getattr(data_of, "source", None), "note", ""):
                     tqdm.write(f"{split} images: {note}", file=sys.stderr)
         model, bf16 = untrained(checkpoint, recipe, world, machine.precision)
-        settings = Settings(bf16, machine.save_seconds, machine.log_steps, machine.progress)
+        m = machine
+        settings = Settings(bf16, m.save_seconds, m.log_steps, m.progress, compile=m.compile, workers=m.workers)
         trained = train_model(
             model, recipe, train_data, test_data, out, world=world, interrupt=interrupt, settings=settings
         )
@@ -197,11 +199,12 @@ def _finish(
     path = out / f"{checkpoint.name}.safetensors"
     if world.first:
         content, _ = newest_whole(out)
-        hours = read_checkpoint(content or bytearray())["progress"]["seconds"] / 3600
+        progress = read_checkpoint(content or bytearray())["progress"]
+        hours, way = progress["seconds"] / 3600, WAYS[progress["way"]].words
         where = f"{world.size} GPU" if world.device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
         how = (
             f"{recipe.epochs} epochs on {len(train_data):,} {checkpoint.dataset} training images, on {where} "
-            f"in {'bf16 autocast' if bf16 else 'full precision'}, {code_version()}"
+            f"in {'bf16 autocast' if bf16 else 'full precision'}{f', {way}' if way else ''}, {code_version()}"
         )
         network = cast(PixelModel, model).model.cpu().to(memory_format=torch.contiguous_format)
         export(network, checkpoint, recipe, train_data, measured, out, how=how, hours=hours)

@@ -10,106 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robust_zoo.errors import VerificationFailed
 from robust_zoo.training.attacks.folding import FoldedModel, folded_model
-from robust_zoo.training.attacks.pgd import Watch, pgd
-from robust_zoo.training.distributed import World
-from robust_zoo.training.health import find_nonfinite
+from robust_zoo.training.distributed import ALONE, World
 from robust_zoo.training.objectives import Objective
+from robust_zoo.training.passes import TrainingLoss, attack, compiled
 from robust_zoo.training.recipes import Recipe
 from robust_zoo.training.signals import Stopped
-
-ALONE = World(0, 1, torch.device("cpu"))
-
-
-class Diverged(VerificationFailed):
-    """A loss or gradient that is not finite."""
-
-
-@dataclass
-class Counts:
-    """Sums over images since the last report.
-
-    Attributes:
-        seen: Images.
-        loss: Of the training.
-        adv: Hits on adversarial images in train mode.
-        clean: Hits on unattacked images in eval mode, where the attack's first pass sees them.
-    """
-
-    seen: int = 0
-    loss: float = 0.0
-    adv: int = 0
-    clean: int = 0
-
-    def add(self, other: Counts) -> None:
-        """Adds the other's sums, in place."""
-        for name, value in vars(other).items():
-            setattr(self, name, getattr(self, name) + value)
-
-
-def optimizer_for(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """SGD on every parameter, weight decay included, as robustness does (train.py, make_optimizer_and_schedule).
-
-    Args:
-        model: Whose parameters.
-        recipe: With the learning rate, momentum and weight decay.
-
-    Returns:
-        The optimiser, at the recipe's highest learning rate.
-    """
-    return torch.optim.SGD(
-        model.parameters(),
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
-        weight_decay=recipe.weight_decay,
-        fused=True,
-    )
-
-
-class TrainingLoss(nn.Module):
-    """An objective through `model`, as one module, so that DistributedDataParallel sees one forward per step.
-
-    (images, adv_images, labels) -> (mean loss (), logits of adv_images (B, K)).
-    """
-
-    def __init__(self, model: nn.Module, recipe: Recipe, objective: Objective | None = None) -> None:
-        """Keeps the pixel-space model that is trained, the recipe, and its objective or another."""
-        super().__init__()
-        self.model, self.recipe, self.objective = model, recipe, objective or recipe.objective_row
-
-    def forward(self, images: Tensor, adv_images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The objective's loss on a batch, (B, C, H, W) twice and (B,)."""
-        return self.objective.loss(self.model, images, adv_images, labels, self.recipe)
-
-
-def attack(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe, watch: Watch | None = None) -> Tensor:
-    """The adversarial images a recipe trains on.
-
-    Args:
-        model: In eval mode, usually the folded model (training.attacks.folding).
-        images: (B, C, H, W) float in [0, 1]; not modified.
-        labels: (B,) integer classes.
-        recipe: With the threat model, the objective and the attack's steps.
-        watch: Called with (step, logits) in every gradient pass; may raise to end the attack.
-
-    Returns:
-        adv_images (B, C, H, W) in [0, 1]; the images themselves at eps 0.
-    """
-    goal, eps = recipe.objective_row.attack(model, images), recipe.threat.eps
-    return pgd(
-        model,
-        images,
-        labels,
-        recipe.threat,
-        steps=recipe.attack_steps,
-        step_size=recipe.attack_step_size * eps,
-        random_start=recipe.random_start,
-        loss=goal.loss,
-        start=goal.start,
-        watch=watch,
-    )
+from robust_zoo.training.soundness import Soundness
+from robust_zoo.training.sums import Counts
+from robust_zoo.training.ways import EAGER, WAYS
 
 
 def _nothing(*_: object) -> None:
@@ -120,15 +29,19 @@ def _nothing(*_: object) -> None:
 class Step:
     """What a step needs, made once per run; call it with a batch.
 
+    Nothing in it waits for the device but `check`, which it calls itself after every `check_every` steps.
+
     Attributes:
         model: Pixel-space, on its device and in its memory format.
         recipe: With the attack and the objective.
-        optimizer: Of the model's parameters.
+        optimizer: Of the model's parameters, fused.
         objective: The model's training objective, wrapped for many devices by the caller when there are many.
         bf16: Whether to run under bf16 autocast; weights and optimiser stay fp32.
         world: This process among all.
         poll: Called between attack steps; may raise Stopped.
+        check_every: Steps between two looks at whether numbers are finite.
         folded: The folded model, made at the first attack.
+        way: How the passes are run, a name of WAYS.
     """
 
     model: nn.Module
@@ -138,7 +51,24 @@ class Step:
     bf16: bool = False
     world: World = ALONE
     poll: Callable[..., None] = _nothing
+    check_every: int = 1
     folded: FoldedModel | None = field(default=None, init=False)
+    way: str = field(default=EAGER, init=False)
+
+    def __post_init__(self) -> None:
+        self._sound = Soundness(self.model, self.recipe.architecture, self.world)
+        self._since_check = 0
+        self.use(EAGER)
+
+    def use(self, way: str) -> None:
+        """Says how passes are run from here on.
+
+        Args:
+            way: A name of WAYS; what it compiles is compiled when it first runs.
+        """
+        self.way = way
+        self._update = compiled(self.objective) if WAYS[way].update else self.objective
+        self._network: nn.Module | None = None  # of the attack
 
     def __call__(self, images: Tensor, labels: Tensor, recipe: Recipe | None = None) -> Counts:
         """One update.
@@ -155,26 +85,59 @@ class Step:
             Stopped: A rank was asked to stop; nothing has changed yet.
             Diverged: A loss or gradient is not finite on any rank; the error names the layer.
         """
+        counts, _ = self.gradients(images, labels, recipe or self.recipe)
+        self._sound.updating(images, torch.as_tensor(counts.loss) / counts.seen)
+        self.optimizer.found_inf = self._sound.stopped  # type: ignore[attr-defined]  # 1: it changes nothing
+        self.optimizer.step()
+        self._since_check += 1
+        if self._since_check >= self.check_every:
+            self.check()
+        return counts
+
+    def check(self) -> None:
+        """Waits for the device and makes sure that all was sound so far; before anything is saved.
+
+        Raises:
+            Diverged: A loss or gradient was not finite on any rank; weights are those of before that step.
+        """
+        self._since_check = 0
+        with self._autocast():
+            self._sound.check()
+
+    def gradients(self, images: Tensor, labels: Tensor, recipe: Recipe) -> tuple[Counts, list[Tensor]]:
+        """A step but for its update: the attack, and the loss's gradients in the parameters.
+
+        Args:
+            images: (B, C, H, W) float in [0, 1], this device's share of the batch.
+            labels: (B,) integer classes.
+            recipe: As it is at this moment of the run.
+
+        Returns:
+            The share's sums, and the adversarial images in the parts that accumulate.
+
+        Raises:
+            Stopped: A rank was asked to stop; nothing has changed yet.
+        """
         counts = Counts(seen=len(labels))
         parts = list(zip(images.chunk(self.recipe.accumulation), labels.chunk(self.recipe.accumulation), strict=True))
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
-            adv_parts = self._attack(parts, counts, recipe or self.recipe)
-            # looked for before the update, which would carry it into BatchNorm's statistics
-            sound = all(adv_images.sum().isfinite() for adv_images in adv_parts)
-            where = "" if sound else find_nonfinite(self.model, images)
+        with self._autocast():
+            adv_parts = self._attack(images, parts, counts, recipe)
             self.optimizer.zero_grad(set_to_none=True)
             for i, ((part, part_labels), adv_images) in enumerate(zip(parts, adv_parts, strict=True)):
                 hold: Any = getattr(self.objective, "no_sync", nullcontext)  # gradients are averaged once per step
                 with hold() if i + 1 < len(parts) else nullcontext():
-                    loss, logits = self.objective(part, adv_images, part_labels)
+                    loss, logits = self._update(part, adv_images, part_labels)
                     loss.div(len(parts)).backward()
-                counts.loss += loss.item() * len(part_labels)
-                counts.adv += int((logits.argmax(1) == part_labels).sum())
-        self._check(counts, images, where)
-        self.optimizer.step()
-        return counts
+                counts.loss += loss.detach().double() * len(part_labels)
+                counts.adv += (logits.argmax(1) == part_labels).sum()
+        return counts, adv_parts
 
-    def _attack(self, parts: list[tuple[Tensor, Tensor]], counts: Counts, recipe: Recipe) -> list[Tensor]:
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.bf16)
+
+    def _attack(
+        self, images: Tensor, parts: list[tuple[Tensor, Tensor]], counts: Counts, recipe: Recipe
+    ) -> list[Tensor]:
         """All attacks of the step come before its first update, so that stopping here leaves nothing half done."""
         if not recipe.threat.eps:
             self._meet()
@@ -182,7 +145,9 @@ class Step:
         self.world.share_buffers(self.model)
         if self.folded is None:
             dtype = torch.bfloat16 if self.bf16 else None
-            self.folded = folded_model(self.model, parts[0][0][:4], dtype=dtype)
+            self.folded = folded_model(self.model, images[:4], dtype=dtype)
+        if self._network is None:
+            self._network = compiled(self.folded.model) if WAYS[self.way].attack else self.folded.model
         self.folded.refresh()
         adv_parts = []
         try:
@@ -190,14 +155,14 @@ class Step:
 
                 def watch(step: int, logits: Tensor, labels: Tensor = labels) -> None:
                     if step == 0 and not recipe.random_start:
-                        counts.clean += int((logits.argmax(1) == labels).sum())
+                        counts.clean += (logits.argmax(1) == labels).sum()
                     self.poll()
 
-                adv_parts.append(attack(self.folded.model, part, labels, recipe, watch))
+                adv_parts.append(attack(self._network, part, labels, recipe, watch))
         except Stopped as stopped:
             self.world.all_stop(str(stopped))
         self._meet()
-        return adv_parts
+        return self._sound.attacked(images, [part for part, _ in parts], adv_parts)
 
     def _meet(self) -> None:
         """Where ranks leave together, if one of them is to."""
@@ -207,19 +172,6 @@ class Step:
         except Stopped as stopped:
             reason = str(stopped)
         self.world.all_stop(reason)
-
-    def _check(self, counts: Counts, images: Tensor, where: str) -> None:
-        norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None]).item()
-        bad = not (abs(norm) < float("inf") and abs(counts.loss) < float("inf"))
-        if self.world.any(bad):
-            where = where or (find_nonfinite(self.model, images) if bad else "another process")
-            raise Diverged(
-                "the training has diverged",
-                model=self.recipe.architecture,
-                expected="finite losses and gradients",
-                actual=f"loss {counts.loss / counts.seen:g}; not finite first in {where}",
-                next="lower the recipe's lr, or train in fp32 (--precision fp32); the last checkpoint is untouched",
-            )
 
 
 def make_step(
@@ -231,19 +183,22 @@ def make_step(
     world: World = ALONE,
     poll: Callable[..., None] = _nothing,
     objective: Objective | None = None,
+    check_every: int = 1,
 ) -> Step:
     """Makes a step, its objective wrapped for many devices where there are many.
 
     Args:
         model: Pixel-space, on its device and in its memory format.
         recipe: With the attack and the objective.
-        optimizer: Of the model's parameters.
+        optimizer: Of the model's parameters, fused.
         bf16: Whether to run under bf16 autocast.
         world: This process among all.
         poll: Called between attack steps; may raise Stopped.
         objective: What is minimised; None: the recipe's.
+        check_every: Steps between two looks at whether numbers are finite; each look waits for the device.
 
     Returns:
         The step, to be called with batches.
     """
-    return Step(model, recipe, optimizer, world.wrap(TrainingLoss(model, recipe, objective)), bf16, world, poll)
+    wrapped = world.wrap(TrainingLoss(model, recipe, objective))
+    return Step(model, recipe, optimizer, wrapped, bf16, world, poll, check_every)

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from robust_zoo.pixels import PixelModel
 from robust_zoo.training.attacks import pgd as pgd_module
 from robust_zoo.training.attacks.folding import folded_model
+from robust_zoo.training.passes import TrainingLoss, attack, optimizer_for
 from robust_zoo.training.recipes import Recipe
-from robust_zoo.training.step import TrainingLoss, attack, optimizer_for
 
 SMALL = os.environ.get("GPU_BENCH", "") == "small"  # tiny sizes, so that a CPU can run everything
 

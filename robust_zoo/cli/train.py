@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from robust_zoo.cli.options import DEVICE, LAUNCHER, SLURM, slurm_parameters
+from robust_zoo.cli.options import DEVICE, LAUNCHER, SLURM, Named, slurm_parameters
 from robust_zoo.errors import UsageError
 from robust_zoo.registry.lookup import get
+from robust_zoo.training.ways import COMPILE
 
 if TYPE_CHECKING:
     from robust_zoo.training.run import Machine
@@ -44,6 +45,15 @@ EXIT_STOPPED = 75  # EX_TEMPFAIL: schedulers take it for "try again", and the sa
     help="Between checkpoints, besides the one after each epoch.",
 )
 @click.option("--log-steps", type=click.IntRange(1), default=10, show_default=True, help="Steps a line of the log.")
+@click.option(
+    "--compile",
+    default="auto",
+    show_default=True,
+    cls=Named,
+    table=lambda: COMPILE,
+    type=click.Choice([*COMPILE]),
+    help="How the passes of a step are run:",
+)
 @LAUNCHER
 @SLURM
 def command(
@@ -57,6 +67,7 @@ def command(
     workers: int,
     save_seconds: float,
     log_steps: int,
+    compile: str,
     launcher: str,
     slurm: tuple[str, ...],
 ) -> None:
@@ -82,7 +93,7 @@ def command(
     from robust_zoo.training.run import Machine, train
     from robust_zoo.training.signals import Stopped
 
-    machine = Machine(device, precision, workers, save_seconds, log_steps)
+    machine = Machine(device, precision, workers, save_seconds, log_steps, compile=compile)
     if dry_run:
         _show_cost(name, overrides, machine)
         return

@@ -24,8 +24,9 @@ from robust_zoo.training import step as step_module
 from robust_zoo.training.attacks import norms
 from robust_zoo.training.attacks.pgd import pgd
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
+from robust_zoo.training.passes import optimizer_for
 from robust_zoo.training.recipes import Recipe
-from robust_zoo.training.step import make_step, optimizer_for
+from robust_zoo.training.step import make_step
 
 # robustness is from 2020 and warns in many ways.
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]

@@ -7,16 +7,20 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from robust_zoo.architectures.build import build
+from robust_zoo.errors import UsageError
 from robust_zoo.pixels import PixelModel
 from robust_zoo.registry.lookup import get, get_architecture, list_models
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks.folding import folded_model
 from robust_zoo.training.attacks.pgd import pgd
+from robust_zoo.training.passes import TrainingLoss, attack, optimizer_for
 from robust_zoo.training.recipes import recipe_for
 from robust_zoo.training.signals import Stopped
-from robust_zoo.training.step import TrainingLoss, attack, make_step, optimizer_for
+from robust_zoo.training.soundness import Diverged
+from robust_zoo.training.step import make_step
 
 RECIPE = replace(recipe_for(get("resnet18_x0_25_cifar10_l2_eps0_5")), batch_size=8)
 # what is trained here, and some that others trained
@@ -127,8 +131,8 @@ def test_a_step_is_pgd_then_sgd():
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        assert counts.loss / counts.seen == pytest.approx(loss.item(), rel=1e-8)
-        assert (counts.adv, counts.clean) == (int((logits.argmax(1) == labels).sum()), clean)
+        assert float(counts.loss) / counts.seen == pytest.approx(loss.item(), rel=1e-8)
+        assert counts.read()[2:] == [int((logits.argmax(1) == labels).sum()), clean]
     for (name, a), (_, b) in zip(model.state_dict().items(), by_hand.state_dict().items(), strict=True):
         assert torch.allclose(a, b, rtol=1e-6, atol=1e-9), name
 
@@ -196,5 +200,103 @@ def test_bf16_steps_lose_nothing_that_matters():
     for bf16 in (False, True):
         model, (images, labels) = model_with_statistics("resnet18_x0_25", torch.float32), batch(dtype=torch.float32)
         counts = make_step(model, RECIPE, optimizer_for(model, RECIPE), bf16=bf16)(images, labels)
-        losses.append(counts.loss / counts.seen)
+        losses.append(float(counts.loss) / counts.seen)
     assert losses[1] == pytest.approx(losses[0], rel=0.02) and losses[0] != losses[1]
+
+
+class Spoilt(nn.Module):
+    """Hands images on as they come, NaN in the batches that are named."""
+
+    def __init__(self, model, at):
+        super().__init__()
+        self.model, self.at, self.calls = model, at, 0
+
+    def forward(self, images):
+        if self.training:
+            self.calls += 1
+            if self.calls == self.at:
+                return self.model(images) * float("nan")
+        return self.model(images)
+
+
+@pytest.mark.parametrize("random_start", [False, True])
+def test_what_is_not_finite_between_two_looks_changes_no_weight_and_is_named(random_start):
+    """The third of five steps is spoilt; its weights are those after two, whatever comes after it."""
+    images, labels = batch()
+    recipe = replace(RECIPE, random_start=random_start)
+
+    def trained(steps, at):
+        torch.manual_seed(0)
+        model = Spoilt(Smooth(), at)
+        step = make_step(model, recipe, optimizer_for(model, recipe), check_every=5)
+        for number in range(steps):
+            torch.manual_seed(number)
+            step(images, labels)
+        return model.state_dict()
+
+    assert not all(torch.equal(a, b) for a, b in zip(trained(2, 0).values(), trained(3, 0).values(), strict=True))
+    model = Spoilt(Smooth(), 3)
+    step = make_step(model, recipe, optimizer_for(model, recipe), check_every=5)
+    for number in range(4):
+        torch.manual_seed(number)
+        step(images, labels)
+    with pytest.raises(Diverged) as error:
+        step.check()
+    assert error.value.actual == "loss nan; not finite first in the loss"
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), trained(2, 0).values(), strict=True))
+
+
+def test_the_layer_is_named_by_the_batch_that_went_wrong_not_by_the_last():
+    """The second of four overflows the convolution; the others do not."""
+    model, (images, labels) = Smooth(), batch()
+    wild = images.clone()
+    wild[3] = 1.0
+
+    def overflow(module, args, output):
+        return output * torch.inf if (args[0][3] == 1).all() else output
+
+    model.net[0].register_forward_hook(overflow)
+    recipe = replace(RECIPE, threat=ThreatModel("l2", 0.0))
+    step = make_step(model, recipe, optimizer_for(model, recipe), check_every=100)
+    for each in (images, wild, images, images):
+        step(each, labels)
+    with pytest.raises(Diverged) as error:
+        step.check()
+    assert "the output of net.0 (Conv2d)" in error.value.actual
+
+
+def test_images_outside_the_range_are_said_at_the_next_look():
+    images, labels = batch()
+    step = make_step(Smooth(), RECIPE, optimizer_for(Smooth(), RECIPE), check_every=2)
+    step(2 * images, labels)
+    with pytest.raises(UsageError, match=r"pixels in \[0, 1\]"):
+        step(images, labels)
+
+
+class Reads(TorchDispatchMode):
+    """Notes what hands a number of a tensor to Python, for which a GPU would have to be waited for."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default):
+            self.seen.append(str(function))
+        return function(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_step_reads_nothing_from_the_device_until_it_is_asked(norm, bf16):
+    model, (images, labels) = model_with_statistics("resnet18_x0_25", torch.float32), batch(dtype=torch.float32)
+    recipe = replace(RECIPE, threat=ThreatModel(norm, 0.03), random_start=True)
+    step = make_step(model.model, recipe, optimizer_for(model, recipe), bf16=bf16, check_every=9)  # a PixelModel looks
+    step(images, labels)  # the first makes the folded model, and compares it
+    with Reads() as reads:
+        counts = step(images, labels)
+    assert not reads.seen
+    with Reads() as reads:
+        assert counts.read()[0] == 8
+        step.check()
+    assert reads.seen

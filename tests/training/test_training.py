@@ -17,11 +17,11 @@ from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks.accuracy import pgd_accuracy
 from robust_zoo.training.data import cifar10_sample
 from robust_zoo.training.data.dataset import Images, epoch_order, load_npz, seed_of, spread
+from robust_zoo.training.distributed import ALONE
 from robust_zoo.training.log import read_log
 from robust_zoo.training.loop import Settings, train_model
 from robust_zoo.training.recipes import recipe_for
 from robust_zoo.training.signals import Interrupt
-from robust_zoo.training.step import ALONE
 
 SHORT = recipe_for(get("resnet18_x0_25_cifar10_l2_eps0_5"))
 TINY = replace(SHORT, architecture="tiny", epochs=4, batch_size=40, lr=0.05)

@@ -68,6 +68,7 @@ def pgd(
     keep_best: bool = False,
     start: Tensor | None = None,
     watch: Watch | None = None,
+    in_range: bool = False,
 ) -> Tensor:
     """Adversarial images: `steps` of steepest ascent on the loss, projected after each (ball, then box).
 
@@ -88,6 +89,7 @@ def pgd(
             more forward pass. robustness' `use_best`.
         start: (B, C, H, W), where to begin instead of at the images.
         watch: Called with (step, logits) in every gradient pass; may raise to end the attack.
+        in_range: The images are known to be in [0, 1], or are looked at elsewhere: looking waits for the device.
 
     Returns:
         adv_images (B, C, H, W) in [0, 1] with ||adv_images - images|| <= eps; at eps 0 the images themselves.
@@ -100,6 +102,8 @@ def pgd(
         >>> model = pixel_model(create_model("resnet50_l2_eps3"))
         >>> adv_images = pgd(model, images, labels, ThreatModel("l2", 3.0), steps=20, step_size=0.375)
     """
+    if not in_range:
+        check_range(images)
     _check(images, labels, restarts, random_start, loss)
     if threat.eps == 0 or steps == 0:
         return images.detach().clone()
@@ -202,7 +206,15 @@ def _better(best: Tensor, best_loss: Tensor, adv_images: Tensor, loss: Tensor) -
     return torch.where(as_images(higher, adv_images), adv_images, best), torch.where(higher, loss, best_loss)
 
 
-def _check(images: Tensor, labels: Tensor, restarts: int, random_start: bool, loss: str | Loss) -> None:
+def check_range(images: Tensor) -> None:
+    """Makes sure that images are what attacks take.
+
+    Args:
+        images: (B, ...), of any type.
+
+    Raises:
+        UsageError: They are not floats in [0, 1].
+    """
     if not images.is_floating_point() or (len(images) and not 0 <= images.min() <= images.max() <= 1):
         low, high = images.aminmax()
         raise UsageError(
@@ -211,6 +223,9 @@ def _check(images: Tensor, labels: Tensor, restarts: int, random_start: bool, lo
             actual=f"{images.dtype} in [{low.item():g}, {high.item():g}]",
             next="images.float() / 255, and robust_zoo.pixel_model(model) to normalise inside the model",
         )
+
+
+def _check(images: Tensor, labels: Tensor, restarts: int, random_start: bool, loss: str | Loss) -> None:
     if (labels.shape[:1] if callable(loss) else labels.shape) != images.shape[:1]:
         raise UsageError(
             "images and labels do not match", expected=f"labels ({len(images)},)", actual=str(tuple(labels.shape))

@@ -14,10 +14,10 @@ from robust_zoo.errors import UsageError
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
 from robust_zoo.training.data.dataset import Images, epoch_order
 from robust_zoo.training.data.torch_items import encoded_items
+from robust_zoo.training.distributed import ALONE
 from robust_zoo.training.machine import Machine
 from robust_zoo.training.objectives import features_and_logits, keeping_features
 from robust_zoo.training.signals import Interrupt
-from robust_zoo.training.step import ALONE
 from robust_zoo.training.transfer.heads import Head
 from robust_zoo.training.transfer.task import Target
 from robust_zoo.training.transfer.tuning.images import Split, open_split

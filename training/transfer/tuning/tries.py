@@ -19,7 +19,7 @@ from robust_zoo.training.loop import train_model
 from robust_zoo.training.machine import Machine, Settings
 from robust_zoo.training.objectives import Objective, keeping_features
 from robust_zoo.training.signals import Interrupt
-from robust_zoo.training.step import Diverged
+from robust_zoo.training.soundness import Diverged
 from robust_zoo.training.transfer.heads import Head
 from robust_zoo.training.transfer.tuning.images import Split
 from robust_zoo.training.transfer.tuning.modes import Tuning

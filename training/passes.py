@@ -1,0 +1,93 @@
+"""What a step is made of: the attack, the loss, the optimiser; passes as they are or compiled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robust_zoo.training.attacks.pgd import Watch, pgd
+from robust_zoo.training.objectives import Objective
+from robust_zoo.training.recipes import Recipe
+
+
+def optimizer_for(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """SGD on every parameter, weight decay included, as robustness does (train.py, make_optimizer_and_schedule).
+
+    Args:
+        model: Whose parameters.
+        recipe: With the learning rate, momentum and weight decay.
+
+    Returns:
+        The optimiser, at the recipe's highest learning rate.
+    """
+    return torch.optim.SGD(
+        model.parameters(),
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        weight_decay=recipe.weight_decay,
+        fused=True,
+    )
+
+
+class TrainingLoss(nn.Module):
+    """An objective through `model`, as one module, so that DistributedDataParallel sees one forward per step.
+
+    (images, adv_images, labels) -> (mean loss (), logits of adv_images (B, K)).
+    """
+
+    def __init__(self, model: nn.Module, recipe: Recipe, objective: Objective | None = None) -> None:
+        """Keeps the pixel-space model that is trained, the recipe, and its objective or another."""
+        super().__init__()
+        self.model, self.recipe, self.objective = model, recipe, objective or recipe.objective_row
+
+    def forward(self, images: Tensor, adv_images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The objective's loss on a batch, (B, C, H, W) twice and (B,)."""
+        return self.objective.loss(self.model, images, adv_images, labels, self.recipe)
+
+
+def attack(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe, watch: Watch | None = None) -> Tensor:
+    """The adversarial images a recipe trains on.
+
+    Args:
+        model: In eval mode, usually the folded model (training.attacks.folding).
+        images: (B, C, H, W) float in [0, 1]; not modified.
+        labels: (B,) integer classes.
+        recipe: With the threat model, the objective and the attack's steps.
+        watch: Called with (step, logits) in every gradient pass; may raise to end the attack.
+
+    Returns:
+        adv_images (B, C, H, W) in [0, 1]; the images themselves at eps 0.
+    """
+    goal, eps = recipe.objective_row.attack(model, images), recipe.threat.eps
+    return pgd(
+        model,
+        images,
+        labels,
+        recipe.threat,
+        steps=recipe.attack_steps,
+        step_size=recipe.attack_step_size * eps,
+        random_start=recipe.random_start,
+        loss=goal.loss,
+        start=goal.start,
+        watch=watch,
+        in_range=True,
+    )
+
+
+def compiled(module: nn.Module) -> Any:
+    """A module whose passes inductor makes, for the one shape of images that a run has; in every process the same.
+
+    Args:
+        module: Stays as it is; its parameters are shared.
+
+    Returns:
+        What is called like the module; compiled when it first is.
+    """
+    from torch._inductor import config
+
+    # between kernels, by the clock: it would end differently in another process
+    no_race: Any = {"deterministic": True} if hasattr(config, "deterministic") else None
+    return torch.compile(module, dynamic=False, options=no_race)
