@@ -26,6 +26,7 @@ from torchvision import transforms
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from robust_zoo.training.data.colour import colour
 from robust_zoo.training.data.encoded import EncodedImages
 from robust_zoo.training.data.image_files import Augment, ImageFiles
 
@@ -64,7 +65,12 @@ def main() -> None:
     encoded = jpegs(arguments.images)
     names = [str(i) for i in range(len(encoded))]
     source = EncodedImages(names, [len(e) for e in encoded], torch.zeros(len(encoded)).long(), (), encoded.__getitem__)
-    ours = Augment(ImageFiles(source, augment=arguments.augment), seed=0, epoch=0)
+    read = Augment(ImageFiles(source, augment=arguments.augment), seed=0, epoch=0)
+
+    def ours(index: int) -> torch.Tensor:
+        image, draws = read(index)
+        return colour(image[None], draws[None]) if arguments.augment == "robustness" else image / 255
+
     theirs = v1(arguments.augment)
     rates: dict[str, list[float]] = {"robust_zoo": [], "torchvision v1 + PIL": []}
     for round_ in range(arguments.rounds + 1):

@@ -35,9 +35,9 @@ from robust_zoo.architectures.build import build
 from robust_zoo.pixels import PixelModel
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.distributed import World
-from robust_zoo.training.passes import optimizer_for
 from robust_zoo.training.recipes import Recipe
-from robust_zoo.training.step import make_step
+from robust_zoo.training.steps.passes import optimizer_for
+from robust_zoo.training.steps.step import make_step
 
 ROOT = Path(__file__).parents[1]
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -16,10 +16,10 @@ from robust_zoo.errors import UsageError
 from robust_zoo.training.checkpoint_files import foreign, newest_whole, read_checkpoint, write_checkpoint
 from robust_zoo.training.data.dataset import Dataset
 from robust_zoo.training.distributed import World
-from robust_zoo.training.health import Health
 from robust_zoo.training.recipes import Recipe
-from robust_zoo.training.sums import Counts
-from robust_zoo.training.ways import EAGER, WAYS
+from robust_zoo.training.steps.health import Health
+from robust_zoo.training.steps.sums import Counts
+from robust_zoo.training.steps.ways import EAGER, WAYS
 
 
 @dataclass

@@ -12,10 +12,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from robust_zoo.architectures.build import build
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.distributed import World
-from robust_zoo.training.passes import optimizer_for
 from robust_zoo.training.recipes import Recipe
 from robust_zoo.training.run import untrained
-from robust_zoo.training.step import make_step
+from robust_zoo.training.steps.passes import optimizer_for
+from robust_zoo.training.steps.step import make_step
 
 _TRIAL_SECONDS = 10.0
 

@@ -12,20 +12,20 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from robust_zoo.errors import UsageError
 from robust_zoo.training.checkpoint import Progress, check_sizes, identity, require_same, restore, save, shared_sha256
-from robust_zoo.training.compiling import choose
 from robust_zoo.training.data.dataset import Dataset, epoch_order, seed_of, spread
+from robust_zoo.training.data.feed import Feed
 from robust_zoo.training.distributed import World, synchronise_batch_norm
-from robust_zoo.training.feed import Feed
-from robust_zoo.training.health import measure_health
 from robust_zoo.training.machine import Settings
 from robust_zoo.training.objectives import Objective
-from robust_zoo.training.passes import optimizer_for
 from robust_zoo.training.recipes import Recipe
 from robust_zoo.training.reporter import Reporter
 from robust_zoo.training.signals import Interrupt, Stopped
-from robust_zoo.training.step import make_step
-from robust_zoo.training.sums import Counts
-from robust_zoo.training.ways import EAGER
+from robust_zoo.training.steps.compiling import choose
+from robust_zoo.training.steps.health import measure_health
+from robust_zoo.training.steps.passes import optimizer_for
+from robust_zoo.training.steps.step import make_step
+from robust_zoo.training.steps.sums import Counts
+from robust_zoo.training.steps.ways import EAGER
 
 _HELD_OUT = 512  # images the health of a run is measured on after each epoch
 

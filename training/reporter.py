@@ -11,14 +11,14 @@ from typing import Any
 from tqdm import tqdm
 
 from robust_zoo.training.checkpoint import Progress
-from robust_zoo.training.compiling import Choice
+from robust_zoo.training.data.feed import too_slow
 from robust_zoo.training.distributed import World
-from robust_zoo.training.feed import too_slow
-from robust_zoo.training.health import Health, overfitting
 from robust_zoo.training.log import RunLog, write_status
 from robust_zoo.training.machine import Settings
 from robust_zoo.training.recipes import Recipe
-from robust_zoo.training.sums import Counts
+from robust_zoo.training.steps.compiling import Choice
+from robust_zoo.training.steps.health import Health, overfitting
+from robust_zoo.training.steps.sums import Counts
 
 
 class Reporter:

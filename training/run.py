@@ -27,8 +27,8 @@ from robust_zoo.training.machine import Machine, Settings
 from robust_zoo.training.recipes import Recipe, load_overrides, recipe_for
 from robust_zoo.training.run_lock import lock
 from robust_zoo.training.signals import Interrupt, Stopped
+from robust_zoo.training.steps.ways import WAYS
 from robust_zoo.training.version import code_version
-from robust_zoo.training.ways import WAYS
 
 
 def plan_training(name: str, overrides: Path | None = None) -> tuple[Checkpoint, Recipe]:

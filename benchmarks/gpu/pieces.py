@@ -1,5 +1,5 @@
 """The training step taken apart, so that each piece can be tried on a GPU: attack and update, each as it is, compiled
-by inductor, or captured in a CUDA graph. What pays here is what `robust_zoo.training.step` should do."""
+by inductor, or captured in a CUDA graph. What pays here is what `robust_zoo.training.steps.step` should do."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from robust_zoo.pixels import PixelModel
 from robust_zoo.training.attacks import pgd as pgd_module
 from robust_zoo.training.attacks.folding import folded_model
-from robust_zoo.training.passes import TrainingLoss, attack, optimizer_for
 from robust_zoo.training.recipes import Recipe
+from robust_zoo.training.steps.passes import TrainingLoss, attack, optimizer_for
 
 SMALL = os.environ.get("GPU_BENCH", "") == "small"  # tiny sizes, so that a CPU can run everything
 

@@ -25,7 +25,7 @@ step() {
     timeout "$limit" "$python" -W ignore benchmarks/gpu/step.py "$out" "$@" 2>>"$out/errors.txt"
 }
 attacks() { timeout "$1" "$python" -W ignore benchmarks/gpu/attacks.py "$out" "$2" 2>>"$out/errors.txt"; }
-some=("robustness TF32, tuned" "TF32" "bf16, folded, tuned" "+ attack compiled, graph" "+ both compiled, step graph")
+some=("robustness TF32, tuned" "what \`train\` does" "TF32" "bf16, folded, tuned" "+ attack compiled, graph" "+ both compiled, step graph")
 work=${GRID_WORK:-/tmp/grid} batch=${GRID_BATCH:-256} lr=${GRID_LR:-0.4} epochs=${GRID_EPOCHS:-30}
 left() { echo $((${GRID_UNTIL:-560} - SECONDS)); }
 # The package with a longer recipe for its collection of CIFAR-10 models, so that what is trained has its names.

@@ -21,6 +21,11 @@ import torch
 from pieces import SMALL, Pieces, Setting, seconds
 from training_step import EPS, STEPS, model_of, recipe_of, theirs
 
+from robust_zoo.training.distributed import World
+from robust_zoo.training.steps.compiling import choose
+from robust_zoo.training.steps.passes import optimizer_for
+from robust_zoo.training.steps.step import make_step
+
 LADDER = {
     "fp32": Setting(bf16=False, tf32=False, tuned=False, fold=False),
     "TF32": Setting(bf16=False, tuned=False, fold=False),
@@ -34,8 +39,10 @@ LADDER = {
     "+ both compiled, step graph": Setting(compile=("attack", "update"), graph=("step",)),
     "step graph, nothing compiled": Setting(graph=("step",)),
 }
+TRAIN = "what `train` does"  # the step itself, in the way that it chooses by its own trial
 PROFILED = (LADDER["bf16, folded, tuned"], LADDER["+ both compiled, step graph"])
 PEERS = {"robustness fp32": (False, False), "robustness TF32": (True, False), "robustness TF32, tuned": (True, True)}
+SHOWN = ("images_per_second", "way", "peak_gb", "roof_share", "loss_ratio", "took", "error")
 GFLOP = {"resnet50": 8.18, "resnet18": 3.63, "wide_resnet50_2": 22.8, "convnext_tiny": 8.9}  # a forward at 224
 ROOF = 790e12  # bf16 matrix product measured on this kind of card
 
@@ -47,7 +54,7 @@ def main() -> None:
     parser.add_argument("size", type=int)
     parser.add_argument("batch", type=int)
     parser.add_argument("--eps", type=float, default=EPS)
-    parser.add_argument("--only", nargs="+", default=[*PEERS, *LADDER])
+    parser.add_argument("--only", nargs="+", default=[*PEERS, TRAIN, *LADDER])
     parser.add_argument("--profile", action="store_true", help="also which kernels take the time")
     a = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -68,6 +75,8 @@ def main() -> None:
         try:
             if name in PEERS:
                 row |= peer(name, a, device)
+            elif name == TRAIN:
+                row |= real(a, images, labels, device)
             else:
                 row |= own(LADDER[name], a, images, labels, device, a.profile)
                 first = first or row["loss"]
@@ -87,9 +96,7 @@ def main() -> None:
         row["took"] = round(time.perf_counter() - started, 1)
         with file.open("a") as out:
             out.write(json.dumps(row) + "\n")
-        shown = {
-            k: row[k] for k in ("images_per_second", "peak_gb", "roof_share", "loss_ratio", "took", "error") if k in row
-        }
+        shown = {k: row[k] for k in SHOWN if k in row}
         print(f"{a.architecture} {a.size} {a.batch} eps {a.eps:g}  {name:<32}", shown, flush=True)
 
 
@@ -106,6 +113,20 @@ def own(setting: Setting, a: Any, images: torch.Tensor, labels: torch.Tensor, de
         kernels(pieces, a)
     torch._dynamo.reset()
     return row
+
+
+def real(a: Any, images: torch.Tensor, labels: torch.Tensor, device: str) -> dict:
+    torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark = True, False
+    model, recipe = model_of(a.architecture, device), recipe_of(a.architecture, a.batch, a.eps)
+    model.to(memory_format=torch.channels_last)
+    images = images.contiguous(memory_format=torch.channels_last)
+    world = World(0, 1, torch.device(device))
+    step = make_step(model, recipe, optimizer_for(model, recipe), bf16=True, world=world, check_every=10)
+    choice = choose(step, images, labels, recipe)
+    step.use(choice.way)
+    taken = seconds(lambda: step(images, labels), device)
+    step.check()
+    return {"way": choice.way, "tried": choice.tried, "seconds": taken}
 
 
 def first_loss(pieces: Pieces) -> float:

@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from robust_zoo import create_model
 from robust_zoo.pixels import PixelModel, pixel_model
 from robust_zoo.threat import ThreatModel
-from robust_zoo.training import step as step_module
 from robust_zoo.training.attacks import norms
 from robust_zoo.training.attacks.pgd import pgd
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
-from robust_zoo.training.passes import optimizer_for
 from robust_zoo.training.recipes import Recipe
-from robust_zoo.training.step import make_step
+from robust_zoo.training.steps import step as step_module
+from robust_zoo.training.steps.passes import optimizer_for
+from robust_zoo.training.steps.step import make_step
 
 # robustness is from 2020 and warns in many ways.
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]

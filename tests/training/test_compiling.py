@@ -15,18 +15,18 @@ from robust_zoo.architectures.build import build
 from robust_zoo.errors import UsageError
 from robust_zoo.pixels import PixelModel
 from robust_zoo.registry.lookup import get
-from robust_zoo.training import step as step_module
-from robust_zoo.training.compiling import PARITY, choose
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
 from robust_zoo.training.distributed import ALONE
 from robust_zoo.training.log import read_log
 from robust_zoo.training.loop import train_model
 from robust_zoo.training.machine import Settings
-from robust_zoo.training.passes import optimizer_for
 from robust_zoo.training.recipes import recipe_for
 from robust_zoo.training.signals import Interrupt, Stopped
-from robust_zoo.training.step import make_step
-from robust_zoo.training.ways import EAGER, WAYS
+from robust_zoo.training.steps import step as step_module
+from robust_zoo.training.steps.compiling import PARITY, choose
+from robust_zoo.training.steps.passes import optimizer_for
+from robust_zoo.training.steps.step import make_step
+from robust_zoo.training.steps.ways import EAGER, WAYS
 
 SHORT = recipe_for(get("resnet18_x0_25_cifar10_l2_eps0_5"))
 TINY = replace(SHORT, architecture="tiny", epochs=2, batch_size=8, lr=0.05, random_start=True)
@@ -132,7 +132,7 @@ def test_a_run_goes_on_as_it_began_or_says_why_not(monkeypatch, tmp_path):
         return Stand(module)
 
     monkeypatch.setattr(step_module, "compiled", compiled)
-    monkeypatch.setattr("robust_zoo.training.compiling._TIMED", 1)
+    monkeypatch.setattr("robust_zoo.training.steps.compiling._TIMED", 1)
     model = tiny_model()
     model.register_forward_pre_hook(lambda module, args: time.sleep(0.01 if not made else 0))
     polls = iter([""] * 30 + ["a test"])

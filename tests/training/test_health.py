@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from robust_zoo.threat import ThreatModel
-from robust_zoo.training.health import ALL_FINITE, Health, count_hits, find_nonfinite, overfitting
+from robust_zoo.training.steps.health import ALL_FINITE, Health, count_hits, find_nonfinite, overfitting
 
 
 def history(*points, n=512):

@@ -20,10 +20,10 @@ from robust_zoo.training.cost import cost
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
 from robust_zoo.training.distributed import ALONE
 from robust_zoo.training.export import as_trained, export, measure
-from robust_zoo.training.passes import TrainingLoss, optimizer_for
 from robust_zoo.training.recipes import Recipe, from_dict, load_overrides, recipe_for
 from robust_zoo.training.run import untrained
-from robust_zoo.training.step import make_step
+from robust_zoo.training.steps.passes import TrainingLoss, optimizer_for
+from robust_zoo.training.steps.step import make_step
 
 NAME = "resnet18_x0_25_cifar10_l2_eps0_5"
 BASE = recipe_for(get(NAME))

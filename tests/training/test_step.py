@@ -16,11 +16,11 @@ from robust_zoo.registry.lookup import get, get_architecture, list_models
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks.folding import folded_model
 from robust_zoo.training.attacks.pgd import pgd
-from robust_zoo.training.passes import TrainingLoss, attack, optimizer_for
 from robust_zoo.training.recipes import recipe_for
 from robust_zoo.training.signals import Stopped
-from robust_zoo.training.soundness import Diverged
-from robust_zoo.training.step import make_step
+from robust_zoo.training.steps.passes import TrainingLoss, attack, optimizer_for
+from robust_zoo.training.steps.soundness import Diverged
+from robust_zoo.training.steps.step import make_step
 
 RECIPE = replace(recipe_for(get("resnet18_x0_25_cifar10_l2_eps0_5")), batch_size=8)
 # what is trained here, and some that others trained

@@ -22,6 +22,7 @@ from robust_zoo.training.data.npz import read_npz
 
 _PAD = 4  # crop offset in pixels, the field's standard CIFAR augmentation
 _CPU = torch.device("cpu")
+_ON_DEVICE = 1 << 31  # bytes of images that are kept on a GPU
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 """Images (B, 3, H, W), float in [0, 1], with their labels (B,), int64."""
@@ -126,10 +127,13 @@ class Images:
             Images (B, 3, H, W) float in [0, 1], and labels (B,) int64.
         """
         _, offsets, flips = _draws(len(self), seed, epoch)
+        home = device if self.images.nbytes <= _ON_DEVICE else _CPU  # once for the epoch: nothing waits in a step
+        images, labels, offsets, flips = (x.to(home) for x in (self.images, self.labels, offsets, flips))
         for index in indices:
-            images = _crop(self.images[index].to(device), offsets[index].to(device))
-            images = torch.where(flips[index].to(device).view(-1, 1, 1, 1), images.flip(-1), images)
-            yield images.float() / 255, self.labels[index].to(device)
+            here = index.to(home)
+            chosen, by, flipped, of = (x[here].to(device) for x in (images, offsets, flips, labels))
+            crops = _crop(chosen, by)
+            yield torch.where(flipped.view(-1, 1, 1, 1), crops.flip(-1), crops).float() / 255, of
 
 
 def _draws(n: int, seed: int, epoch: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""ImageNet-sized datasets: decoded and augmented by loader processes as uint8, finished on the device.
+"""ImageNet-sized datasets: decoded, cropped and flipped by loader processes as uint8, coloured on the device.
 
 Every random choice of an image is a function of (seed, epoch, index), so workers and batches do not matter.
 """
@@ -20,31 +20,14 @@ from torch.utils.data import DataLoader, default_collate
 from torchvision.transforms.v2 import functional as F
 
 from robust_zoo.errors import ZooError, cannot_read
+from robust_zoo.training.data.colour import colour, draw, unchanged
 from robust_zoo.training.data.contents import digests_of
 from robust_zoo.training.data.dataset import Batches
 from robust_zoo.training.data.decode import decode
 from robust_zoo.training.data.encoded import EncodedImages
 from robust_zoo.views import View
 
-_JITTER = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation)  # by 0.9 to 1.1, in any order
-# AlexNet's colour noise as robustness has it (data_augmentation.py, Lighting): components of ImageNet's RGB values
-_NOISE = 0.05
-_EIGENVALUES = torch.tensor([0.2175, 0.0188, 0.0045])
-_EIGENVECTORS = torch.tensor([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
-
 _USUAL = View()
-
-
-def lighting(rng: np.random.Generator) -> Tensor:
-    """A random shift of an image's colour (Krizhevsky et al. 2012, section 4.1).
-
-    Args:
-        rng: Draws the shift.
-
-    Returns:
-        (3,), to be added to [0, 1] values.
-    """
-    return _EIGENVECTORS @ (torch.from_numpy(rng.normal(0, _NOISE, 3)).float() * _EIGENVALUES)
 
 
 @dataclass(frozen=True)
@@ -117,10 +100,9 @@ class ImageFiles:
             VerificationFailed: A file cannot be decoded; the error names it.
         """
         chosen = indices if self.indices is None else [self.indices[index] for index in indices]
-        for images, shifts, labels in self._load(chosen, Augment(self, seed, epoch), device):
-            pixels = images.to(device, non_blocking=True).float() / 255
-            shifts = shifts.to(device, non_blocking=True).view(-1, 3, 1, 1)
-            yield (pixels + shifts).clamp_(0, 1), labels.to(device, non_blocking=True)
+        for batch in self._load(chosen, Augment(self, seed, epoch), device):
+            images, draws, labels = (part.to(device, non_blocking=True) for part in batch)
+            yield colour(images, draws) if self.augment == "robustness" else images.float() / 255, labels
 
     def _load(
         self, indices: Sequence[Tensor], one: Callable[[int], tuple[Tensor, Tensor]], device: torch.device | None = None
@@ -139,7 +121,7 @@ class ImageFiles:
             yield batch
 
     def _for_test(self, index: int) -> tuple[Tensor, Tensor]:
-        return self.view(self.decode(index)), torch.zeros(3)
+        return self.view(self.decode(index)), unchanged()
 
     def decode(self, index: int) -> Tensor:
         """(3, H, W) uint8 of an image of the source, as `training.data.decode.decode` reads it.
@@ -160,7 +142,7 @@ class ImageFiles:
 
 @dataclass(frozen=True)
 class Augment:
-    """index -> (image (3, S, S) uint8, colour shift (3,)), by a generator of (seed, epoch, index).
+    """index -> (image (3, S, S) uint8, how its colours change), by a generator of (seed, epoch, index).
 
     Attributes:
         files: Whose images, and how they are augmented.
@@ -178,11 +160,7 @@ class Augment:
         window = crop_window(image.shape[1], image.shape[2], rng)
         image = F.resized_crop(image, *window, [self.files.view.size] * 2, antialias=True)
         image = image.flip(-1) if rng.random() < 0.5 else image
-        if self.files.augment != "robustness":
-            return image, torch.zeros(3)
-        for number in rng.permutation(len(_JITTER)):
-            image = _JITTER[number](image, rng.uniform(0.9, 1.1))
-        return image, lighting(rng)
+        return image, draw(rng) if self.files.augment == "robustness" else unchanged()
 
 
 def crop_window(height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:

@@ -14,12 +14,12 @@ from tqdm import tqdm
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.checkpoint_files import newest_whole, read_checkpoint
 from robust_zoo.training.distributed import World
-from robust_zoo.training.health import Health
 from robust_zoo.training.loop import train_model
 from robust_zoo.training.machine import Machine, Settings
 from robust_zoo.training.objectives import Objective, keeping_features
 from robust_zoo.training.signals import Interrupt
-from robust_zoo.training.soundness import Diverged
+from robust_zoo.training.steps.health import Health
+from robust_zoo.training.steps.soundness import Diverged
 from robust_zoo.training.transfer.heads import Head
 from robust_zoo.training.transfer.tuning.images import Split
 from robust_zoo.training.transfer.tuning.modes import Tuning

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from robust_zoo.training.attacks.folding import FoldedModel, folded_model
 from robust_zoo.training.distributed import ALONE, World
 from robust_zoo.training.objectives import Objective
-from robust_zoo.training.passes import TrainingLoss, attack, compiled
 from robust_zoo.training.recipes import Recipe
 from robust_zoo.training.signals import Stopped
-from robust_zoo.training.soundness import Soundness
-from robust_zoo.training.sums import Counts
-from robust_zoo.training.ways import EAGER, WAYS
+from robust_zoo.training.steps.passes import TrainingLoss, attack, compiled
+from robust_zoo.training.steps.soundness import Soundness
+from robust_zoo.training.steps.sums import Counts
+from robust_zoo.training.steps.ways import EAGER, WAYS
 
 
 def _nothing(*_: object) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from robust_zoo.errors import VerificationFailed
 from robust_zoo.training.attacks.pgd import check_range
 from robust_zoo.training.distributed import World
-from robust_zoo.training.health import ALL_FINITE, find_nonfinite
+from robust_zoo.training.steps.health import ALL_FINITE, find_nonfinite
 
 # What is noted of a step, in the order in which it comes about; a part that is finite in itself is named so.
 _NOTED = {"outside": "the images", "attack": "the attack's images", "loss": "the loss", "gradients": "the gradients"}

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from robust_zoo.training.recipes import Recipe
-from robust_zoo.training.step import Step
-from robust_zoo.training.ways import EAGER, WAYS
+from robust_zoo.training.steps.step import Step
+from robust_zoo.training.steps.ways import EAGER, WAYS
 
 _TIMED = 3  # steps of each way, after one that compiles
 
