@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from inspect import signature
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -112,8 +114,10 @@ class World:
         """DistributedDataParallel where there are ranks to average gradients over."""
         if self.size == 1:
             return module
-        ids = [self.device.index] if self.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False)
+        wrapper = nn.parallel.DistributedDataParallel
+        new = "forward_sync_buffers" in signature(wrapper).parameters  # torch 2.14's name
+        how: Any = {"forward_sync_buffers" if new else "broadcast_buffers": False}
+        return wrapper(module, device_ids=[self.device.index] if self.device.type == "cuda" else None, **how)
 
 
 ALONE = World(0, 1, torch.device("cpu"))

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import time
 from dataclasses import replace
@@ -156,31 +157,37 @@ def test_a_run_goes_on_as_it_began_or_says_why_not(monkeypatch, tmp_path):
 
 
 @pytest.mark.peers
-@pytest.mark.parametrize("recipe", [RECIPE, RECIPE + "random_start = true\nema_decay = 0.9\n"])
-def test_kills_of_a_compiled_run_change_nothing(zygote, tmp_path, monkeypatch, recipe):
-    """With inductor itself, each process compiling anew."""
-    steps = 15
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_kills_of_a_compiled_run_change_nothing(zygote, two_ranks, tmp_path, ranks):
+    """With inductor itself, each process compiling anew, from the moment on at which a way was chosen."""
+    recipe, rng = RECIPE + "random_start = true\nema_decay = 0.9\n", random.Random(3)
 
     def start(out):
+        cache = {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / f"cache{rng.random()}")}
+        if ranks == 2:
+            return two_ranks(out, "--compile", "on", recipe=recipe, environment=cache)
         arguments = command(tmp_path, out, "--compile", "on", recipe=recipe)
-        cache = {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / f"cache{random.random()}")}
-        return zygote.start(arguments, tmp_path / "output.txt", cache)
+        return [zygote.start(arguments, tmp_path / "output.txt", cache)]
 
-    whole, out, rng = tmp_path / "whole", tmp_path / "run", random.Random(3)
-    assert zygote.wait(start(whole)) == 0
-    for at in (1, 6, 11):
-        pid = start(out)
-        until(lambda at=at: (out / "log.jsonl").exists() and len(losses(out)) >= at, seconds=300)
+    def killed_after(out, step):
+        pids = start(out)
+        until(lambda: (out / "log.jsonl").exists() and len(losses(out)) >= step, seconds=300)
         time.sleep(rng.random() * 0.05)
-        os.kill(pid, signal.SIGKILL)
-        zygote.wait(pid)
-        if (out / EXPORTED).exists():
-            break
-    assert zygote.wait(start(out)) == 0
-    assert status(out)["state"] == "finished" and len(losses(out)) == steps
-    ways = [read_log(folder, "way")[0]["way"] for folder in (whole, out)]
-    assert ways[0] == ways[1], "another way was chosen: no comparison"
+        os.kill(pids[-1], signal.SIGKILL)
+        return [zygote.wait(pid) for pid in pids]
+
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    assert killed_after(out, 1)[-1] == -signal.SIGKILL
+    shutil.copytree(out, whole)
+    assert [zygote.wait(pid) for pid in start(whole)] == [0] * ranks
+    for step in (4, 9):
+        killed_after(out, step)
+    if not (out / EXPORTED).exists():
+        assert [zygote.wait(pid) for pid in start(out)] == [0] * ranks
+    assert status(out)["state"] == "finished" and len(losses(out)) == 15
     assert losses(out) == losses(whole) and weights_sha256(out) == weights_sha256(whole)
+    ((way,),) = ({entry["way"] for entry in read_log(folder, "way")} for folder in [out])
+    print(f"{ranks} processes, way {way}")
 
 
 @pytest.mark.peers

@@ -3,7 +3,6 @@
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -312,26 +311,6 @@ def test_a_checkpoint_of_something_else_is_said(zygote, tmp_path, state):
     assert run(zygote, tmp_path, out) == 1
     said = (tmp_path / "output.txt").read_text()
     assert "not one that robust_zoo wrote" in said and "Traceback" not in said
-
-
-@pytest.fixture
-def two_ranks(zygote, tmp_path):
-    """Starts the two processes torchrun would; returns their pids."""
-
-    def start(out, *more, recipe):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
-        shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        return [
-            zygote.start(
-                command(tmp_path, out, *more, recipe=recipe), tmp_path / f"rank{rank}.txt",
-                shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            )
-            for rank in range(2)
-        ]  # fmt: skip
-
-    return start
 
 
 def test_five_kills_of_a_rank_change_nothing(zygote, two_ranks, tmp_path):
