@@ -16,11 +16,13 @@ class ImageSet:
         classes: The dataset that a checkpoint must be of; empty for any.
         title: What its figures carry, after the checkpoint's dataset where they can be of any.
         where: What --data is to hold; empty for what comes with the package.
+        images: How many there are, 0 where that is the user's.
     """
 
     classes: str
     title: str
     where: str
+    images: int = 0
 
     @property
     def about(self) -> str:
@@ -30,12 +32,12 @@ class ImageSet:
 
 # evaluation.datasets opens each.
 IMAGE_SETS = {
-    "sample": ImageSet("cifar10", "cifar10 bundled sample", ""),
-    "cifar10": ImageSet("cifar10", "cifar10 test", "an .npz with x_test and y_test"),
-    "cifar10.1": ImageSet("cifar10", "cifar10.1 v6", "cifar10.1_v6_data.npy and cifar10.1_v6_labels.npy"),
-    "imagenet": ImageSet("imagenet", "imagenet validation", "the 50,000 validation images"),
-    "robustbench": ImageSet("imagenet", "imagenet robustbench", "the 50,000 validation images"),
-    "imagenetv2": ImageSet("imagenet", "imagenetv2", "one of its three folders of 0 ... 999"),
+    "sample": ImageSet("cifar10", "cifar10 bundled sample", "", 1_000),
+    "cifar10": ImageSet("cifar10", "cifar10 test", "an .npz with x_test and y_test", 10_000),
+    "cifar10.1": ImageSet("cifar10", "cifar10.1 v6", "cifar10.1_v6_data.npy and cifar10.1_v6_labels.npy", 2_000),
+    "imagenet": ImageSet("imagenet", "imagenet validation", "the 50,000 validation images", 50_000),
+    "robustbench": ImageSet("imagenet", "imagenet robustbench", "the 50,000 validation images", 5_000),
+    "imagenetv2": ImageSet("imagenet", "imagenetv2", "one of its three folders of 0 ... 999", 10_000),
     "folder": ImageSet("", "folder", "folders, or a tar file, with the names of the model's classes"),
     "numbered": ImageSet("", "folder", "the same with the classes' numbers"),
 }
@@ -70,6 +72,15 @@ PROTOCOLS = {
     "linear": "logistic regression on cached features, chosen on validation images",
     "finetune": "training all or a part of the network, chosen on validation images",
     "salman2020": "as the paper, quirks included",
+}
+
+# plan.kinds has what each takes.
+WORK = {
+    "train": "its recipe",
+    "evaluate": "clean accuracy",
+    "fixed-feature": "transfers as the paper's: 150 epochs of the last layer",
+    "full-network": "transfers as the paper's: 150 epochs of everything",
+    "linear": "transfers by logistic regression, features computed once",
 }
 
 

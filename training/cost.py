@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -63,9 +65,15 @@ def forward_flops(checkpoint: Checkpoint) -> int:
     Returns:
         Floating-point operations of a forward pass, a multiply-add counting 2.
     """
+    return _counted(checkpoint.network.timm, json.dumps(_arguments(checkpoint)), checkpoint.preprocessing.input_size)
+
+
+@cache
+def _counted(builder: str, arguments: str, size: tuple[int, int, int]) -> int:
+    """Once for each network, however many checkpoints have it; `arguments` are JSON, which can be compared."""
     with torch.device("meta"):
-        network = build(checkpoint.network.timm, **_arguments(checkpoint)).eval()
-        images = torch.empty(1, *checkpoint.preprocessing.input_size)
+        network = build(builder, **json.loads(arguments)).eval()
+        images = torch.empty(1, *size)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(images)
     return counter.get_total_flops()

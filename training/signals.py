@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Any
 
 _SIGNALS = ("SIGTERM", "SIGUSR1", "SIGUSR2", "SIGINT")  # schedulers send the first three ahead of a preemption
+EXIT_STOPPED = 75  # EX_TEMPFAIL: schedulers take it for "try again", and the same command does go on
 
 
 class Stopped(Exception):

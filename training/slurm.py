@@ -1,16 +1,21 @@
-"""A training as a Slurm job that takes itself up again after a preemption, through submitit (extra: slurm)."""
+"""Trainings and commands as Slurm jobs that take themselves up again after a preemption (extra: slurm)."""
 
 from __future__ import annotations
 
+import shlex
 import signal
-from collections.abc import Mapping
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from robust_zoo.errors import UsageError, not_installed
+from robust_zoo.errors import UsageError, ZooError, not_installed
 from robust_zoo.training.run import Machine, train
-from robust_zoo.training.signals import Stopped
+from robust_zoo.training.signals import EXIT_STOPPED, Stopped
+
+_TIMEOUTS = 1000  # after which submitit gives a job up: a training may take many times the limit of a queue
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,38 @@ class TrainingJob:
         return submitit.helpers.DelayedSubmission(self)
 
 
+@dataclass(frozen=True)
+class CommandJob:
+    """One command of `robust-zoo` as a job, begun again after a preemption: its runs, cells and entries go on.
+
+    Attributes:
+        arguments: Of robust-zoo.
+        program: What they are given to.
+    """
+
+    arguments: tuple[str, ...]
+    program: tuple[str, ...] = (sys.executable, "-m", "robust_zoo")
+
+    def __call__(self) -> None:
+        child = subprocess.Popen([*self.program, *self.arguments])
+        # submitit's own handler would ask for the requeue while the command still saves
+        before = signal.signal(signal.SIGUSR2, lambda *_: child.send_signal(signal.SIGUSR2))
+        try:
+            code = child.wait()
+        finally:
+            signal.signal(signal.SIGUSR2, before)
+        if code in (EXIT_STOPPED, -signal.SIGUSR2):
+            signal.raise_signal(signal.SIGUSR2)
+        if code:
+            raise ZooError(f"robust-zoo {shlex.join(self.arguments)} ended with {code}: see the job's error output")
+
+    def checkpoint(self) -> Any:
+        """What submitit calls on a preemption: the same job, once more."""
+        import submitit
+
+        return submitit.helpers.DelayedSubmission(self)
+
+
 def submit(job: Any, parameters: Mapping[str, Any], cluster: str = "slurm") -> Any:
     """Submits a job; its logs go to <out>/slurm.
 
@@ -64,13 +101,40 @@ def submit(job: Any, parameters: Mapping[str, Any], cluster: str = "slurm") -> A
     Raises:
         UsageError: submitit is not installed or does not know a parameter.
     """
+    return _executor(job.name, job.out / "slurm", parameters, cluster).submit(job)
+
+
+def submit_array(
+    jobs: Sequence[Any], name: str, folder: Path, parameters: Mapping[str, Any], cluster: str = "slurm"
+) -> list[Any]:
+    """Submits jobs as one array, in their order.
+
+    Args:
+        jobs: Callables with submitit's `checkpoint`.
+        name: Of the array.
+        folder: Of its logs.
+        parameters: As `submit` takes them; `slurm_array_parallelism` is how many run at a time.
+        cluster: As `submit` takes it.
+
+    Returns:
+        submitit's handles.
+
+    Raises:
+        UsageError: As `submit`.
+    """
+    executor = _executor(name, folder, parameters, cluster)
+    with executor.batch():
+        return [executor.submit(job) for job in jobs]
+
+
+def _executor(name: str, folder: Path, parameters: Mapping[str, Any], cluster: str) -> Any:
     try:
         import submitit
     except ImportError:
         raise not_installed("--launcher slurm needs submitit", "submitit", "slurm") from None
-    executor = submitit.AutoExecutor(folder=job.out / "slurm", cluster=cluster)
-    values = {"name": job.name, "tasks_per_node": parameters.get("gpus_per_node", 1), "timeout_min": 24 * 60}
+    values = {"name": name, "tasks_per_node": parameters.get("gpus_per_node", 1), "timeout_min": 24 * 60}
     try:
+        executor = submitit.AutoExecutor(folder=folder, cluster=cluster, slurm_max_num_timeout=_TIMEOUTS)
         executor.update_parameters(**values | dict(parameters))
     except (NameError, TypeError, ValueError) as error:
         raise UsageError(
@@ -79,4 +143,11 @@ def submit(job: Any, parameters: Mapping[str, Any], cluster: str = "slurm") -> A
             actual=str(error),
             next="robust-zoo train --help",
         ) from None
-    return executor.submit(job)
+    except RuntimeError as error:  # no srun here
+        raise UsageError(
+            "this is no machine of a Slurm cluster",
+            expected="srun and sbatch on PATH",
+            actual=str(error),
+            next="give the command on a login node of the cluster",
+        ) from None
+    return executor

@@ -42,6 +42,7 @@ _VERBS = {
     "predict": "Say which class images are of.",
     "recipe": "Show how a checkpoint is trained.",
     "train": "Train a checkpoint by its recipe and export it.",
+    "plan": "Show what the paper takes, and submit it.",
     "plot": "Draw the curves of a training.",
     "site": "Write the zoo as a static site.",
 }

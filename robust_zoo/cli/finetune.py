@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from robust_zoo.cli.options import CACHE_DIR, DEVICE, Named, threats, use_cache
-from robust_zoo.cli.train import EXIT_STOPPED
 from robust_zoo.readers import read_json
 from robust_zoo.threat import NORMS
+from robust_zoo.training.signals import EXIT_STOPPED
 
 _WHOLE = click.IntRange(1)
 _ABOVE_0 = click.FloatRange(min=0, min_open=True)

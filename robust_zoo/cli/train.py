@@ -10,11 +10,10 @@ from robust_zoo.cli.options import DEVICE, LAUNCHER, SLURM, Named, slurm_paramet
 from robust_zoo.errors import UsageError
 from robust_zoo.registry.lookup import get
 from robust_zoo.training.steps.ways import COMPILE
+from robust_zoo.training.signals import EXIT_STOPPED
 
 if TYPE_CHECKING:
     from robust_zoo.training.run import Machine
-
-EXIT_STOPPED = 75  # EX_TEMPFAIL: schedulers take it for "try again", and the same command does go on
 
 
 @click.command("train")

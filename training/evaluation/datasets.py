@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -31,7 +31,7 @@ class EvaluationSet(ImageSet):
         open: Of --data and the checkpoint; its images.
     """
 
-    open: Callable[[str, Checkpoint], Dataset]
+    open: Callable[[str, Checkpoint], Dataset] = field(kw_only=True)
 
 
 def _cifar101(data: str, checkpoint: Checkpoint) -> Images:
@@ -71,7 +71,7 @@ _OPEN: dict[str, Callable[[str, Checkpoint], Dataset]] = {
     "numbered": partial(folder, numbered=True),
 }
 go_together("training/evaluation/datasets.py", _OPEN, IMAGE_SETS)
-DATASETS = {name: EvaluationSet(row.classes, row.title, row.where, _OPEN[name]) for name, row in IMAGE_SETS.items()}
+DATASETS = {name: EvaluationSet(**vars(row), open=_OPEN[name]) for name, row in IMAGE_SETS.items()}
 
 
 def dataset_of(data: str, checkpoint: Checkpoint) -> str:
