@@ -13,7 +13,7 @@ from typing import Any
 
 from robust_zoo.errors import UsageError, ZooError, not_installed
 from robust_zoo.training.run import Machine, train
-from robust_zoo.training.signals import EXIT_STOPPED, Stopped
+from robust_zoo.training.signals import Stopped
 
 _TIMEOUTS = 1000  # after which submitit gives a job up: a training may take many times the limit of a queue
 
@@ -68,14 +68,19 @@ class CommandJob:
     program: tuple[str, ...] = (sys.executable, "-m", "robust_zoo")
 
     def __call__(self) -> None:
-        child = subprocess.Popen([*self.program, *self.arguments])
-        # submitit's own handler would ask for the requeue while the command still saves
-        before = signal.signal(signal.SIGUSR2, lambda *_: child.send_signal(signal.SIGUSR2))
+        child, warned = subprocess.Popen([*self.program, *self.arguments]), False
+
+        def warn(*_: Any) -> None:
+            nonlocal warned
+            warned = True
+            child.send_signal(signal.SIGUSR2)
+
+        before = signal.signal(signal.SIGUSR2, warn)  # submitit's own would ask for the requeue while it still saves
         try:
             code = child.wait()
         finally:
             signal.signal(signal.SIGUSR2, before)
-        if code in (EXIT_STOPPED, -signal.SIGUSR2):
+        if code and warned:  # not after a SIGTERM alone: who cancels a job does not want it back
             signal.raise_signal(signal.SIGUSR2)
         if code:
             raise ZooError(f"robust-zoo {shlex.join(self.arguments)} ended with {code}: see the job's error output")

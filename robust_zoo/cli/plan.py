@@ -40,9 +40,13 @@ def _cards() -> Mapping[str, Any]:
 @click.option("--price", type=click.FloatRange(min=0, min_open=True), help="Of a card for an hour.")
 @click.option("--data", default="", help="ImageNet, as robust-zoo train takes it; needed to submit.")
 @click.option("--root", type=_PATH, help="The folder of the transfer datasets; needed to submit.")
-@click.option("--out", type=_PATH, default="runs", show_default=True, help="The folder of runs; cells are in its transfer.")
+@click.option(
+    "--out", type=_PATH, default="runs", show_default=True, help="The folder of runs; cells are in its transfer."
+)
 @click.option("--results", type=_PATH, default="results", show_default=True, help="The ledger.")
-@click.option("--workers", type=click.IntRange(0), default=4, show_default=True, help="Of train: processes that read.")
+@click.option(
+    "--workers", type=click.IntRange(0), default=4, show_default=True, help="Of each task: processes that read images."
+)
 @click.option("--script", "file", type=_PATH, help="Write it as a Slurm script (a job array) for sbatch.")
 @LAUNCHER
 @SLURM
@@ -97,7 +101,9 @@ def command(
     known.card(card)
     local = data and not data.startswith("hfds/")
     places = Places(str(Path(data).absolute()) if local else data, root, out, results, workers)
-    checkpoints = select([*names, *(list_models(collection=collection or _COLLECTION) if collection or not names else [])])
+    checkpoints = select(
+        [*names, *(list_models(collection=collection or _COLLECTION) if collection or not names else [])]
+    )
     plan = make_plan(checkpoints, work or _USUAL, look(checkpoints, out, results, own=own), known, card, cards)
     parameters = slurm_parameters(slurm)
     if file:
@@ -128,30 +134,30 @@ def _submit(plan: WorkPlan, places: Places, given: Mapping[str, Any]) -> None:
     click.echo(f"submitted; output is in {places.runs / 'slurm'}", err=True)
 
 
+_HEADER = (
+    "work", "architecture", "to do", "done", "images", "FLOP", "images/s", "from", "card-hours", "peak GB", "disk GB",
+)  # fmt: skip
+_RECKONED = """Reckoned: of those that were measured, off by {error:.1f} x at most. Of networks of depthwise and grouped
+convolutions it is a floor: memory bounds them, not arithmetic."""
+
+
 def _show(plan: WorkPlan, price: float | None) -> None:
-    marks, open_tasks = Marks(), [task for task in plan.tasks if task.left]
-    header = [
-        "work", "architecture", "to do", "done", "images", "FLOP", "images/s", "from", "card-hours", "peak GB", "disk GB",
-    ]  # fmt: skip
-    echo_table([header, *(_row(group, marks) for group in _grouped(plan.tasks))], "<<>>>>><>>>")
-    click.echo()
-    for line in marks.legend:
-        click.echo(line)
-    if plan.error and any(not task.speed.measured for task in open_tasks):
-        click.echo(
-            f"Reckoned: where both were measured, off by {plan.error:.1f} x at most; for networks of depthwise and grouped\n"
-            "convolutions it is a floor, for memory bounds them and not arithmetic."
-        )
-    waiting, disk = sum(task.waits for task in open_tasks), sum(task.disk_gb for task in open_tasks)
-    peak, memory = max((task.peak_gb or 0 for task in open_tasks), default=0), plan.card.memory_gb
+    marks, left = Marks(), [task for task in plan.tasks if task.left]
+    echo_table([_HEADER, *(_row(group, marks) for group in _grouped(plan.tasks))], "<<>>>>><>>>")
+    click.echo("\n" + "\n".join(marks.legend))
+    if plan.error and any(not task.speed.measured for task in left):
+        click.echo(_RECKONED.format(error=plan.error))
+    waiting, disk = sum(task.waits for task in left), sum(task.disk_gb for task in left)
+    peak, memory = max((task.peak_gb or 0 for task in left), default=0), plan.card.memory_gb
+    fits = f"of {memory:g} a card: it {'fits' if peak < memory else 'does not fit'}"
     words = {
         "card-hours": _hours(plan.hours) + (f", {plan.hours * price:,.0f} at {price:g} an hour" if price else ""),
-        "wall clock": f"{_hours(plan.wall_hours)} hours on {plan.cards} x {plan.card.title}, a task on each, the longest first",
-        "memory": f"{memory:g} GB a card; the largest peak, measured and taken in proportion to the batch, is {peak:.3g} GB:"
-        f" it {'fits' if peak < memory else 'does not fit'}" if peak else "",
+        "wall clock": f"{_hours(plan.wall_hours)} hours on {plan.cards} x {plan.card.title}, the longest task first",
+        "reading": "each card needs its row's images/s: see --workers",
+        "memory": f"{peak:.3g} GB at most of those measured, in proportion to the batch, {fits}" if peak else "",
         "disk": f"{disk:,.1f} GB: two checkpoints of each run, with the momentum, and its export" if disk else "",
         "waiting": f"{waiting} tasks, for their trainings: plan again when these are done" if waiting else "",
-    }  # fmt: skip
+    }
     click.echo()
     for name, text in words.items():
         if text:

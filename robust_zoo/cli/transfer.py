@@ -72,6 +72,7 @@ def command() -> None:
     "--keep", is_flag=True, help="Keep each cell's model beside it: model.safetensors in a folder of its name."
 )
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes that share the work.")
+@click.option("--workers", type=click.IntRange(0), default=0, show_default=True, help="Processes that read images.")
 @DEVICE
 @LAUNCHER
 @SLURM
@@ -171,6 +172,7 @@ def _entries(
     out: Path,
     keep: bool,
     jobs: int,
+    workers: int,
     device: str,
     launcher: str,
     slurm: tuple[str, ...],
@@ -211,7 +213,7 @@ def _entries(
         )
     chosen = variants(settings, datasets) if quirks and variants else [settings]
     plans = [sweep.TransferPlan(protocol, each, threat, range(seeds)) for each in chosen]
-    openers = [partial(open_target, name, root) for name in datasets]
+    openers = [partial(open_target, name, root, workers=workers) for name in datasets]
     for number, name in enumerate(datasets):
         if Path(name).is_dir():  # any folder of images: what was taken of it, before the work begins
             target = openers[number]()

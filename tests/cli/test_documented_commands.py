@@ -42,6 +42,7 @@ NOT_RUN = {
     "pip": "installs packages",
     "torchrun": "eight GPUs and ImageNet; tests/training runs two processes",
     "robust-zoo train --launcher": "a cluster and ImageNet; tests/training submits to submitit's local executor",
+    "robust-zoo plan --launcher": "a cluster; tests/training/test_plan.py runs the array on submitit's debug cluster",
     "robust-zoo evaluate robustbench": "ImageNet; tests/training/data reads its layout",
     "robust-zoo publish": "sends to the hub; tests/publishing publishes to a stand-in",
     "robust-zoo data prepare": "downloads; tests/training/transfer prepares from made copies",

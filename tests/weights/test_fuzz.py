@@ -221,7 +221,7 @@ def test_any_radius_is_a_number_or_a_usage_error(eps, norm):
 COMMANDS = {tuple(path): command for path, command in commands() if not isinstance(command, click.Group)}
 BUILDS = {("site",)}  # all of it, whenever it is told where: in two seconds
 # They might find work to do for minutes: their names are wrong, whatever else is.
-LONG = {("train",), ("evaluate",), ("transfer",), ("recommend",), ("attack",)}
+LONG = {("train",), ("evaluate",), ("transfer",), ("recommend",), ("attack",), ("plan",)}
 
 
 @pytest.mark.parametrize("path", [p for p in COMMANDS if p != ("demo",)], ids=" ".join)

@@ -29,7 +29,7 @@ class Places:
         root: The folder of the transfer datasets; None where it is not known yet.
         runs: The folder of runs, cells and settings.
         results: The ledger.
-        workers: Processes that read images for a training.
+        workers: Processes that read images for a training or a transfer.
     """
 
     data: str = ""
@@ -132,7 +132,8 @@ def _transfer(
         named = [word for part in parts for word in ("--dataset", part)]
         where = ["--root", str((places.root or Path()).absolute()), "--out", str(places.runs.absolute() / "transfer")]
         file = ["--settings", str(places.settings(name))] if told else []
-        return ["transfer", weights, "--protocol", protocol, *file, *named, *where]
+        reading = ["--workers", str(places.workers)]
+        return ["transfer", weights, "--protocol", protocol, *file, *named, *where, *reading]
 
     return Kind(
         "root", lambda checkpoint: (*load_datasets(),), of_dataset, step,

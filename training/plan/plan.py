@@ -68,7 +68,7 @@ class Task:
 
     @property
     def disk_gb(self) -> float:
-        """What its run leaves: its last two checkpoints, each with the momentum and an average if any, and the export."""
+        """What its run leaves: two checkpoints, each with the momentum and an average if any, and the export."""
         if not KINDS[self.kind].trains:
             return 0.0
         copies = 2 * (3 if recipe_for(self.checkpoint).ema_decay else 2) + 1

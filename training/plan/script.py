@@ -21,7 +21,7 @@ _UNITS = {"mem_gb": "G"}
 _SCRIPT = """#!/usr/bin/env bash
 # {about}
 # Submit it with  sbatch FILE ; SLURM_ARRAY_TASK_ID=0 bash FILE  runs its first task here.
-# A task that its time limit stops is put in the queue again and goes on; what a second sbatch finds done takes seconds.
+# A task that its time limit stops is put in the queue again and goes on. Plan again for what is left of the others.
 {directives}
 set -u
 for needed in {needed}; do
@@ -35,7 +35,7 @@ esac
 export SRUN_CPUS_PER_TASK=${{SLURM_CPUS_PER_TASK:-1}} # srun does not take it over from sbatch by itself
 $(command -v srun) robust-zoo "$@" &
 child=$! warned=
-trap 'warned=yes; kill -USR1 "$child"' USR1 # Slurm's warning, which srun hands on: a training saves and ends with {stopped}
+trap 'warned=yes; kill -USR1 "$child"' USR1 # Slurm's warning; a training saves and ends with {stopped}
 wait "$child"
 code=$?
 [ -z "$warned" ] || {{ wait "$child"; code=$?; }} # the first wait ended with the warning
@@ -98,7 +98,10 @@ def script(plan: WorkPlan, places: Places, given: Mapping[str, Any]) -> str:
         "array": f"0-{len(commands) - 1}%{at_once}", "output": f"{NAME}-%A_%a.out", "signal": "B:USR1@300",
         "requeue": "", "open-mode": "append",
     }  # fmt: skip
-    directives = [f"#SBATCH --{key}={shlex.quote(value) if value else value}".rstrip("=") for key, value in (fixed | lines).items()]
+    directives = [
+        f"#SBATCH --{key}={shlex.quote(value) if value else value}".rstrip("=")
+        for key, value in (fixed | lines).items()
+    ]
     cases = [f"{number}) set -- {shlex.join(command)} ;;" for number, command in enumerate(commands)]
     about = f"{len(commands)} tasks, about {plan.hours:,.0f} hours of one {plan.card.title}, by robust-zoo plan."
     return _SCRIPT.format(
