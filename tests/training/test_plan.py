@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from runs import until
 from verbs import run, run_to
 
 from robust_zoo import get, list_models
@@ -268,8 +269,7 @@ def test_the_script_is_bash_and_runs_each_task(written):
 def test_a_task_that_is_warned_saves_and_is_requeued(written):
     folder, environment = written
     task = start(folder, environment, 0, WAIT="500", SLURM_JOB_ID="77")
-    while not (folder / "began").exists():
-        assert task.poll() is None
+    until((folder / "began").exists)
     task.send_signal(signal.SIGUSR1)
     assert task.wait() == 75 and (folder / "arguments").read_text().endswith("warned\n")
     assert (folder / "requeued").read_text() == "requeue 77\n"
@@ -302,14 +302,13 @@ def test_an_array_runs_the_commands_of_the_plan(tmp_path, monkeypatch):
 def test_a_job_that_is_warned_is_requeued_after_it_has_saved(tmp_path, monkeypatch):
     """submitit's handler is called when the command has ended, and not for a command that failed by itself."""
     code = "import signal, sys, time; signal.signal(signal.SIGUSR2, lambda *_: (open('saved', 'w'), sys.exit(75)));"
-    code += "open('began', 'w'); time.sleep(30)"
+    code += "open('began', 'w'); [time.sleep(0.01) for _ in range(1000)]"
     heard = []
     before = signal.signal(signal.SIGUSR2, lambda *_: heard.append((tmp_path / "saved").exists()))
     monkeypatch.chdir(tmp_path)
 
     def warn():
-        while not (tmp_path / "began").exists():
-            pass
+        until((tmp_path / "began").exists)
         os.kill(os.getpid(), signal.SIGUSR2)
 
     try:
