@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from robust_zoo.errors import ZooError
 
@@ -22,7 +22,7 @@ class ImageSet:
     classes: str
     title: str
     where: str
-    images: int = 0
+    images: int = field(default=0, kw_only=True)
 
     @property
     def about(self) -> str:
@@ -32,12 +32,12 @@ class ImageSet:
 
 # evaluation.datasets opens each.
 IMAGE_SETS = {
-    "sample": ImageSet("cifar10", "cifar10 bundled sample", "", 1_000),
-    "cifar10": ImageSet("cifar10", "cifar10 test", "an .npz with x_test and y_test", 10_000),
-    "cifar10.1": ImageSet("cifar10", "cifar10.1 v6", "cifar10.1_v6_data.npy and cifar10.1_v6_labels.npy", 2_000),
-    "imagenet": ImageSet("imagenet", "imagenet validation", "the 50,000 validation images", 50_000),
-    "robustbench": ImageSet("imagenet", "imagenet robustbench", "the 50,000 validation images", 5_000),
-    "imagenetv2": ImageSet("imagenet", "imagenetv2", "one of its three folders of 0 ... 999", 10_000),
+    "sample": ImageSet("cifar10", "cifar10 bundled sample", "", images=1_000),
+    "cifar10": ImageSet("cifar10", "cifar10 test", "an .npz with x_test and y_test", images=10_000),
+    "cifar10.1": ImageSet("cifar10", "cifar10.1 v6", "cifar10.1_v6_data.npy and cifar10.1_v6_labels.npy", images=2_000),
+    "imagenet": ImageSet("imagenet", "imagenet validation", "the 50,000 validation images", images=50_000),
+    "robustbench": ImageSet("imagenet", "imagenet robustbench", "the 50,000 validation images", images=5_000),
+    "imagenetv2": ImageSet("imagenet", "imagenetv2", "one of its three folders of 0 ... 999", images=10_000),
     "folder": ImageSet("", "folder", "folders, or a tar file, with the names of the model's classes"),
     "numbered": ImageSet("", "folder", "the same with the classes' numbers"),
 }

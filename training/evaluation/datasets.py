@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -31,7 +31,7 @@ class EvaluationSet(ImageSet):
         open: Of --data and the checkpoint; its images.
     """
 
-    open: Callable[[str, Checkpoint], Dataset] = field(kw_only=True)
+    open: Callable[[str, Checkpoint], Dataset]
 
 
 def _cifar101(data: str, checkpoint: Checkpoint) -> Images:

@@ -66,7 +66,7 @@ class Kind:
     Attributes:
         needs: The option without which its commands cannot be given: "data" or "root".
         trains: Whether it makes weights, where others take them.
-        parts: Of a checkpoint; what can be done and left out on its own.
+        parts: Of a checkpoint; what can be done and left out on its own. None: the kind is nothing for it.
         work: Of a checkpoint and a part.
         step: Of a checkpoint and the FLOPs of an image; what its speed is looked up by.
         done: Of what was found, a checkpoint and a part.
@@ -157,7 +157,7 @@ KINDS: Mapping[str, Kind] = {
         lambda found, checkpoint, part: checkpoint.name in found.exports, _train_command, trains=True,
     ),
     "evaluate": Kind(
-        "data", lambda checkpoint: ("clean",), _evaluate_work,
+        "data", lambda c: ("clean",) if c.dataset in IMAGE_SETS else (), _evaluate_work,
         lambda c, flops: Step(c.architecture, c.preprocessing.input_size[1], _TESTED, None, "tf32", flops),
         _evaluated, _evaluate_command,
     ),

@@ -164,7 +164,8 @@ def make_plan(
     """
     kind_of_card = rates.card(card)
     forward = {rate: _forward(rate) for rate in rates.rates if rate.card == card}
-    tasks = (_task(kind, checkpoint, found, forward) for kind in kinds for checkpoint in checkpoints)
+    asked = ((kind, checkpoint) for kind in kinds for checkpoint in checkpoints if KINDS[kind].parts(checkpoint))
+    tasks = (_task(kind, checkpoint, found, forward) for kind, checkpoint in asked)
     return WorkPlan(kind_of_card, cards, tuple(tasks), error([*forward], forward))
 
 
