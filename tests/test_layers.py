@@ -85,6 +85,7 @@ def test_light_modules_do_not_import_torch():
         ["compare", "resnet50_linf_eps4", "resnet18_linf_eps4"],
         ["info", "resnet50_l2_eps3"],
         ["download", "--help"],
+        ["plan", "--help"],
         ["sources", "resnet50_l2_eps3"],
         ["verify"],
         ["cache", "ls"],

@@ -9,12 +9,13 @@ import click
 
 from robust_zoo.cli.options import LAUNCHER, SLURM, Named, collection, require_directory, select, slurm_parameters
 from robust_zoo.cli.table import Marks, echo_table
-from robust_zoo.errors import missing_file, unknown
+from robust_zoo.errors import UsageError, missing_file, unknown
 from robust_zoo.files import GO_ON, replace_file
 from robust_zoo.registry.lookup import list_models
 from robust_zoo.training.choices import WORK
 
 if TYPE_CHECKING:
+    from robust_zoo.registry.rows import Checkpoint
     from robust_zoo.training.plan.kinds import Places
     from robust_zoo.training.plan.plan import Task, WorkPlan
 
@@ -32,10 +33,17 @@ def _cards() -> Mapping[str, Any]:
 @click.command("plan")
 @click.argument("names", nargs=-1)
 @collection()
-@click.option("--work", "-w", multiple=True, cls=Named, table=lambda: WORK, help="Only this (repeatable):")
+@click.option(
+    "--work",
+    "-w",
+    multiple=True,
+    cls=Named,
+    table=lambda: WORK,
+    help="Only this (repeatable), all but linear when left out:",
+)
 @click.option("--own", is_flag=True, help="Evaluate and transfer what the runs exported, not the published weights.")
 @click.option("--card", default="h200", show_default=True, cls=Named, table=_cards, help="The kind of card:")
-@click.option("--cards", type=click.IntRange(1), default=1, show_default=True, help="How many, a task on each.")
+@click.option("--cards", type=click.IntRange(1, 10_000), default=1, show_default=True, help="How many, a task on each.")
 @click.option("--rates", type=_PATH, help="A TOML file with speeds of cards of your own, as training/plan/rates.toml.")
 @click.option("--price", type=click.FloatRange(min=0, min_open=True), help="Of a card for an hour.")
 @click.option("--data", default="", help="ImageNet, as robust-zoo train takes it; needed to submit.")
@@ -78,7 +86,7 @@ def command(
     robust-zoo plan --cards 8 --data imagenet --root DATASETS --script paper.sh --slurm slurm_partition=gpu
 
     NAMES are checkpoints with a recipe, or wildcards; without any, all of Salman et al. 2020. Hours are reckoned from
-    speeds that were measured on the card, with the FLOPs of robust-zoo train --dry-run; the last column of letters says
+    speeds that were measured on the card, with the FLOPs of robust-zoo train --dry-run; the letter beside each says
     from which, and what was measured of the very architecture. They are the card's alone: images must come as fast.
 
     Done, and left out, is what has an export of the recipe in --out or --results (NAME/NAME.safetensors), an entry in
@@ -101,10 +109,10 @@ def command(
     known.card(card)
     local = data and not data.startswith("hfds/")
     places = Places(str(Path(data).absolute()) if local else data, root, out, results, workers)
-    checkpoints = select(
-        [*names, *(list_models(collection=collection or _COLLECTION) if collection or not names else [])]
+    checkpoints = _chosen(names, collection)
+    plan = make_plan(
+        checkpoints, tuple(dict.fromkeys(work)) or _USUAL, look(checkpoints, out, results, own=own), known, card, cards
     )
-    plan = make_plan(checkpoints, work or _USUAL, look(checkpoints, out, results, own=own), known, card, cards)
     parameters = slurm_parameters(slurm)
     if file:
         text = script(plan, places, parameters)
@@ -118,6 +126,20 @@ def command(
         _show(plan, price)
     if file:
         click.echo(f"sbatch {file}   submits {len(plan.ready)} tasks; read it first", err=True)
+
+
+def _chosen(names: tuple[str, ...], collection: tuple[str, ...]) -> list[Checkpoint]:
+    of_collection = list_models(collection=collection or _COLLECTION)
+    found = select(names or of_collection)
+    kept = [checkpoint for checkpoint in found if not collection or checkpoint.name in of_collection]
+    if not kept:
+        raise UsageError(
+            "no checkpoint is like that",
+            expected=f"checkpoints of {' or '.join(collection)}",
+            actual=", ".join(names),
+            next=f"robust-zoo list --collection {collection[0]}",
+        )
+    return kept
 
 
 def _submit(plan: WorkPlan, places: Places, given: Mapping[str, Any]) -> None:

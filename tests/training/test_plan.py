@@ -400,6 +400,8 @@ def test_cards_of_ones_own(tmp_path):
         (["--card", "h20"], 2, "closest: h200"),
         (["--work", "trian"], 2, "closest: train"),
         (["resnet50_l2_eps33"], 4, "closest"),
+        ([STANDARD, "--collection", "salman2002"], 2, "closest: salman2020"),
+        ([STANDARD, "--collection", "liu2023"], 2, "no checkpoint is like that"),
         (["vit_giant_patch14_336_wang2024_linf_eps4"], 2, "recipe"),
         (["--rates", "none.toml"], 2, "cannot read rates from none.toml"),
         ([STANDARD, "--work", "train", "--script", "x.sh"], 2, "--data missing"),
