@@ -202,11 +202,15 @@ def test_what_is_done_is_left_out_and_nothing_else(tmp_path):
     assert started == {STANDARD, *(str(f / n / f"{n}.safetensors") for f, n in ((runs, ADVERSARIAL), (results, other)))}
 
 
-def test_an_entry_of_the_ledger_counts_for_its_weights(tmp_path):
+def test_what_was_measured_counts_for_its_weights(tmp_path):
     """The bundled model's own entries in results/; the same entries are none of a run's own weights."""
     kinds = ("train", "evaluate")
     plan = plan_of(OURS, "resnet18_x0_25_cifar10_linf_eps8", kinds=kinds, folder=tmp_path, results=ROOT / "results")
     assert left(plan)["evaluate", OURS] == () and left(plan)["train", OURS] == ("run",)
+    cell(tmp_path, OURS, "pets", Salman2020(), get(OURS).sha256)
+    cell(tmp_path, OURS, "dtd", Salman2020(), "1" * 64)  # of other weights, and theirs are known
+    (transfers,) = plan_of(OURS, kinds=("fixed-feature",), folder=tmp_path).tasks
+    assert {*IMAGES} - {*transfers.left} == {"pets"} and transfers.done == 1
     export(tmp_path, OURS)
     own = plan_of(OURS, kinds=kinds, folder=tmp_path, results=ROOT / "results", own=True)
     assert left(own) == {("train", OURS): (), ("evaluate", OURS): ("clean",)}
