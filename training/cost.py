@@ -12,6 +12,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from robust_zoo.architectures.build import build
+from robust_zoo.readers import read_json
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.distributed import World
 from robust_zoo.training.recipes import Recipe
@@ -72,7 +73,7 @@ def forward_flops(checkpoint: Checkpoint) -> int:
 def _counted(builder: str, arguments: str, size: tuple[int, int, int]) -> int:
     """Once for each network, however many checkpoints have it; `arguments` are JSON, which can be compared."""
     with torch.device("meta"):
-        network = build(builder, **json.loads(arguments)).eval()
+        network = build(builder, **read_json(arguments)).eval()
         images = torch.empty(1, *size)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(images)

@@ -9,8 +9,8 @@ import click
 from robust_zoo.cli.options import DEVICE, LAUNCHER, SLURM, Named, slurm_parameters
 from robust_zoo.errors import UsageError
 from robust_zoo.registry.lookup import get
-from robust_zoo.training.steps.ways import COMPILE
 from robust_zoo.training.signals import EXIT_STOPPED
+from robust_zoo.training.steps.ways import COMPILE
 
 if TYPE_CHECKING:
     from robust_zoo.training.run import Machine
