@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
-from robust_zoo.cli.options import DEVICE, Named, select, threats
+from robust_zoo.cli.options import DEVICE, JOBS, LAUNCHER, SLURM, Named, select, slurm_parameters, threats
 from robust_zoo.errors import UsageError
 from robust_zoo.threat import NORMS
-from robust_zoo.training.choices import ATTACKS, IMAGE_SETS, PGD
+from robust_zoo.training.choices import ATTACKS, FP32, IMAGE_SETS, PGD, PRECISIONS
 
 
 @click.command("evaluate")
@@ -31,7 +31,17 @@ from robust_zoo.training.choices import ATTACKS, IMAGE_SETS, PGD
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of what an attack draws at random.")
 @click.option("--shard", default="0/1", show_default=True, help="i/k: every k-th thousand images from the i-th.")
+@JOBS
 @DEVICE
+@click.option(
+    "--precision",
+    type=click.Choice([*PRECISIONS]),
+    default=FP32,
+    show_default=True,
+    help="tf32, of CUDA alone and about three times as fast there, is one of the settings.",
+)
+@LAUNCHER
+@SLURM
 @click.option("--no-checks", is_flag=True, help="Leave out the checks for figures that mean nothing.")
 @click.option("--json", "as_json", is_flag=True, help="The entries as JSON.")
 def command(
@@ -46,7 +56,11 @@ def command(
     batch_size: int,
     seed: int,
     shard: str,
+    jobs: int,
     device: str,
+    precision: str,
+    launcher: str,
+    slurm: tuple[str, ...],
     no_checks: bool,
     as_json: bool,
 ) -> None:
@@ -54,7 +68,7 @@ def command(
 
     \b
     robust-zoo evaluate resnet18_x0_25_cifar10_l2_eps0_5 --attack pgd-20
-    robust-zoo evaluate resnet18_x0_25_cifar10_l2_eps0_5 --data cifar10.npz --n 1000
+    robust-zoo evaluate resnet18_x0_25_cifar10_l2_eps0_5 --data cifar10.npz --n 1000 --jobs 2
     robust-zoo evaluate resnet18_x0_25_cifar10_l2_eps0_5 -a pgd-20 --norm l2 --eps 0.25 --eps 0.5 --eps 1
 
     NAMES are checkpoints, wildcards, or files that robust-zoo wrote. Without --data it is the bundled
@@ -63,12 +77,23 @@ def command(
     An entry is keyed by the sha256 of the weights, of the images and of the attack's settings: what exists is not
     computed again, a killed evaluation goes on where it was, and shards on any machines that share the directory
     join to the same file. robust-zoo report turns a ledger into tables and a picture.
+
+    --jobs shares the batches of each attack: on a CPU with as many as there are cores, when there are as many batches
+    of --batch-size; on a GPU one is best. --launcher slurm submits a job for each model and radius; give --shard 0/4,
+    then 1/4 and so on, to share out one of them.
     """
     from robust_zoo.training.evaluation.report import markdown
     from robust_zoo.training.evaluation.run import EvaluationPlan, evaluate
+    from robust_zoo.training.evaluation.submitted import submit_all
 
-    plan = EvaluationPlan(attack, threats(norm, *eps), n, batch_size, seed, _shard(shard), not no_checks)
-    found = evaluate(select(names), data, dataset, ledger_dir, plan, device=device)
+    plan = EvaluationPlan(attack, threats(norm, *eps), n, batch_size, seed, _shard(shard), not no_checks, precision)
+    if launcher == "slurm":
+        where = (data, dataset, ledger_dir)
+        for job in submit_all(select(names), *where, plan, slurm_parameters(slurm), device=device, jobs=jobs):
+            click.echo(job.job_id)
+        click.echo(f"submitted; what is done is shown by robust-zoo report {ledger_dir}", err=True)
+        return
+    found = evaluate(select(names), data, dataset, ledger_dir, plan, device=device, jobs=jobs)
     click.echo(json.dumps(found, indent=1) if as_json else markdown(found), nl=as_json)
     if plan.shard[1] > 1:
         click.echo(f"shard {shard} is done; entries are complete when all {plan.shard[1]} are", err=True)

@@ -25,6 +25,9 @@ SIGNERS = (
     click.option("--identity", default="", metavar="WHO", help="Instead: the signer's Sigstore identity (online)."),
     click.option("--issuer", default="", metavar="URL", help="Who vouches for the identity."),
 )
+JOBS = click.option(
+    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes that share the work."
+)
 LAUNCHER = click.option(
     "--launcher",
     type=click.Choice(["local", "slurm"]),

@@ -9,6 +9,7 @@ import click
 from robust_zoo.cli.options import (
     CACHE_DIR,
     DEVICE,
+    JOBS,
     LAUNCHER,
     SLURM,
     Named,
@@ -73,6 +74,7 @@ def command() -> None:
 )
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes that share the work.")
 @click.option("--workers", type=click.IntRange(0), default=0, show_default=True, help="Processes that read images.")
+@JOBS
 @DEVICE
 @LAUNCHER
 @SLURM

@@ -21,7 +21,7 @@ FORWARD = 0.4  # of a pass forward and back
 
 @dataclass(frozen=True)
 class Stage:
-    """One attack of a suite.
+    """One attack of a suite; it can be sent to other processes.
 
     Attributes:
         name: What it is called in results.
@@ -47,11 +47,8 @@ class Stage:
         return self.run(model, images, labels, threat, **self.settings, **how)
 
 
-def _without_seed(attack: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    def run(*args: Any, seed: int = 0, **kwargs: Any) -> Tensor:
-        return attack(*args, **kwargs)
-
-    return run
+def _fab(*args: Any, seed: int = 0, **kwargs: Any) -> Tensor:
+    return fab_targeted(*args, **kwargs)
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,7 @@ class Attack:
 RUN: dict[str, Attack] = {
     "pgd": Attack(pgd_until_wrong, lambda s: (s["steps"] + 1) * max(s.get("restarts", 0), 1), 1.0),
     "apgd": Attack(apgd, lambda s: (s["steps"] + 1) * s.get("targets", 1), 1.0),
-    "fab": Attack(_without_seed(fab_targeted), lambda s: s["steps"] * s["targets"], 1.7),
+    "fab": Attack(_fab, lambda s: s["steps"] * s["targets"], 1.7),
     "square": Attack(square, lambda s: s["queries"], FORWARD),
 }
 go_together("training/attacks/suites.py", RUN, {stage.attack for suite in SEQUENCES.values() for stage in suite})

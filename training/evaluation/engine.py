@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,16 @@ from torch import Tensor, nn
 from robust_zoo.errors import damaged
 from robust_zoo.files import GO_ON, replace_file
 from robust_zoo.threat import ThreatModel
-from robust_zoo.training.attacks.norms import rules
 from robust_zoo.training.attacks.pgd import Poll
 from robust_zoo.training.attacks.suites import FORWARD, Stage
+from robust_zoo.training.choices import FP32
 from robust_zoo.training.data.dataset import Dataset
 from robust_zoo.training.data.npz import read_npz
 from robust_zoo.training.evaluation import fates
+from robust_zoo.training.evaluation.batches import Attack, Batch, Heard, broken
 from robust_zoo.training.evaluation.fates import ROBUST, WRONG
-from robust_zoo.training.evaluation.progress import CLEAN, Progress, Report
+from robust_zoo.training.evaluation.progress import CLEAN, Meter, Progress, Report
+from robust_zoo.training.precision import products_in
 
 
 @dataclass
@@ -32,20 +35,21 @@ class Chunk:
     Attributes:
         labels: (n,) int64.
         broken_by: (n,) int8, the number of the stage that broke an image, ROBUST, or WRONG (without any attack).
-        stage: The number of the stage that is at work.
-        batch: Batches of `stage` that are done.
-        seconds: What it has taken so far.
+        stage: Being worked on.
+        met: (n,) bool, the images that it was carried out on.
+        seconds: So far.
     """
 
     labels: np.ndarray
     broken_by: np.ndarray
-    stage: int = 0
-    batch: int = 0
+    stage: int
+    met: np.ndarray
     seconds: float = 0.0
 
-    def survivors(self) -> np.ndarray:
-        """The images that the current stage is about, those included that it broke already."""
-        return np.flatnonzero((self.broken_by == ROBUST) | (self.broken_by == self.stage))
+    def batches(self, size: int) -> list[np.ndarray]:
+        """The current stage's batches of images by their numbers; the same ones, whichever of them are done."""
+        survivors = np.flatnonzero((self.broken_by == ROBUST) | (self.broken_by == self.stage))
+        return [survivors[start : start + size] for start in range(0, len(survivors), size)]
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,10 @@ class Evaluation:
         batch_size: Images per batch; it decides the random numbers that an image meets, so it is part of a figure's
             settings.
         seed: Of the attacks.
+        precision: A name of `choices.PRECISIONS`.
         poll: Called between steps of an attack; it may raise to stop.
         device: Where the model is.
+        attack: Where batches are attacked, if not one after the other by this process.
     """
 
     model: nn.Module
@@ -68,8 +74,15 @@ class Evaluation:
     stages: Sequence[Stage]
     batch_size: int
     seed: int = 0
+    precision: str = FP32
     poll: Poll = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    attack: Attack | None = None
+
+    def attack_here(self, batches: Iterable[Batch], n: int, heard: Heard) -> Iterator[tuple[int, np.ndarray]]:
+        """An `Attack` by this process."""
+        for number, batch in enumerate(batches):
+            yield number, broken(self.model, self.device, batch, partial(heard, number, 1))
 
 
 def run_chunk(evaluation: Evaluation, data: Dataset, file: Path, report: Report) -> Chunk:
@@ -85,58 +98,63 @@ def run_chunk(evaluation: Evaluation, data: Dataset, file: Path, report: Report)
         The chunk, with every image's fate.
 
     Raises:
-        StorageError: The disk refuses `file`.
+        StorageError: The disk refuses `file`, or a process that shares the work was killed.
     """
     clock, done = time.monotonic(), 0.0
     if file.exists():
         chunk = _same_images(read_chunk(file), file, evaluation, data)
     else:
-        chunk, done = _clean(evaluation, data, report), FORWARD * len(data)
-    chunk.seconds, clock = chunk.seconds + time.monotonic() - clock, time.monotonic()
-    images: Tensor | None = None
-    while chunk.stage < len(evaluation.stages):
-        if (batch := _batch(chunk, evaluation.batch_size)) is None:
-            chunk.stage, chunk.batch = chunk.stage + 1, 0
-        else:
-            images = _load(data) if images is None else images
-            meter = _Meter(evaluation, chunk, len(batch), done, report)
-            labels = torch.from_numpy(chunk.labels[batch]).to(evaluation.device)
-            found = _broken(evaluation, chunk.stage, images[batch].to(evaluation.device), labels, meter)
-            chunk.broken_by[batch[found]] = chunk.stage
-            chunk.batch, done = chunk.batch + 1, done + meter.worked
+        with products_in(evaluation.precision):
+            chunk, done = _clean(evaluation, data, report), FORWARD * len(data)
+
+    def write() -> None:
+        nonlocal clock
         chunk.seconds, clock = chunk.seconds + time.monotonic() - clock, time.monotonic()
         write_chunk(file, chunk)
+
+    images: Tensor | None = None
+    while chunk.stage < len(evaluation.stages):
+        if batches := chunk.batches(evaluation.batch_size):
+            images = _load(data) if images is None else images
+            done = _run_stage(evaluation, chunk, batches, images, done, report, write)
+        chunk.stage, chunk.met = chunk.stage + 1, np.zeros_like(chunk.met)
+        write()
     if not evaluation.stages:
-        write_chunk(file, chunk)
+        write()
     last = evaluation.stages[-1].name if evaluation.stages else CLEAN
     report(Progress(last, 1, 1, len(data), int((chunk.broken_by == ROBUST).sum()), done, 0.0))
     return chunk
 
 
-class _Meter:
-    """Polls between the steps of an attack on a batch, and reports each."""
+def _run_stage(
+    evaluation: Evaluation, chunk: Chunk, batches: list[np.ndarray], images: Tensor, done: float, report: Report,
+    write: Callable[[], None],
+) -> float:  # fmt: skip
+    """Attacks what a stage has not met yet. Returns the work that is done then."""
+    number, todo = chunk.stage, [rows for rows in batches if not chunk.met[rows].all()]
+    stage, robust = evaluation.stages[number], int((chunk.broken_by == ROBUST).sum())
+    start = Progress(stage.name, len(batches) - len(todo) + 1, len(batches), len(images), robust, done, 0.0)
+    meter = Meter(stage, start, [len(rows) for rows in todo], sum(s.work for s in evaluation.stages[number + 1 :]))
 
-    def __init__(self, evaluation: Evaluation, chunk: Chunk, images: int, done: float, report: Report) -> None:
-        self.worked, self._inner, self._report = 0.0, evaluation.poll, report
-        stage, size, mine = evaluation.stages[chunk.stage], evaluation.batch_size, len(chunk.survivors())
-        robust = int((chunk.broken_by == ROBUST).sum())
-        waiting = max(mine - chunk.batch * size, 0) * stage.work
-        left = waiting + robust * sum(s.work for s in evaluation.stages[chunk.stage + 1 :])
-        batches = -(-mine // size)
-        self._at = Progress(stage.name, chunk.batch + 1, batches, len(chunk.labels), robust, done, left)
-        self._step, self._most = images * stage.cost, images * stage.work
+    def heard(batch: int, steps: int) -> None:
+        if evaluation.poll:
+            evaluation.poll()
+        meter.steps(batch, steps)
+        report(meter.progress)
 
-    def __call__(self, *_: object) -> None:
-        if self._inner:
-            self._inner()
-        self.worked = min(self.worked + self._step, self._most)
-        at = self._at
-        self._report(replace(at, done=at.done + self.worked, left=at.left - self.worked))
+    how = (stage, evaluation.threat, evaluation.seed, evaluation.precision)
+    work = (Batch(*how, images[rows].numpy(), chunk.labels[rows]) for rows in todo)
+    for batch, found in (evaluation.attack or evaluation.attack_here)(work, len(todo), heard):
+        rows = todo[batch]
+        chunk.broken_by[rows[found]], chunk.met[rows] = number, True
+        meter.finished(batch, int(found.sum()))
+        write()
+    return meter.progress.done
 
 
 def _same_images(chunk: Chunk, file: Path, evaluation: Evaluation, data: Dataset) -> Chunk:
     stages, fates = len(evaluation.stages), chunk.broken_by
-    same = np.array_equal(chunk.labels, data.labels.numpy()) and 0 <= chunk.stage <= stages and chunk.batch >= 0
+    same = np.array_equal(chunk.labels, data.labels.numpy()) and 0 <= chunk.stage <= stages
     if not same or fates.dtype != np.int8 or fates.min() < WRONG or fates.max() >= stages:
         found = f"{len(chunk.labels)} labels, stage {chunk.stage} of {stages}, fates {fates.min()} to {fates.max()}"
         again = "delete it and give the same robust-zoo evaluate again"
@@ -156,30 +174,13 @@ def _clean(evaluation: Evaluation, data: Dataset, report: Report) -> Chunk:
             report(Progress(CLEAN, len(labels), -(-n // size), seen, hits, FORWARD * seen, left))
             if evaluation.poll:
                 evaluation.poll()
-    return Chunk(np.concatenate(labels), np.where(np.concatenate(right), ROBUST, WRONG).astype(np.int8))
+    broken_by = np.where(np.concatenate(right), ROBUST, WRONG).astype(np.int8)
+    return Chunk(np.concatenate(labels), broken_by, 0, np.zeros(len(broken_by), bool))
 
 
 def _load(data: Dataset) -> Tensor:
     """At most fates.CHUNK images, as uint8 would not hold what resizing made of them."""
     return torch.cat([images for images, _ in data.batches(250)])
-
-
-def _batch(chunk: Chunk, size: int) -> np.ndarray | None:
-    rows = chunk.survivors()[chunk.batch * size : (chunk.batch + 1) * size]
-    return rows if len(rows) else None
-
-
-def _broken(evaluation: Evaluation, stage: int, images: Tensor, labels: Tensor, poll: Poll) -> np.ndarray:
-    """Which images of a batch a stage breaks; every adversarial image is checked again here."""
-    adv_images = evaluation.stages[stage](
-        evaluation.model, images, labels, evaluation.threat, seed=evaluation.seed, poll=poll
-    )
-    with torch.no_grad():
-        wrong = evaluation.model(adv_images).argmax(1) != labels
-    size = rules(evaluation.threat.norm).size(adv_images - images).flatten()
-    allowed = size <= evaluation.threat.eps * (1 + 1e-5) + 1e-7
-    inside = (adv_images >= 0).flatten(1).all(1) & (adv_images <= 1).flatten(1).all(1)
-    return (wrong & allowed & inside).cpu().numpy()
 
 
 def write_chunk(file: Path, chunk: Chunk) -> None:
@@ -192,10 +193,14 @@ def write_chunk(file: Path, chunk: Chunk) -> None:
 def read_chunk(file: Path) -> Chunk:
     """Reads what `write_chunk` wrote. Raises VerificationFailed for anything else, OSError where there is nothing."""
     try:
-        labels, broken_by, stage, batch, seconds = read_npz(file, ["labels", "broken_by", "stage", "batch", "seconds"])
-        if labels.ndim != 1 or broken_by.shape != labels.shape:
-            raise ValueError(f"labels of shape {labels.shape}, and what broke them of shape {broken_by.shape}")
-        return Chunk(labels, broken_by, int(stage), int(batch), float(seconds))
+        # until 0.1 there was the number of the stage's batches that were done, which are done again
+        labels, broken_by, stage, met, seconds = read_npz(
+            file, ["labels", "broken_by", "stage", ("met", "batch"), "seconds"]
+        )
+        met = met if met.ndim else np.zeros(broken_by.shape, bool)
+        if labels.ndim != 1 or broken_by.shape != labels.shape or met.shape != labels.shape or met.dtype != bool:
+            raise ValueError(f"labels {labels.shape}, what broke them {broken_by.shape}, met {met.dtype} {met.shape}")
+        return Chunk(labels, broken_by, int(stage), met, float(seconds))
     except (ValueError, TypeError) as error:
         expected, again = "a part of an evaluation, unchanged", "delete it and give the same robust-zoo evaluate again"
         raise damaged(f"{file.name} is", file, expected, str(error), next=again) from None

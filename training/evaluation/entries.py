@@ -17,7 +17,7 @@ from robust_zoo.files import is_sha256
 from robust_zoo.readers import read_json
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks.settings import settings, stages
-from robust_zoo.training.choices import CHECKS
+from robust_zoo.training.choices import CHECKS, FP32, PRECISIONS
 from robust_zoo.training.data.npz import read_npz
 from robust_zoo.training.evaluation import fates, fields
 
@@ -31,7 +31,8 @@ def _is_flags(value: Any) -> bool:
 _FIELDS: dict[str, fields.Rule] = {
     "model": fields.is_name, "weights_sha256": is_sha256, "dataset": fields.is_name,
     "data_sha256": is_sha256, "attack": fields.is_name, "batch_size": fields.is_positive,
-    "seed": fields.is_whole, "norm": lambda value: value is None or fields.is_norm(value),
+    "seed": fields.is_whole, "precision": lambda value: isinstance(value, str) and value in PRECISIONS,
+    "norm": lambda value: value is None or fields.is_norm(value),
     "eps": lambda value: value is None or fields.is_number(value), "n": fields.is_positive,
     "clean_correct": fields.is_count, "clean_accuracy": fields.is_percent, "clean_interval_95": fields.is_interval,
     "robust_correct": fields.is_count, "robust_accuracy": fields.is_percent, "robust_interval_95": fields.is_interval,
@@ -54,6 +55,7 @@ class EntryKey:
         threat: Norm and radius; without a meaning for clean accuracy.
         batch_size: Images per batch of an attack.
         seed: Of the attacks.
+        precision: A name of `choices.PRECISIONS`.
     """
 
     model: str
@@ -64,13 +66,15 @@ class EntryKey:
     threat: ThreatModel
     batch_size: int = 250
     seed: int = 0
+    precision: str = FP32
 
     @property
     def settings(self) -> dict[str, Any]:
         """Everything of the attack that decides the figure."""
         threat = {"norm": self.threat.norm, "eps": self.threat.eps} if stages(self.attack) else {}
         random = {"seed": self.seed, "batch_size": self.batch_size, "chunk": fates.CHUNK}
-        return threat | {"stages": settings(self.attack)} | random
+        rounded = {} if self.precision == FP32 else {"precision": self.precision}  # of which there was no word once
+        return threat | {"stages": settings(self.attack)} | random | rounded
 
     @property
     def settings_sha256(self) -> str:
@@ -82,6 +86,7 @@ class EntryKey:
         """Its files in a ledger, without their endings: a folder for the model, a name in words and twelve digits."""
         key = _sha256([self.weights_sha256, self.data_sha256, self.settings_sha256])
         under = f"{self.attack}_{self.threat.tag}" if stages(self.attack) else "clean"
+        under += "" if self.precision == FP32 else f"_{self.precision}"
         return Path(self.model, f"{self.dataset.replace(' ', '-').replace(',', '')}__{under}__{key[:12]}")
 
 
@@ -137,6 +142,8 @@ def read_fates(file: Path) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
         broken_by, labels = read_npz(file.with_suffix(".npz"), [("broken_by", "fell"), "labels"])
         if "fell_to" in entry:
             entry["broken_by"] = entry.pop("fell_to")
+        if isinstance(entry, dict):
+            entry.setdefault("precision", FP32)  # there was no other
         if fault := fields.wrong_field(entry, _FIELDS) or _contradiction(file, entry, broken_by, labels):
             raise ValueError(fault)
     except (OSError, ValueError) as error:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from tqdm import tqdm
+
+from robust_zoo.training.attacks.suites import Stage
 
 CLEAN = "clean"
 
@@ -57,6 +59,40 @@ class Progress:
 
 
 Report = Callable[[Progress], None]
+
+
+class Meter:
+    """Adds up what is done of a stage's batches, in whatever order and wherever they are done."""
+
+    def __init__(self, stage: Stage, start: Progress, sizes: Sequence[int], later: float) -> None:
+        """Args:
+        stage: The attack.
+        start: Before its first batch; `left` is not read.
+        sizes: Images of each batch that is not done yet.
+        later: Work that an image is which no batch breaks, in the stages that come.
+        """
+        self._start, self._later, self._robust, self._finished = start, later, start.robust, 0
+        self._step = [size * stage.cost for size in sizes]
+        self._most = [size * stage.work for size in sizes]
+        self._left, self._worked = list(self._most), [0.0] * len(sizes)
+
+    def steps(self, batch: int, steps: int = 1) -> None:
+        """So many more steps of an attack on a batch."""
+        self._worked[batch] = min(self._worked[batch] + steps * self._step[batch], self._most[batch])
+        self._left[batch] = self._most[batch] - self._worked[batch]
+
+    def finished(self, batch: int, broken: int) -> None:
+        """A batch is done, and so many of its images are broken."""
+        self._left[batch], self._finished, self._robust = 0.0, self._finished + 1, self._robust - broken
+
+    @property
+    def progress(self) -> Progress:
+        """Where the evaluation is."""
+        start = self._start
+        return replace(
+            start, batch=min(start.batch + self._finished, start.batches), robust=self._robust,
+            done=start.done + sum(self._worked), left=sum(self._left) + self._robust * self._later,
+        )  # fmt: skip
 
 
 def bar(label: str, *, shown: bool = True) -> Any:

@@ -15,6 +15,7 @@ from robust_zoo.registry.lookup import natural_key
 from robust_zoo.text import markdown as cell
 from robust_zoo.threat import NORMS, ThreatModel
 from robust_zoo.training.attacks.settings import in_words
+from robust_zoo.training.choices import FP32
 from robust_zoo.training.evaluation.entries import stem_of
 from robust_zoo.training.figures.style import (
     INK,
@@ -31,7 +32,9 @@ from robust_zoo.training.figures.style import (
     title,
 )
 
-_COLUMNS = ("model", "dataset", "attack", "norm", "eps", "n", "clean_accuracy", "robust_accuracy", "flags")
+_COLUMNS = (
+    "model", "dataset", "attack", "norm", "eps", "precision", "n", "clean_accuracy", "robust_accuracy", "flags",
+)  # fmt: skip
 _APART = 4.0  # points between attacks that share a radius
 
 
@@ -47,6 +50,7 @@ def markdown(entries: Iterable[dict[str, Any]]) -> str:
     lines = ["| model | data | attack | clean | robust | flags |", "|---|---|---|---|---|---|"]
     for e in entries:
         attack = "none" if e["norm"] is None else f"{cell(e['attack'])}, {ThreatModel(e['norm'], e['eps'])}"
+        attack += _rounded(e)
         robust = "-" if e["norm"] is None else _with_interval(e, "robust")
         data = f"{cell(e['dataset'])} (n = {e['n']:,})"
         flags = "not checked" if e["flags"] is None else cell(", ".join(e["flags"])) or "none"
@@ -136,7 +140,12 @@ def measurement(entry: dict[str, Any]) -> dict[str, Any]:
     if not attacked:
         return fields
     eps = ThreatModel(entry["norm"], entry["eps"]).toml
-    return fields | {"norm": entry["norm"], "eps": eps, "settings": in_words(entry["attack"])}
+    return fields | {"norm": entry["norm"], "eps": eps, "settings": in_words(entry["attack"]) + _rounded(entry)}
+
+
+def _rounded(entry: dict[str, Any]) -> str:
+    """What stands behind the settings where products were not of all bits."""
+    return "" if entry["precision"] == FP32 else f", {entry['precision']}"
 
 
 def plot(entries: Sequence[dict[str, Any]], out: Path) -> None:

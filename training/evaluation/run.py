@@ -12,12 +12,10 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from robust_zoo.factory import create_model
-from robust_zoo.pixels import pixel_model
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
-from robust_zoo.training.attacks.folding import folded_model
 from robust_zoo.training.attacks.suites import suite
+from robust_zoo.training.choices import FP32
 from robust_zoo.training.data.dataset import Dataset, spread
 from robust_zoo.training.data.image_files import ImageFiles
 from robust_zoo.training.distributed import device_of
@@ -25,7 +23,10 @@ from robust_zoo.training.evaluation import checks, engine, ledger
 from robust_zoo.training.evaluation.datasets import open_dataset
 from robust_zoo.training.evaluation.entries import EntryKey
 from robust_zoo.training.evaluation.progress import bar, show
+from robust_zoo.training.evaluation.shared import Origin, attack_elsewhere
 from robust_zoo.training.evaluation.threats import own_threat
+from robust_zoo.training.precision import require_precision
+from robust_zoo.training.workers import Workers
 from robust_zoo.weights.ensure import ensure
 from robust_zoo.weights.exported import checkpoint_of
 
@@ -44,6 +45,7 @@ class EvaluationPlan:
         seed: Of the attacks.
         shard: (i, k): every k-th chunk of images from the i-th.
         check: Look for reasons why a figure would mean nothing.
+        precision: A name of `choices.PRECISIONS`; any but "fp32" is a part of a figure's settings.
     """
 
     attack: str = "autoattack"
@@ -53,6 +55,7 @@ class EvaluationPlan:
     seed: int = 0
     shard: tuple[int, int] = (0, 1)
     check: bool = True
+    precision: str = FP32
 
 
 def evaluate(
@@ -63,10 +66,12 @@ def evaluate(
     plan: EvaluationPlan = EvaluationPlan(),
     *,
     device: str = "auto",
+    jobs: int = 1,
 ) -> list[dict[str, Any]]:
     """Fills a ledger with an entry for each model and threat model.
 
-    Entries that exist are read; a killed evaluation goes on where it was.
+    Entries that exist are read; a killed evaluation goes on where it was, with as many processes as one likes. They
+    share the batches of each attack, and the cores between them; the entries are those of one, but for their times.
 
     Args:
         names: Of checkpoints, or files that robust-zoo wrote, or checkpoints.
@@ -75,6 +80,7 @@ def evaluate(
         ledger_dir: The ledger's folder; made where it is not there.
         plan: Attack, threat models and number of images.
         device: "auto", "cpu", "cuda" or "cuda:N".
+        jobs: Processes that share the work, each with the model in its memory, all of them on the device.
 
     Returns:
         The complete entries, model by model; those that other shards still work on are left out.
@@ -84,62 +90,58 @@ def evaluate(
             for a model without a radius where the plan gives no threat model.
         UnknownCheckpoint: No checkpoint has that name.
         VerificationFailed: An existing entry is not sound.
+        StorageError: The disk refuses a file, or one of the processes was killed.
 
     Example:
         >>> plan = EvaluationPlan("pgd-20", n=1000)
         >>> evaluate(["resnet50_l2_eps3"], "imagenet/val", "imagenet", Path("results"), plan)
     """
     suite(plan.attack)
+    on = device_of(device)
+    require_precision(plan.precision, on)
     checkpoints = [checkpoint_of(name) for name in names]
     ledger_dir.mkdir(parents=True, exist_ok=True)
     found, notes = [], set()
     opened: dict[Any, tuple[str, Dataset]] = {}  # each file of images is read for its hash once
-    for checkpoint in checkpoints:
-        kind = (checkpoint.dataset, checkpoint.preprocessing)
-        called, images = opened[kind] = opened.get(kind) or open_dataset(dataset, data, checkpoint)
-        if isinstance(images, ImageFiles) and images.source.note not in notes:
-            notes.add(images.source.note)
-            tqdm.write(images.source.note, file=sys.stderr)
-        if plan.n is not None and plan.n < len(images):
-            called, images = f"{called}, {plan.n} evenly spread", spread(images, plan.n)
-        found += _of_model(checkpoint, images, called, ledger_dir, plan, device_of(device))
+    with Workers(jobs) as workers:
+        for checkpoint in checkpoints:
+            kind = (checkpoint.dataset, checkpoint.preprocessing)
+            called, images = opened[kind] = opened.get(kind) or open_dataset(dataset, data, checkpoint)
+            if isinstance(images, ImageFiles) and images.source.note not in notes:
+                notes.add(images.source.note)
+                tqdm.write(images.source.note, file=sys.stderr)
+            if plan.n is not None and plan.n < len(images):
+                called, images = f"{called}, {plan.n} evenly spread", spread(images, plan.n)
+            found += _of_model(checkpoint, images, called, ledger_dir, plan, on, workers)
     return found
 
 
-def _threats(checkpoint: Checkpoint, plan: EvaluationPlan) -> Sequence[ThreatModel]:
+def threats_of(checkpoint: Checkpoint, plan: EvaluationPlan) -> Sequence[ThreatModel]:
+    """The threat models that a plan measures a checkpoint under. Raises UsageError where there is none."""
     if not suite(plan.attack):
         return [checkpoint.threat]  # clean accuracy knows none
     return plan.threats or [own_threat(checkpoint, f"evaluate {checkpoint.name}")]
 
 
 def _of_model(
-    checkpoint: Checkpoint, images: Dataset, called: str, ledger_dir: Path, plan: EvaluationPlan, device: torch.device
-) -> list[dict[str, Any]]:
+    checkpoint: Checkpoint, images: Dataset, called: str, ledger_dir: Path, plan: EvaluationPlan, device: torch.device,
+    workers: Workers,
+) -> list[dict[str, Any]]:  # fmt: skip
     """The complete entries of one model. The checks are of the model: they are made once, at its first threat model."""
     weights, data_sha256, stages = ensure(checkpoint), images.sha256, suite(plan.attack)
-    network = create_model(checkpoint, weights=weights, device=device)
-    model = pixel_model(network).eval().to(memory_format=torch.channels_last)
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
     few = spread(images, _CHECKED)
-    pixels, labels = (torch.cat(parts).to(device) for parts in zip(*few.batches(_CHECKED), strict=True))
-    folded = folded_model(model, pixels[:4]).model
-    p, threats = checkpoint.preprocessing, _threats(checkpoint, plan)
-    subject = checks.Subject(model, pixels, labels, threats[0], p.mean, p.std)
-    flags = cache(lambda: checks.failed_checks(subject) if plan.check and stages else None)
+    pixels, labels = (torch.cat(parts) for parts in zip(*few.batches(_CHECKED), strict=True))
+    origin = Origin(checkpoint, weights.sha256, device, pixels[:4].numpy())
+    model, folded = origin.models(weights)
+    p, threats = checkpoint.preprocessing, threats_of(checkpoint, plan)
+    checked = checks.Subject(model, pixels.to(device), labels.to(device), threats[0], p.mean, p.std)
+    flags = cache(lambda: checks.failed_checks(checked) if plan.check and stages else None)
+    how: Any = {"batch_size": plan.batch_size, "seed": plan.seed, "precision": plan.precision}
     found = []
     for threat in threats:
-        key = EntryKey(
-            checkpoint.name,
-            weights.sha256,
-            called,
-            data_sha256,
-            plan.attack,
-            threat,
-            batch_size=plan.batch_size,
-            seed=plan.seed,
-        )
-        evaluation = engine.Evaluation(folded, threat, stages, plan.batch_size, plan.seed, device=device)
+        key = EntryKey(checkpoint.name, weights.sha256, called, data_sha256, plan.attack, threat, **how)
+        attack = partial(attack_elsewhere, workers, origin) if workers.jobs > 1 else None
+        evaluation = engine.Evaluation(folded, threat, stages, device=device, attack=attack, **how)
         label = f"{checkpoint.name} {plan.attack}" + (f" {threat}" if stages else "")
         with bar(label) as shown:
             entry = ledger.complete(
