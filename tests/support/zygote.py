@@ -1,10 +1,12 @@
 """Runs `robust-zoo` commands in forked processes, so that a test of many processes imports torch once.
 
-`python zygote.py` reads one JSON request a line, {"arguments", "environment", "output", "die_at"}, and answers with
-the child's pid; {"wait": pid} answers with its exit status (negative: the signal that killed it).
+`python zygote.py` reads one JSON request a line, {"arguments", "environment", "output", "die_at", "spawn"}, and answers
+with the child's pid; {"wait": pid} answers with its exit status (negative: the signal that killed it).
 
 die_at: [function, n] kills the child with SIGKILL at its n-th call of "write", "fsync", "replace" or "directory": the
 steps of storing a file. A negative n kills just after the call.
+
+spawn: whether processes of --jobs are started as a user's are; else they are forked too.
 """
 
 import json
@@ -12,6 +14,7 @@ import os
 import signal
 import subprocess
 import sys
+from multiprocessing import get_context
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +50,10 @@ def child(main, request):
     for descriptor in (1, 2):
         os.dup2(output, descriptor)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    if not request["spawn"]:
+        from robust_zoo.training import workers
+
+        workers.get_context = lambda method: get_context("fork")
     if request["die_at"]:
         plant(*request["die_at"])
     code = 0
@@ -105,13 +112,14 @@ class Zygote:
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
 
-    def start(self, arguments, output, environment=None, die_at=None):
+    def start(self, arguments, output, environment=None, die_at=None, spawn=False):
         return self.ask(
             {
                 "arguments": [str(a) for a in arguments],
                 "output": str(output),
                 "environment": environment or {},
                 "die_at": die_at,
+                "spawn": spawn,
             }
         )
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
-from multiprocessing import get_context
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from robust_zoo.names import within
@@ -24,6 +21,7 @@ from robust_zoo.training.transfer.cells import Cell, fill, images_sha256
 from robust_zoo.training.transfer.protocols.linear import Linear
 from robust_zoo.training.transfer.protocols.table import PROTOCOLS, ROBUST_IMAGES, Transfer, Workspace
 from robust_zoo.training.transfer.task import Target
+from robust_zoo.training.workers import Tell, Workers
 from robust_zoo.weights.ensure import Weights, ensure, is_present
 from robust_zoo.weights.exported import checkpoint_of
 
@@ -67,7 +65,7 @@ def transfer(
         UnknownCheckpoint: No checkpoint has that name.
         UsageError: The protocol refuses the model, the dataset or the threat.
         VerificationFailed: Weights, images or existing cells are not sound.
-        StorageError: The disk refuses a cell or features.
+        StorageError: The disk refuses a cell or features, or one of the processes was killed.
 
     Example:
         >>> workspace = Workspace(Path("cells"), Path("features"))
@@ -82,20 +80,19 @@ def transfer(
             ensure(checkpoint)  # fetched once, and before any work is lost
     if alone:
         found = []
-        for checkpoint in _shown(checkpoints, workspace):
+        for checkpoint in _shown(checkpoints, workspace, len(checkpoints)):
             weights = ensure(checkpoint)
             found += [_pair(weights, checkpoint, open_targets[opener], plan, workspace) for opener in targets]
     else:
-        threads = max(1, (os.cpu_count() or 1) // workspace.jobs)
-        with ProcessPoolExecutor(workspace.jobs, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
-            waiting = [pool.submit(_opened, checkpoint, opener, plan, workspace) for checkpoint, opener in pairs]
-            found = [one.result() for one in _shown(waiting, workspace)]
+        with Workers(workspace.jobs) as workers:
+            done = workers.run(partial(_opened, plan, workspace), pairs, len(pairs))
+            found = [entries for _, entries in sorted(_shown(done, workspace, len(pairs)), key=itemgetter(0))]
     by_target = [found[i :: len(targets)] for i in range(len(targets))]
     return [entry for of_target in by_target for entries in of_target for entry in entries]
 
 
-def _shown(work: Sequence[Any], workspace: Workspace) -> Iterable[Any]:
-    return tqdm(work, unit="model", desc="transfer", disable=not workspace.progress or len(work) == 1)
+def _shown(work: Iterable[Any], workspace: Workspace, n: int) -> Iterable[Any]:
+    return tqdm(work, unit="model", desc="transfer", total=n, disable=not workspace.progress or n == 1)
 
 
 @lru_cache(maxsize=1)
@@ -105,8 +102,9 @@ def _weights(checkpoint: Checkpoint) -> Weights:
 
 
 def _opened(
-    checkpoint: Checkpoint, opener: Callable[[], Target], plan: TransferPlan, workspace: Workspace
+    plan: TransferPlan, workspace: Workspace, pair: tuple[Checkpoint, Callable[[], Target]], tell: Tell | None = None
 ) -> list[dict[str, Any]]:
+    checkpoint, opener = pair
     return _pair(_weights(checkpoint), checkpoint, opener(), plan, replace(workspace, jobs=1, progress=False))
 
 
@@ -137,7 +135,7 @@ class TransferJob:
         return self.workspace.out
 
     def __call__(self) -> list[str]:
-        return [entry["model"] for entry in _opened(self.backbone, self.opener, self.plan, self.workspace)]
+        return [entry["model"] for entry in _opened(self.plan, self.workspace, (self.backbone, self.opener))]
 
     def checkpoint(self) -> Any:
         """What submitit calls on a preemption: the same job, once more."""
