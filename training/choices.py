@@ -54,7 +54,7 @@ ATTACKS = {
 }
 PGD = {"pgd-20": "any number of steps", "pgd-20x5": "five random restarts"}
 
-# training.precision sets each: what products of fp32 numbers are rounded to.
+# attacks.precision sets each: what products of fp32 numbers are rounded to.
 FP32, TF32 = "fp32", "tf32"
 PRECISIONS = {FP32: "all of their bits", TF32: "ten bits, on CUDA alone: about three times as fast there"}
 

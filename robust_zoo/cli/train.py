@@ -106,7 +106,7 @@ def command(
             next=f"robust-zoo train {name} --data DATA --out RUN",
         )
     if launcher == "slurm":
-        from robust_zoo.training.slurm import TrainingJob, submit
+        from robust_zoo.training.jobs.slurm import TrainingJob, submit
 
         submitted = submit(TrainingJob(name, data, out, overrides, machine), slurm_parameters(slurm))
         click.echo(submitted.job_id)

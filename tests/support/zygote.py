@@ -51,7 +51,7 @@ def child(main, request):
         os.dup2(output, descriptor)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     if not request["spawn"]:
-        from robust_zoo.training import workers
+        from robust_zoo.training.jobs import workers
 
         workers.get_context = lambda method: get_context("fork")
     if request["die_at"]:

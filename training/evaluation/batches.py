@@ -12,8 +12,8 @@ from torch import nn
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks.norms import rules
 from robust_zoo.training.attacks.pgd import Poll
+from robust_zoo.training.attacks.precision import products_in
 from robust_zoo.training.attacks.suites import Stage
-from robust_zoo.training.precision import products_in
 
 
 @dataclass(frozen=True)

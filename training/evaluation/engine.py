@@ -17,6 +17,7 @@ from robust_zoo.errors import damaged
 from robust_zoo.files import GO_ON, replace_file
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks.pgd import Poll
+from robust_zoo.training.attacks.precision import products_in
 from robust_zoo.training.attacks.suites import FORWARD, Stage
 from robust_zoo.training.choices import FP32
 from robust_zoo.training.data.dataset import Dataset
@@ -25,7 +26,6 @@ from robust_zoo.training.evaluation import fates
 from robust_zoo.training.evaluation.batches import Attack, Batch, Heard, broken
 from robust_zoo.training.evaluation.fates import ROBUST, WRONG
 from robust_zoo.training.evaluation.progress import CLEAN, Meter, Progress, Report
-from robust_zoo.training.precision import products_in
 
 
 @dataclass

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from robust_zoo.training.attacks.suites import Stage
+if TYPE_CHECKING:  # which loads torch
+    from robust_zoo.training.attacks.suites import Stage
 
 CLEAN = "clean"
 

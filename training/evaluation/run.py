@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
+from robust_zoo.training.attacks.precision import require_precision
 from robust_zoo.training.attacks.suites import suite
 from robust_zoo.training.choices import FP32
 from robust_zoo.training.data.dataset import Dataset, spread
@@ -25,8 +26,7 @@ from robust_zoo.training.evaluation.entries import EntryKey
 from robust_zoo.training.evaluation.progress import bar, show
 from robust_zoo.training.evaluation.shared import Origin, attack_elsewhere
 from robust_zoo.training.evaluation.threats import own_threat
-from robust_zoo.training.precision import require_precision
-from robust_zoo.training.workers import Workers
+from robust_zoo.training.jobs.workers import Workers
 from robust_zoo.weights.ensure import ensure
 from robust_zoo.weights.exported import checkpoint_of
 

@@ -17,7 +17,7 @@ from robust_zoo.pixels import pixel_model
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.attacks.folding import folded_model
 from robust_zoo.training.evaluation.batches import Batch, Heard, broken
-from robust_zoo.training.workers import Tell, Workers
+from robust_zoo.training.jobs.workers import Tell, Workers
 from robust_zoo.weights.ensure import Weights, ensure
 
 _BETWEEN = 0.2  # seconds between two words of how far a batch is

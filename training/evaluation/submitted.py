@@ -9,7 +9,7 @@ from typing import Any
 
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.evaluation.run import EvaluationPlan, evaluate, threats_of
-from robust_zoo.training.slurm import submit
+from robust_zoo.training.jobs.slurm import submit
 from robust_zoo.weights.exported import checkpoint_of
 
 

@@ -16,12 +16,12 @@ from robust_zoo.names import within
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.distributed import device_of
-from robust_zoo.training.slurm import submit
+from robust_zoo.training.jobs.slurm import submit
+from robust_zoo.training.jobs.workers import Tell, Workers
 from robust_zoo.training.transfer.cells import Cell, fill, images_sha256
 from robust_zoo.training.transfer.protocols.linear import Linear
 from robust_zoo.training.transfer.protocols.table import PROTOCOLS, ROBUST_IMAGES, Transfer, Workspace
 from robust_zoo.training.transfer.task import Target
-from robust_zoo.training.workers import Tell, Workers
 from robust_zoo.weights.ensure import Weights, ensure, is_present
 from robust_zoo.weights.exported import checkpoint_of
 

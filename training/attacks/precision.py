@@ -12,7 +12,7 @@ from robust_zoo.errors import UsageError
 from robust_zoo.training.choices import FP32, PRECISIONS, TF32, go_together
 
 _NAMES = {FP32: "ieee", TF32: "tf32"}  # torch's
-go_together("training/precision.py", _NAMES, PRECISIONS)
+go_together("training/attacks/precision.py", _NAMES, PRECISIONS)
 
 
 @contextmanager
