@@ -43,6 +43,8 @@ NOT_RUN = {
     "torchrun": "eight GPUs and ImageNet; tests/training runs two processes",
     "robust-zoo train --launcher": "a cluster and ImageNet; tests/training submits to submitit's local executor",
     "robust-zoo plan --launcher": "a cluster; tests/training/test_plan.py runs the array on submitit's debug cluster",
+    "robust-zoo evaluate --launcher": "a cluster; tests/training/evaluation runs its jobs",
+    "robust-zoo evaluate --jobs": "processes that import torch; tests/training/evaluation shares work among them",
     "robust-zoo evaluate robustbench": "ImageNet; tests/training/data reads its layout",
     "robust-zoo publish": "sends to the hub; tests/publishing publishes to a stand-in",
     "robust-zoo data prepare": "downloads; tests/training/transfer prepares from made copies",
