@@ -82,6 +82,7 @@ _LEDGER = {
     "robust_high": "Its upper end.",
     "broken_by": "How many images each stage of the attack broke, as stage=count, in the order in which they ran.",
     "flags": "Checks that speak against the figure, or none; not checked where there was no attack to check.",
+    "precision": "Of products in the network: fp32, or tf32 on a GPU.",
     "seed": "Of the attack.",
     "batch_size": "Images per batch of the attack.",
     "code": "The version that measured.",
