@@ -56,7 +56,7 @@ PGD = {"pgd-20": "any number of steps", "pgd-20x5": "five random restarts"}
 
 # attacks.precision sets each: what products of fp32 numbers are rounded to.
 FP32, TF32 = "fp32", "tf32"
-PRECISIONS = {FP32: "all of their bits", TF32: "ten bits, on CUDA alone: about three times as fast there"}
+PRECISIONS = {FP32: "all bits", TF32: "ten, on CUDA alone: about three times as fast there"}
 
 # evaluation.checks carries each out: when a figure means nothing.
 CHECKS = {

@@ -38,7 +38,9 @@ from robust_zoo.training.choices import ATTACKS, FP32, IMAGE_SETS, PGD, PRECISIO
     type=click.Choice([*PRECISIONS]),
     default=FP32,
     show_default=True,
-    help="tf32, of CUDA alone and about three times as fast there, is one of the settings.",
+    cls=Named,
+    table=lambda: PRECISIONS,
+    help="What products in the network keep; one of the settings:",
 )
 @LAUNCHER
 @SLURM

@@ -11,7 +11,7 @@ from robust_zoo.training.attacks.suites import FORWARD, RUN, Stage
 from robust_zoo.training.data.dataset import Images
 from robust_zoo.training.evaluation import engine, fates, ledger
 from robust_zoo.training.evaluation.entries import EntryKey
-from robust_zoo.training.evaluation.progress import Progress, bar, show
+from robust_zoo.training.evaluation.progress import Meter, Progress, bar, show
 
 
 class ByBrightness(nn.Module):
@@ -59,6 +59,28 @@ def test_every_step_is_told_with_the_work_that_is_left(tmp_path, monkeypatch):
     assert [p.left for p in first[2:12]] == pytest.approx([a + b for a, b in zip(own, ahead, strict=True)])
     assert (told[-1].images, told[-1].robust, told[-1].left, told[-1].stage) == (10, 6, 0.0, "b")
     assert all(a.done <= b.done for a, b in itertools.pairwise(told))
+
+
+def test_batches_at_once_add_up():
+    """Of batches of 4, 4 and 2 images, two at once, the second and third are done first; another stage comes."""
+    start = Progress("a", 2, 4, 20, 12, 30.0, 0.0)  # one of four was done before
+    meter = Meter(stage("a", 3, 0.5, 0), start, [4, 4, 2], later=5.0)
+    told = []
+
+    def tell(change, *of):
+        change(*of)
+        told.append((meter.progress.batch, meter.progress.robust, meter.progress.done, meter.progress.left))
+
+    tell(meter.steps, 0, 1)
+    tell(meter.steps, 1, 2)
+    tell(meter.finished, 1, 3)
+    tell(meter.steps, 2, 9)  # more than it has are its own
+    tell(meter.finished, 2, 0)
+    tell(meter.finished, 0, 4)
+    assert told == [
+        (2, 12, 32.0, 4 + 6 + 3 + 12 * 5), (2, 12, 36.0, 4 + 2 + 3 + 12 * 5), (3, 9, 36.0, 4 + 3 + 9 * 5),
+        (3, 9, 39.0, 4 + 9 * 5), (4, 9, 39.0, 4 + 9 * 5), (4, 5, 39.0, 5 * 5),
+    ]  # fmt: skip
 
 
 SETTINGS = [
