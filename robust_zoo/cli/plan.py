@@ -143,8 +143,8 @@ def _chosen(names: tuple[str, ...], collection: tuple[str, ...]) -> list[Checkpo
 
 
 def _submit(plan: WorkPlan, places: Places, given: Mapping[str, Any]) -> None:
+    from robust_zoo.training.jobs.slurm import CommandJob, submit_array
     from robust_zoo.training.plan import script
-    from robust_zoo.training.slurm import CommandJob, submit_array
 
     jobs = [CommandJob(tuple(command)) for command in script.commands_of(plan, places)]
     found = script.parameters(plan, places, given)

@@ -72,7 +72,6 @@ def command() -> None:
 @click.option(
     "--keep", is_flag=True, help="Keep each cell's model beside it: model.safetensors in a folder of its name."
 )
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes that share the work.")
 @click.option("--workers", type=click.IntRange(0), default=0, show_default=True, help="Processes that read images.")
 @JOBS
 @DEVICE

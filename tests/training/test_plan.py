@@ -24,6 +24,7 @@ from robust_zoo.errors import UsageError, ZooError
 from robust_zoo.training import slurm
 from robust_zoo.training.cost import cost, forward_flops
 from robust_zoo.training.data.dataset import Images
+from robust_zoo.training.jobs.slurm import CommandJob, submit_array
 from robust_zoo.training.plan.found import look
 from robust_zoo.training.plan.kinds import Places
 from robust_zoo.training.plan.plan import make_plan, pack
@@ -31,7 +32,6 @@ from robust_zoo.training.plan.rates import Step, error, load_rates, speed
 from robust_zoo.training.plan.script import commands_of, parameters
 from robust_zoo.training.recipes import recipe_for
 from robust_zoo.training.run import plan_training
-from robust_zoo.training.slurm import CommandJob, submit_array
 from robust_zoo.training.transfer.cells import Cell, fill, images_sha256
 from robust_zoo.training.transfer.protocols.salman2020 import Salman2020
 from robust_zoo.training.transfer.task import Outcome, Target

@@ -24,13 +24,9 @@ from robust_zoo.training import cost
 from robust_zoo.training.attacks.accuracy import pgd_accuracy
 from robust_zoo.training.data.dataset import load_npz
 from robust_zoo.training.distributed import ALONE
-from robust_zoo.training.recipes import recipe_for
-from robust_zoo.training.run import Machine, untrained
-from robust_zoo.training.slurm import TrainingJob, submit
 from robust_zoo.training.jobs.slurm import TrainingJob, submit
 from robust_zoo.training.recipes import recipe_for
 from robust_zoo.training.run import Machine, untrained
-from robust_zoo.training.step import ALONE
 from robust_zoo.weights.exported import exported
 
 ONE_EPOCH = RECIPE.replace("epochs = 3", "epochs = 1")
