@@ -21,9 +21,9 @@ from verbs import run, run_to
 
 from robust_zoo import get, list_models
 from robust_zoo.errors import UsageError, ZooError
-from robust_zoo.training import slurm
 from robust_zoo.training.cost import cost, forward_flops
 from robust_zoo.training.data.dataset import Images
+from robust_zoo.training.jobs import slurm
 from robust_zoo.training.jobs.slurm import CommandJob, submit_array
 from robust_zoo.training.plan.found import look
 from robust_zoo.training.plan.kinds import Places
