@@ -23,6 +23,7 @@ Tell = Callable[[Any], None]
 Heard = Callable[[int, Any], None]
 """Here: a task's number, and what its worker told."""
 _TOLD, _DONE, _FAILED = range(3)
+_PATIENCE = 10.0  # seconds until a process whose pipe is closed must have ended
 # A scheduler and Ctrl-C tell all processes; what follows is for the one that the others work for.
 _NOT_THEIRS = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
 
@@ -109,9 +110,9 @@ class Workers:
         """What an action on a process's pipe gives; the error that its end is."""
         try:
             return action()
-        except (EOFError, ConnectionError):
+        except (EOFError, OSError):  # the latter in the midst of a message
             process = self._processes[pipe]
-            process.join()
+            process.join(_PATIENCE)
         raise _ended(process)
 
 
@@ -152,7 +153,7 @@ def _signals_blocked() -> Iterator[None]:
 def _work(pipe: Connection) -> None:
     """What each process does, until it is killed or its parent is gone."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    with suppress(EOFError, ConnectionError):  # nobody is left to work for
+    with suppress(EOFError, OSError):  # nobody is left to work for
         while True:
             function, task, threads = pipe.recv()
             torch.set_num_threads(threads)
