@@ -146,5 +146,5 @@ def test_whole_autoattack(threat: ThreatModel, monkeypatch: pytest.MonkeyPatch, 
     stages = [*suite("autoattack")[:3], type(suite("square")[0])("square", square, {"queries": 300})]
     data = Images((images * 255).round().to(torch.uint8), labels)
     job = engine.Evaluation(network, threat, stages, batch_size=64)
-    chunk = engine.run_chunk(job, data, tmp_path / "chunk.npz", lambda done, robust: None)
+    chunk = engine.run_chunk(job, data, tmp_path / "chunk.npz", lambda progress: None)
     assert abs(int((chunk.broken_by == engine.ROBUST).sum()) - robust) <= 1
