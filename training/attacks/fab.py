@@ -68,52 +68,48 @@ def _run(
     """Nearest misclassified points (B, ...) and their distances (B,), infinite where there is none."""
     found, nearest = images.clone(), torch.full((len(images),), torch.inf, dtype=images.dtype, device=images.device)
     index = torch.arange(len(images), device=images.device)
-    x, shape, norm = images.clone(), images.shape[1:], rules(threat.norm)
-    wrong, gap, grad = _linearise(model, x, labels, targets)
-    for i in range(steps):
+    x, origin, norm = images.clone(), images, rules(threat.norm)
+    for _ in range(steps):
+        gap, grad = _linearise(model, x, labels, targets)
         # The hyperplane of equal logits, seen from the iterate and from the image.
-        w = grad.flatten(1)
-        b = (grad * x).flatten(1).sum(1) - gap
-        both = torch.cat([x.flatten(1), images[index].flatten(1)])
-        ways = project(both, torch.cat([w, w]), torch.cat([b, b]), norm)
-        length = norm.size(ways).clamp_min(1e-8).view(2, -1, *[1] * len(shape))
-        here, there = ways.view(2, -1, *shape)
+        both, w, b = torch.cat([x, origin]).flatten(1), grad.flatten(1), (grad * x).flatten(1).sum(1) - gap
+        ways = project(both, w.repeat(2, 1), b.repeat(2), norm).view(2, *x.shape)
+        length = torch.stack([norm.size(way).clamp_min(1e-8) for way in ways])
         alpha = (length[0] / length.sum(0)).clamp(0, _ALPHA_MAX)
-        x = ((x + _OVERSHOOT * here) * (1 - alpha) + (images[index] + _OVERSHOOT * there) * alpha).clamp(0, 1)
-        wrong, gap, grad = _linearise(model, x, labels[index], targets[index])
+        x = ((x + _OVERSHOOT * ways[0]) * (1 - alpha) + (origin + _OVERSHOOT * ways[1]) * alpha).clamp(0, 1)
+        # A pass of its own: where it is misclassified x moves once more, and a gradient here would be thrown away.
+        wrong = model(x).argmax(1) != labels
         if poll:
             poll()
         if wrong.any():
             hit = index[wrong]
-            distance = norm.size(x[wrong] - images[hit]).flatten()
+            distance = norm.size(x[wrong] - origin[wrong]).flatten()
             closer = distance < nearest[hit]
             found[hit[closer]], nearest[hit[closer]] = x[wrong][closer], distance[closer]
-            x[wrong] = images[hit] + (x[wrong] - images[hit]) * _BACK
-            if stop and (keep := nearest[index] > threat.eps).sum() < len(index):
-                index, x, gap, grad, wrong = index[keep], x[keep], gap[keep], grad[keep], wrong[keep]
+            x[wrong] = origin[wrong] + (x[wrong] - origin[wrong]) * _BACK
+            if stop and not (keep := nearest[index] > threat.eps).all():
+                index, x, origin, labels, targets = (of[keep] for of in (index, x, origin, labels, targets))
             if not len(index):
                 break
-            if wrong.any() and i + 1 < steps:  # only these moved since their gradient was taken
-                _, gap[wrong], grad[wrong] = _linearise(model, x[wrong], labels[index[wrong]], targets[index[wrong]])
     return found, nearest
 
 
-def _linearise(model: nn.Module, x: Tensor, labels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Whether x is misclassified (B,), its target's logit minus its label's (B,), and the gradient of that (B, ...)."""
-    with torch.enable_grad():
-        pixels = x.detach().requires_grad_(True)
-        logits = model(pixels)
-        gap = logits.gather(1, targets[:, None]) - logits.gather(1, labels[:, None])
-        (grad,) = torch.autograd.grad(gap.sum(), pixels)
-    return logits.detach().argmax(1) != labels, gap.detach().squeeze(1), grad
+@torch.enable_grad()
+def _linearise(model: nn.Module, x: Tensor, labels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The target's logit minus the label's at x (B,), and the gradient of that (B, ...)."""
+    pixels = x.detach().requires_grad_(True)
+    logits = model(pixels)
+    gap = (logits.gather(1, targets[:, None]) - logits.gather(1, labels[:, None])).squeeze(1)
+    (grad,) = torch.autograd.grad(gap.sum(), pixels)
+    return gap.detach(), grad
 
 
 def project(points: Tensor, w: Tensor, b: Tensor, norm: Rules) -> Tensor:
     """The smallest steps, in `norm`, from `points` onto the hyperplanes w.x = b within the box [0, 1].
 
     Every coordinate moves by min(t |v|, room) against the sign of w, where v is w for L2 and its sign for Linf, and
-    room is the way to the box's side. What that gains is piecewise linear and rising in t; the t that gains the
-    distance is found by sorting the ends of the pieces.
+    room is the way to the box's side. What that gains is concave and piecewise linear in t, so that Newton's method
+    from t = 0 never goes too far, and reaches the t that gains the distance with the last of few pieces.
 
     Args:
         points: (B, D) in the box.
@@ -125,19 +121,15 @@ def project(points: Tensor, w: Tensor, b: Tensor, norm: Rules) -> Tensor:
         The steps (B, D); where a hyperplane misses the box, the step that comes nearest to it.
     """
     gain = (w * points).sum(1) - b
-    w = torch.where(gain[:, None] < 0, -w, w)
-    gain = gain.abs()
-    weight = w.abs()
-    speed = norm.fab_speed(weight)
-    room = torch.where(w > 0, points, 1 - points) * (weight > 0)
-    ends, order = torch.where(weight > 0, room / speed, torch.inf).sort(1)
-    done = (weight * room).gather(1, order).cumsum(1)  # gained by the coordinates that have arrived
-    slope = (weight * speed).gather(1, order)
-    left = slope.flip(1).cumsum(1).flip(1)  # rate at which those still under way gain, before each end
-    reached = torch.cat([torch.zeros_like(gain)[:, None], done[:, :-1]], 1)  # at the same place
-    at_end = reached + left * ends.nan_to_num(posinf=0)
-    piece = (at_end < gain[:, None]).sum(1, keepdim=True).clamp_max(w.shape[1] - 1)
-    rate = left.gather(1, piece)
-    t = (gain[:, None] - reached.gather(1, piece)) / rate.clamp_min(1e-30)
-    t = torch.where(gain[:, None] >= done[:, -1:], torch.inf, t.clamp_min(0))
-    return -w.sign() * torch.minimum(t * speed, room).nan_to_num()
+    towards = w.sign() * torch.where(gain < 0, -1, 1)[:, None]
+    gain, weight = gain.abs(), w.abs()
+    speed, room = norm.fab_speed(weight), towards * points + (-towards).clamp_min(0)
+    arrives = room / speed  # at which t a coordinate is at the side; nan, which is never ahead, where it never moves
+    rate, whole = weight * speed, weight * room  # what it gains: by t, and in all
+    t, under_way = torch.zeros_like(gain), torch.empty_like(w)
+    while True:
+        torch.gt(arrives, t[:, None], out=under_way)
+        ahead = (gain - (whole * (1 - under_way)).sum(1)) / (rate * under_way).sum(1)
+        if not (ahead > t).any():
+            return -towards * torch.minimum(t[:, None] * speed, room).nan_to_num()
+        t = torch.fmax(t, ahead)  # where none is under way ahead is infinite, or no number

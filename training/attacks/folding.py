@@ -36,7 +36,7 @@ class _Pair:
             scale = scale * self.norm.weight
         shift = -mean if self.conv.bias is None else self.conv.bias - mean
         bias = shift * scale + (self.norm.bias if self.norm.affine else 0)
-        self.folded.weight.copy_(self.conv.weight * scale.view(-1, 1, 1, 1))
+        torch.mul(self.conv.weight, scale.view(-1, 1, 1, 1), out=self.folded.weight)
         self.folded.bias.copy_(bias)
 
 

@@ -91,7 +91,7 @@ RULES: dict[str, Rules] = {
         apgd_noise=lambda shape, rng: 2 * torch.rand(shape, generator=rng) - 1,
         apgd_direction=torch.sign,
         apgd_into_ball=lambda x, images, eps: x.clamp(images - eps, images + eps).clamp(0, 1),
-        fab_speed=lambda weight: (weight > 0).to(weight.dtype),
+        fab_speed=torch.sign,
         square_start=square_moves.linf_start,
         square_move=square_moves.linf_move,
     ),

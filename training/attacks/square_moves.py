@@ -60,7 +60,7 @@ def linf_move(images: Tensor, best: Tensor, eps: float, share: float, rng: Rng) 
 
     Args:
         images: (B, C, H, W) in [0, 1].
-        best: (B, C, H, W), the best adv_images so far.
+        best: (B, C, H, W) in ball and box, the best adv_images so far.
         eps: The radius.
         share: Of an image's pixels that the square covers.
         rng: Draws the place and the colour.
@@ -71,9 +71,10 @@ def linf_move(images: Tensor, best: Tensor, eps: float, share: float, rng: Rng) 
     channels, height, width = images.shape[1:]
     side = min(max(round(math.sqrt(share * height * width)), 1), height, width)
     top, left = rng.below(height - side), rng.below(width - side)
-    new = best.clone()
-    new[:, :, top : top + side, left : left + side] += 2 * eps * rng.signs(channels, 1, 1)
-    return new.clamp(images - eps, images + eps).clamp(0, 1)
+    here, new = (..., slice(top, top + side), slice(left, left + side)), best.clone()
+    low, high = images[here] - eps, images[here] + eps
+    new[here] = (best[here] + 2 * eps * rng.signs(channels, 1, 1)).clamp(low, high).clamp(0, 1)
+    return new
 
 
 def _pyramid(rows: int, columns: int, like: Tensor) -> Tensor:
