@@ -69,8 +69,7 @@ class Attack:
 RUN: dict[str, Attack] = {
     "pgd": Attack(pgd_until_wrong, lambda s: (s["steps"] + 1) * max(s.get("restarts", 0), 1), 1.0),
     "apgd": Attack(apgd, lambda s: (s["steps"] + 1) * s.get("targets", 1), 1.0),
-    "fab": Attack(_fab, lambda s: s["steps"] * s["targets"], 1.7),
-    "fab": Attack(_without_seed(fab_targeted), lambda s: s["steps"] * s["targets"], 1 + FORWARD),
+    "fab": Attack(_fab, lambda s: s["steps"] * s["targets"], 1 + FORWARD),
     "square": Attack(square, lambda s: s["queries"], FORWARD),
 }
 go_together("training/attacks/suites.py", RUN, {stage.attack for suite in SEQUENCES.values() for stage in suite})
