@@ -59,10 +59,12 @@ def complete(
     """
     done = within(within(ledger_dir, key.model), f"{key.stem.name}.json")
     flat = ledger_dir / f"{'__'.join(key.stem.parts)}.json"  # where entries lay until 0.1
+    parts = ledger_dir / _PARTS / flat.stem
     for file in (done, flat):
         if file.exists():
-            return read_entry(file)
-    parts = ledger_dir / _PARTS / flat.stem
+            entry = read_entry(file)
+            shutil.rmtree(parts, ignore_errors=True)  # of whoever was killed when it was written
+            return entry
     parts.mkdir(parents=True, exist_ok=True)
     pieces = list(engine.chunks(len(data)))
     mine, last, before = range(shard[0], len(pieces), shard[1]), None, None

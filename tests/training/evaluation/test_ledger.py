@@ -142,6 +142,8 @@ def test_a_kill_inside_any_write_changes_nothing(zygote, whole, tmp_path):
     for kill in KILLS:
         assert zygote.wait(zygote.start(arguments, output, die_at=kill)) == -signal.SIGKILL, output.read_text()
     assert not list(ledger_dir.rglob("*.json"))
+    assert zygote.wait(zygote.start(arguments, output, die_at=("directory", -2))) == -signal.SIGKILL
+    assert list(ledger_dir.rglob("*.json")) and list(ledger_dir.glob("parts/*/*.npz"))  # which are left, and go
     assert zygote.wait(zygote.start(arguments, output)) == 0
     assert without_times(ledger_dir) == without_times(whole)
 
