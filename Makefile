@@ -52,7 +52,8 @@ seen: .venv/dev.stamp
 		$(BIN)/robust-zoo visualize $$name --bare --tile 32 -o results/$$name/seen.webp || exit 1; done
 
 bench: .venv/peers.stamp
-	for b in loading pipeline training_step attacks site; do $(BIN)/python benchmarks/$$b.py || exit 1; done
+	for b in loading.py pipeline.py training_step.py attacks.py "attacks.py --autoattack" site.py; do \
+		$(BIN)/python benchmarks/$$b || exit 1; done
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
