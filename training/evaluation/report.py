@@ -145,7 +145,7 @@ def measurement(entry: dict[str, Any]) -> dict[str, Any]:
 
 def _rounded(entry: dict[str, Any]) -> str:
     """What stands behind the settings where products were not of all bits."""
-    return "" if entry["precision"] == FP32 else f", {entry['precision']}"
+    return "" if (precision := entry.get("precision", FP32)) == FP32 else f", {precision}"
 
 
 def plot(entries: Sequence[dict[str, Any]], out: Path) -> None:
