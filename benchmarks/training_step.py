@@ -36,7 +36,7 @@ from robust_zoo.pixels import PixelModel
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.distributed import World
 from robust_zoo.training.recipes import Recipe
-from robust_zoo.training.steps.passes import optimizer_for
+from robust_zoo.training.steps.passes import memory_format, optimizer_for
 from robust_zoo.training.steps.step import make_step
 
 ROOT = Path(__file__).parents[1]
@@ -84,12 +84,14 @@ def batches_of(size: int, batch: int, device: str) -> list[tuple[Tensor, Tensor]
 
 def ours(architecture: str, size: int, batch: int, device: str, precision: str) -> Side:
     model, recipe = model_of(architecture, device), recipe_of(architecture, batch)
-    model.to(memory_format=torch.channels_last)
+    batches = batches_of(size, batch, device)
+    how = memory_format(model, batches[0][0])
+    model.to(memory_format=how)
     world = World(0, 1, torch.device(device))
     step = make_step(model, recipe, optimizer_for(model, recipe), bf16=precision == "bf16", world=world)
-    batches = [(x.contiguous(memory_format=torch.channels_last), y) for x, y in batches_of(size, batch, device)]
+    batches = [(x.contiguous(memory_format=how), y) for x, y in batches]
 
-    return lambda **_: sum(step(images, labels).loss / batch for images, labels in batches) / STEPS
+    return lambda **_: float(sum(step(images, labels).loss / batch for images, labels in batches) / STEPS)
 
 
 def theirs(architecture: str, size: int, batch: int, device: str, eps: float = EPS) -> Side:

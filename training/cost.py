@@ -17,7 +17,7 @@ from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.distributed import World
 from robust_zoo.training.recipes import Recipe
 from robust_zoo.training.run import untrained
-from robust_zoo.training.steps.passes import optimizer_for
+from robust_zoo.training.steps.passes import memory_format, optimizer_for
 from robust_zoo.training.steps.step import make_step
 
 _TRIAL_SECONDS = 10.0
@@ -119,13 +119,15 @@ def images_per_second(checkpoint: Checkpoint, recipe: Recipe, world: World, prec
         Training images per second, the attack included; the best of the steps.
     """
     model, bf16 = untrained(checkpoint, recipe, world, precision)
-    model.to(world.device).to(memory_format=torch.channels_last).train()
-    step = make_step(model, recipe, optimizer_for(model, recipe), bf16=bf16, world=world)
+    model.to(world.device).train()
     batch = (
         min(recipe.batch_size, 128 if world.device.type == "cuda" else 16) // recipe.accumulation * recipe.accumulation
     )
     images = torch.rand(max(batch, recipe.accumulation), *checkpoint.preprocessing.input_size, device=world.device)
-    images = images.contiguous(memory_format=torch.channels_last)
+    how = memory_format(model, images)
+    images = images.contiguous(memory_format=how)
+    model.to(memory_format=how)
+    step = make_step(model, recipe, optimizer_for(model, recipe), bf16=bf16, world=world)
     labels = torch.zeros(len(images), dtype=torch.int64, device=world.device)
     best, begun = float("inf"), time.monotonic()
     while time.monotonic() - begun < _TRIAL_SECONDS or best == float("inf"):

@@ -22,7 +22,7 @@ from robust_zoo.training.reporter import Reporter
 from robust_zoo.training.signals import Interrupt, Stopped
 from robust_zoo.training.steps.compiling import choose
 from robust_zoo.training.steps.health import measure_health
-from robust_zoo.training.steps.passes import optimizer_for
+from robust_zoo.training.steps.passes import memory_format, optimizer_for
 from robust_zoo.training.steps.step import make_step
 from robust_zoo.training.steps.sums import Counts
 from robust_zoo.training.steps.ways import EAGER
@@ -88,7 +88,10 @@ class _Run:
         self.world, self.interrupt = world, interrupt
         self.steps = len(data) // recipe.batch_size  # per epoch
         check_sizes(recipe, len(data), world.size)
-        self.model = model.to(world.device).to(memory_format=torch.channels_last)
+        self.held_out = spread(held_out, _HELD_OUT)
+        self.model = model.to(world.device)
+        self.memory_format = memory_format(self.model, self._a_pass())
+        self.model.to(memory_format=self.memory_format)
         if recipe.sync_bn and world.size > 1:
             synchronise_batch_norm(self.model)
         self.optimizer = optimizer_for(self.model, recipe)
@@ -98,11 +101,16 @@ class _Run:
         self.average = (
             AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay)) if recipe.ema_decay else None
         )
-        self.held_out = spread(held_out, _HELD_OUT)
         self.progress = Progress()
         train_sha256, test_sha256 = (shared_sha256(images, world) for images in (data, held_out))
         self.identity = identity(recipe, train_sha256, test_sha256, world, bf16=settings.bf16)
         self.says = Reporter(out, recipe, self.steps, world, settings)
+
+    def _a_pass(self) -> Tensor:
+        """As many images as there are in one pass of a step, without their numbers."""
+        image, _ = next(iter(self.held_out.subset(torch.zeros(1, dtype=torch.int64)).batches(1)))
+        count = self.recipe.batch_size // (self.world.size * self.recipe.accumulation)
+        return torch.empty(1, device=self.world.device).expand(count, *image.shape[1:])
 
     @property
     def result(self) -> nn.Module:
@@ -148,7 +156,7 @@ class _Run:
         begun = saved = clock = time.monotonic()
         for images, labels in feed(batches):
             done = progress.step / self.steps
-            images = images.contiguous(memory_format=torch.channels_last)
+            images = images.contiguous(memory_format=self.memory_format)
             if not progress.way:
                 self._choose_way(images, labels, recipe.at(done))
             self.optimizer.param_groups[0]["lr"] = lr = recipe.learning_rate(done)

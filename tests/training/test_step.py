@@ -18,7 +18,7 @@ from robust_zoo.training.attacks.folding import folded_model
 from robust_zoo.training.attacks.pgd import pgd
 from robust_zoo.training.recipes import recipe_for
 from robust_zoo.training.signals import Stopped
-from robust_zoo.training.steps.passes import TrainingLoss, attack, optimizer_for
+from robust_zoo.training.steps.passes import TrainingLoss, attack, memory_format, optimizer_for
 from robust_zoo.training.steps.soundness import Diverged
 from robust_zoo.training.steps.step import make_step
 
@@ -300,3 +300,19 @@ def test_a_step_reads_nothing_from_the_device_until_it_is_asked(norm, bf16):
         assert counts.read()[0] == 8
         step.check()
     assert reads.seen
+
+
+@pytest.mark.parametrize(
+    ("architecture", "size", "n", "expected"),
+    [
+        ("resnet18", 64, 8, torch.contiguous_format),  # where channels last was measured slower, and faster
+        ("resnet18_x0_25", 32, 16, torch.channels_last),
+        ("resnet18_x0_25", 32, 32, torch.channels_last),
+    ],
+)
+def test_channels_are_last_but_where_the_weights_outweigh_a_batch(architecture, size, n, expected):
+    model = model_with_statistics(architecture, torch.float32)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert memory_format(model, torch.empty(n, 3, size, size)) is expected
+    assert model.training and all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    assert memory_format(model, torch.empty(1, 3, size, size, device="meta")) is torch.channels_last  # as on a GPU

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -75,6 +76,36 @@ def attack(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe, wat
         watch=watch,
         in_range=True,
     )
+
+
+def memory_format(model: nn.Module, images: Tensor) -> torch.memory_format:
+    """How model and images should lie in memory: channels last, which convolutions are fastest in.
+
+    But on a CPU where the weights outweigh what a batch makes of them: there their way into oneDNN's order is what
+    takes the time, and channels last makes it longer (benchmarks/README.md).
+
+    Args:
+        model: Pixel-space; stays as it is.
+        images: (B, C, H, W), as many as there are in a pass; their numbers do not matter.
+
+    Returns:
+        torch.channels_last or torch.contiguous_format.
+    """
+    if images.device.type != "cpu":
+        return torch.channels_last
+    without_storage, made = copy.deepcopy(model).to("meta").eval(), 0
+
+    def count(module: nn.Module, args: Any, output: Tensor) -> None:
+        nonlocal made
+        made += output.numel()
+
+    convolutions = [module for module in without_storage.modules() if isinstance(module, nn.Conv2d)]
+    for module in convolutions:
+        module.register_forward_hook(count)
+    with torch.no_grad():
+        without_storage(images.to("meta"))
+    weights = sum(module.weight.numel() for module in convolutions)
+    return torch.contiguous_format if weights > made else torch.channels_last
 
 
 def compiled(module: nn.Module) -> Any:
