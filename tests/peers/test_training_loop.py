@@ -24,7 +24,7 @@ from robust_zoo.training.attacks import norms
 from robust_zoo.training.attacks.pgd import pgd
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
 from robust_zoo.training.recipes import Recipe
-from robust_zoo.training.steps import step as step_module
+from robust_zoo.training.steps import passes
 from robust_zoo.training.steps.passes import optimizer_for
 from robust_zoo.training.steps.step import make_step
 
@@ -132,7 +132,7 @@ def test_three_updates_are_those_of_robustness(
         differs = (last[0][0] - theirs[0][0]).abs().flatten(1).amax(1) > 1e-3
         print(f"the last iterate is not the best of {int(differs.sum())} images")
         assert differs.sum() >= 2, "the comparison means something only where best is not last"
-        monkeypatch.setattr(step_module, "pgd", partial(pgd, keep_best=True))
+        monkeypatch.setattr(passes, "pgd", partial(pgd, keep_best=True))
     _assert_equal(_ours(model, recipe, _batches()), theirs, model.model, their_model.model)
     moved = max((a - b).abs().max().item() for a, b in zip(model.parameters(), start.parameters(), strict=True))
     assert moved > 1e-3, "updates must be large against the tolerance"
