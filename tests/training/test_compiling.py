@@ -16,6 +16,7 @@ from robust_zoo.architectures.build import build
 from robust_zoo.errors import UsageError
 from robust_zoo.pixels import PixelModel
 from robust_zoo.registry.lookup import get
+from robust_zoo.threat import ThreatModel
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
 from robust_zoo.training.distributed import ALONE
 from robust_zoo.training.log import read_log
@@ -27,7 +28,7 @@ from robust_zoo.training.steps import step as step_module
 from robust_zoo.training.steps.compiling import PARITY, choose
 from robust_zoo.training.steps.passes import optimizer_for
 from robust_zoo.training.steps.step import make_step
-from robust_zoo.training.steps.ways import EAGER, WAYS
+from robust_zoo.training.steps.ways import EAGER, WAYS, ways_of
 
 SHORT = recipe_for(get("resnet18_x0_25_cifar10_l2_eps0_5"))
 TINY = replace(SHORT, architecture="tiny", epochs=2, batch_size=8, lr=0.05, random_start=True)
@@ -60,10 +61,10 @@ class Stand(nn.Module):
 
 def chosen(monkeypatch, dtype=torch.float32, bf16=False, **how):
     """The choice where compiled passes are such, on a batch of eight; and the step, with what it was before."""
-    slow_eager = how.pop("eager_seconds", 0.0)
+    slow_eager, recipe = how.pop("eager_seconds", 0.0), how.pop("recipe", TINY)
     monkeypatch.setattr(step_module, "compiled", lambda module: Stand(module, **how))
     model = tiny_model(dtype)
-    step = make_step(model, TINY, optimizer_for(model, TINY), bf16=bf16)
+    step = make_step(model, recipe, optimizer_for(model, recipe), bf16=bf16)
     eager = step.objective
     if slow_eager:
         step.objective.register_forward_pre_hook(lambda *_: time.sleep(slow_eager) if step.way != "all" else None)
@@ -71,7 +72,7 @@ def chosen(monkeypatch, dtype=torch.float32, bf16=False, **how):
     torch.manual_seed(5)
     random_state = torch.get_rng_state()
     ((images, labels),) = DATA.subset(torch.arange(8)).batches(8)
-    choice = choose(step, images.to(dtype), labels, TINY)
+    choice = choose(step, images.to(dtype), labels, recipe)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), random_state) and step.objective is eager
     assert all(p.grad is None for p in model.parameters())
@@ -83,6 +84,12 @@ def test_the_fastest_way_that_gives_the_same_numbers_is_taken(monkeypatch):
     assert choice.way == "all" and not any("refused" in seen for seen in choice.tried.values())
     assert choice.tried["all"]["parity"] == {"images": 0, "loss": 0, "gradients": 0}
     assert "steps run attack and update compiled" in str(choice)
+
+
+def test_without_an_attack_there_is_none_to_compile(monkeypatch):
+    choice = chosen(monkeypatch, eager_seconds=0.02, recipe=replace(TINY, threat=ThreatModel("l2", 0.0)))
+    assert set(choice.tried) == {EAGER, "update"} == set(ways_of(False))
+    assert "attack" not in str(choice)
 
 
 def test_a_slower_way_is_not_taken(monkeypatch):
@@ -119,7 +126,7 @@ def test_a_run_logs_its_way_and_ends_as_if_nothing_had_been_tried(monkeypatch, t
     for a, b in zip(plain.state_dict().values(), tried.state_dict().values(), strict=True):
         assert torch.equal(a, b)
     (entry,) = read_log(tmp_path / "on", "way")
-    assert entry["way"] in WAYS and set(entry["tried"]) == set(WAYS)
+    assert entry["way"] in WAYS and set(entry["tried"]) == set(ways_of(True))
     assert not read_log(tmp_path / "off", "way")
     assert not trained(tmp_path / "auto", compile="auto").training or not read_log(tmp_path / "auto", "way")
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from robust_zoo.training.recipes import Recipe
 from robust_zoo.training.steps.step import Step
-from robust_zoo.training.steps.ways import EAGER, WAYS
+from robust_zoo.training.steps.ways import EAGER, WAYS, ways_of
 
 _TIMED = 3  # steps of each way, after one that compiles
 
@@ -69,7 +69,7 @@ class Choice:
         for name, seen in self.tried.items():
             if name != EAGER:
                 speed = f"{seen['images_per_second'] / eager:.2f} x" if "images_per_second" in seen else ""
-                said.append(", ".join(filter(None, (f"{WAYS[name].words}: {speed}", seen.get("refused")))))
+                said.append(f"{WAYS[name].words}: " + ", ".join(filter(None, (speed, seen.get("refused")))))
         return f"steps run {WAYS[self.way].words or EAGER} ({'; '.join(said)}; eager is {eager:.4g} images/s)"
 
 
@@ -88,7 +88,7 @@ def choose(step: Step, images: Tensor, labels: Tensor, recipe: Recipe) -> Choice
     limits = PARITY[torch.bfloat16 if step.bf16 else next(step.model.parameters()).dtype]
     tried: dict[str, dict[str, Any]] = {}
     eager: _Seen | None = None
-    for name in WAYS:
+    for name in ways_of(bool(recipe.threat.eps)):
         with _as_it_was(step):
             step.use(name)
             seen, why = None, ""

@@ -23,9 +23,23 @@ class Way:
 EAGER = "eager"
 WAYS: dict[str, Way] = {
     EAGER: Way(),
+    "update": Way(update=True, words="the update compiled"),
     "attack": Way(attack=True, words="the attack compiled"),
     "all": Way(attack=True, update=True, words="attack and update compiled"),
 }
+
+
+def ways_of(attacked: bool) -> list[str]:
+    """The ways that there are for a training.
+
+    Args:
+        attacked: Whether its images are.
+
+    Returns:
+        Names of WAYS, the eager one first.
+    """
+    return [name for name, way in WAYS.items() if name == EAGER or way.attack == attacked]
+
 
 # What `--compile` takes, and what each means.
 COMPILE: dict[str, str] = {
