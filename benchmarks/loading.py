@@ -49,7 +49,7 @@ _WAYS = {
         "content = files.buffer(Path({file!r}).stat().st_size)\n"
         "Path({file!r}).open('rb', buffering=0).readinto(content)\n"
         "state = tensors_of(content, Path({file!r}))\n"
-        "model = factory._build_exact(get({name!r}).network, lambda: state, {{'pretrained_cfg': cfg}})"
+        "model = factory._build_exact(get({name!r}).network, {name!r}, lambda: state, {{'pretrained_cfg': cfg}})"
     ),
     "timm (checkpoint_path)": "model = timm.create_model('resnet50', checkpoint_path={file!r})",
 }
@@ -74,7 +74,7 @@ def measure(way: str, file: Path) -> tuple[float, int, float, float]:
     """One fresh process: (seconds, bytes of peak memory over the start, sum of the weights, seconds with imports)."""
     code = _MEASURE.format(load=_WAYS[way].format(name=NAME, file=str(file)))
     started = time.perf_counter()
-    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    out = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True).stdout
     return (*json.loads(out.splitlines()[-1]), time.perf_counter() - started)
 
 
@@ -110,7 +110,7 @@ def listing(rounds: int) -> None:
     for _ in range(rounds):
         for name, arguments in commands.items():
             started = time.perf_counter()
-            subprocess.run([sys.executable, *arguments], check=True, capture_output=True, cwd=ROOT)
+            subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
             times[name].append(time.perf_counter() - started)
     ratio = statistics.median(b / a for a, b in zip(times["import click"], times["robust-zoo list"], strict=True))
     for name, values in times.items():
