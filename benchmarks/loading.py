@@ -110,7 +110,7 @@ def listing(rounds: int) -> None:
     for _ in range(rounds):
         for name, arguments in commands.items():
             started = time.perf_counter()
-            subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+            subprocess.run([sys.executable, *arguments], check=True, capture_output=True, cwd=ROOT)
             times[name].append(time.perf_counter() - started)
     ratio = statistics.median(b / a for a, b in zip(times["import click"], times["robust-zoo list"], strict=True))
     for name, values in times.items():
