@@ -43,7 +43,9 @@ class Progress:
     way: str = ""
 
 
-def identity(recipe: Recipe, data_sha256: str, test_data_sha256: str, world: World, *, bf16: bool) -> dict[str, Any]:
+def identity(
+    recipe: Recipe, data_sha256: str, test_data_sha256: str, world: World, *, precision: str
+) -> dict[str, Any]:
     """What a checkpoint and the run that takes it up must have in common, to end with the same weights.
 
     Args:
@@ -51,7 +53,7 @@ def identity(recipe: Recipe, data_sha256: str, test_data_sha256: str, world: Wor
         data_sha256: Of the training images' bytes and labels.
         test_data_sha256: Of the test images'.
         world: The run's processes.
-        bf16: Whether it runs under bf16 autocast.
+        precision: `Settings.numbers`.
 
     Returns:
         Plain values by name, to be compared one by one.
@@ -62,7 +64,7 @@ def identity(recipe: Recipe, data_sha256: str, test_data_sha256: str, world: Wor
         "data_sha256": data_sha256,
         "test_data_sha256": test_data_sha256,
         "device": world.device.type,
-        "precision": "bf16" if bf16 else "full",
+        "precision": precision,
     }
 
 

@@ -103,7 +103,7 @@ class _Run:
         )
         self.progress = Progress()
         train_sha256, test_sha256 = (shared_sha256(images, world) for images in (data, held_out))
-        self.identity = identity(recipe, train_sha256, test_sha256, world, bf16=settings.bf16)
+        self.identity = identity(recipe, train_sha256, test_sha256, world, precision=settings.numbers)
         self.says = Reporter(out, recipe, self.steps, world, settings)
 
     def _a_pass(self) -> Tensor:

@@ -11,8 +11,8 @@ class Machine:
 
     Attributes:
         device: "cpu", "cuda", "cuda:1", or "auto": cuda where there is one.
-        precision: "fp32", "bf16" (autocast), "fp64" (to compare runs), or "auto": bf16 on a GPU and on CPUs that
-            multiply it natively, else fp32.
+        precision: "fp32", "tf32" (its products, on CUDA), "bf16" (autocast), "fp64" (to compare runs), or "auto":
+            bf16 on a GPU and on CPUs that multiply it natively, else fp32.
         workers: Processes that read images from the disk.
         save_seconds: Between checkpoints within an epoch.
         log_steps: Updates between two lines of the log.
@@ -41,6 +41,7 @@ class Settings:
         label: What the bar is called.
         compile: A name of `ways.COMPILE`.
         workers: Processes that read images; to say how many there are.
+        tf32: Whether products of fp32 numbers are made in TF32.
     """
 
     bf16: bool = False
@@ -50,3 +51,9 @@ class Settings:
     label: str = "training"
     compile: str = "off"
     workers: int = 0
+    tf32: bool = False
+
+    @property
+    def numbers(self) -> str:
+        """What is computed in, for a run's identity and a card: "bf16", "tf32" or "full"."""
+        return "bf16" if self.bf16 else "tf32" if self.tf32 else "full"

@@ -16,7 +16,9 @@ from robust_zoo.errors import UsageError
 from robust_zoo.pixels import PixelModel
 from robust_zoo.registry.lookup import get
 from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.training.attacks.precision import products_in, require_precision
 from robust_zoo.training.checkpoint_files import newest_whole, read_checkpoint
+from robust_zoo.training.choices import FP32, TF32
 from robust_zoo.training.data.dataset import Dataset, load_npz
 from robust_zoo.training.data.fit import check_fits
 from robust_zoo.training.distributed import World, has_native_bf16, join_world
@@ -29,6 +31,8 @@ from robust_zoo.training.run_lock import lock
 from robust_zoo.training.signals import Interrupt, Stopped
 from robust_zoo.training.steps.ways import WAYS
 from robust_zoo.training.version import code_version
+
+_WORDS = {"bf16": "bf16 autocast", "tf32": "TF32", "full": "full precision"}
 
 
 def plan_training(name: str, overrides: Path | None = None) -> tuple[Checkpoint, Recipe]:
@@ -89,12 +93,29 @@ def train(
                 if note := getattr(getattr(data_of, "source", None), "note", ""):
                     tqdm.write(f"{split} images: {note}", file=sys.stderr)
         model, bf16 = untrained(checkpoint, recipe, world, machine.precision)
-        m = machine
-        settings = Settings(bf16, m.save_seconds, m.log_steps, m.progress, compile=m.compile, workers=m.workers)
+        settings = settings_of(machine, bf16)
+        require_precision(machine.precision, world.device)
+        stack.enter_context(products_in(TF32 if settings.tf32 else FP32))
         trained = train_model(
             model, recipe, train_data, test_data, out, world=world, interrupt=interrupt, settings=settings
         )
-        return _finish(trained, checkpoint, recipe, train_data, test_data, out, world, interrupt, bf16)
+        return _finish(trained, checkpoint, recipe, train_data, test_data, out, world, interrupt, settings)
+
+
+def settings_of(machine: Machine, bf16: bool) -> Settings:
+    """What of a machine the loop is told.
+
+    Args:
+        machine: As a user has it.
+        bf16: Whether its precision comes to bf16 autocast (`untrained`).
+
+    Returns:
+        The settings of the run.
+    """
+    m = machine
+    return Settings(
+        bf16, m.save_seconds, m.log_steps, m.progress, compile=m.compile, workers=m.workers, tf32=m.precision == TF32
+    )
 
 
 def untrained(checkpoint: Checkpoint, recipe: Recipe, world: World, precision: str) -> tuple[PixelModel, bool]:
@@ -187,7 +208,7 @@ def _finish(
     out: Path,
     world: World,
     interrupt: Interrupt,
-    bf16: bool,
+    settings: Settings,
 ) -> Path:
     """Measures the trained model on all ranks; the first one exports it."""
     try:
@@ -204,7 +225,7 @@ def _finish(
         where = f"{world.size} GPU" if world.device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
         how = (
             f"{recipe.epochs} epochs on {len(train_data):,} {checkpoint.dataset} training images, on {where} "
-            f"in {'bf16 autocast' if bf16 else 'full precision'}{f', {way}' if way else ''}, {code_version()}"
+            f"in {_WORDS[settings.numbers]}{f', {way}' if way else ''}, {code_version()}"
         )
         network = cast(PixelModel, model).model.cpu().to(memory_format=torch.contiguous_format)
         export(network, checkpoint, recipe, train_data, measured, out, how=how, hours=hours)

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 @DEVICE
 @click.option(
     "--precision",
-    type=click.Choice(["auto", "fp32", "bf16", "fp64"]),
+    type=click.Choice(["auto", "fp32", "tf32", "bf16", "fp64"]),
     default="auto",
     show_default=True,
-    help="auto: bf16 autocast on GPUs and on CPUs that multiply it natively.",
+    help="auto: bf16 autocast on GPUs and on CPUs that multiply it natively; tf32: products of fp32 numbers, on CUDA.",
 )
 @click.option("--workers", type=click.IntRange(0), default=4, show_default=True, help="Processes that read images.")
 @click.option(

@@ -26,7 +26,7 @@ from robust_zoo.training.data.dataset import load_npz
 from robust_zoo.training.distributed import ALONE
 from robust_zoo.training.jobs.slurm import TrainingJob, submit
 from robust_zoo.training.recipes import recipe_for
-from robust_zoo.training.run import Machine, untrained
+from robust_zoo.training.run import Machine, settings_of, untrained
 from robust_zoo.weights.exported import exported
 
 ONE_EPOCH = RECIPE.replace("epochs = 3", "epochs = 1")
@@ -193,3 +193,10 @@ def test_random_state_of_the_caller_is_not_needed():
     torch.manual_seed(2)
     second, _ = untrained(get(NAME), recipe_for(get(NAME)), ALONE, "fp32")
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def test_tf32_is_for_cuda_and_is_another_run_than_fp32(tmp_path):
+    result = run(*command(tmp_path, tmp_path / "run", "--precision", "tf32"))
+    assert result.exit_code == 2 and "--precision tf32 on cpu" in result.stderr
+    machines = [Machine(precision=name) for name in ("fp32", "tf32", "bf16")]
+    assert [settings_of(m, m.precision == "bf16").numbers for m in machines] == ["full", "tf32", "bf16"]
