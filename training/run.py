@@ -95,7 +95,8 @@ def train(
         model, bf16 = untrained(checkpoint, recipe, world, machine.precision)
         settings = settings_of(machine, bf16)
         require_precision(machine.precision, world.device)
-        stack.enter_context(products_in(TF32 if settings.tf32 else FP32))
+        if not bf16:  # which has no products of fp32 numbers
+            stack.enter_context(products_in(TF32 if settings.tf32 else FP32))
         trained = train_model(
             model, recipe, train_data, test_data, out, world=world, interrupt=interrupt, settings=settings
         )
@@ -212,7 +213,8 @@ def _finish(
 ) -> Path:
     """Measures the trained model on all ranks; the first one exports it."""
     try:
-        measured = measure(model, checkpoint, test_data, world=world, poll=interrupt.poll)
+        with products_in(FP32):
+            measured = measure(model, checkpoint, test_data, world=world, poll=interrupt.poll)
     except Stopped as stopped:
         if world.first:
             write_status(out, "stopped", reason=str(stopped))
