@@ -24,6 +24,7 @@ step() {
     [ "${GPU_BENCH:-}" = small ] && set -- resnet18_x0_25 32 8 "${@:4}"
     timeout "$limit" "$python" -W ignore benchmarks/gpu/step.py "$out" "$@" 2>>"$out/errors.txt"
 }
+features() { timeout "$1" "$python" -W ignore benchmarks/gpu/features.py "$out" "${@:2}" 2>>"$out/errors.txt"; }
 attacks() { timeout "$1" "$python" -W ignore benchmarks/gpu/attacks.py "$out" "$2" 2>>"$out/errors.txt"; }
 some=("robustness TF32, tuned" "what \`train\` does" "TF32" "bf16, folded, tuned" "+ attack compiled, graph" "+ both compiled, step graph")
 work=${GRID_WORK:-/tmp/grid} batch=${GRID_BATCH:-256} lr=${GRID_LR:-0.4} epochs=${GRID_EPOCHS:-30}
@@ -74,7 +75,7 @@ grid_back() {
     (cd "$work" && tar czf "$out/grid/results.tgz" $(ls -d results attacks*.txt 2>/dev/null)) 2>>"$out/errors.txt"
     ls -l "$out/grid"
 }
-[ $# = 0 ] && set -- 256 parity pgd 128 eps0
+[ $# = 0 ] && set -- 256 parity pgd eps0 features wide4
 for part in "$@"; do
     started=$SECONDS
     case $part in
@@ -88,6 +89,10 @@ for part in "$@"; do
     wide) step 90 wide_resnet50_2 224 128 --only "${some[@]}" ;;
     convnext) step 90 convnext_tiny 224 128 --only "${some[@]}" ;;
     tiny) step 60 resnet18_x0_25 32 512 --only "${some[@]}" ;;
+    # what `robust-zoo plan` reckons from others as long as nobody measured it
+    wide4) step 60 wide_resnet50_4 224 64 --only "bf16, folded" ;;
+    others) for a in vgg16_bn densenet resnext50_32x4d mobilenet mnasnet shufflenet; do step 25 $a 224 128 --only "bf16, folded"; done ;;
+    features) features 60 resnet18 resnet50 wide_resnet50_2 wide_resnet50_4 mobilenet ;;
     unpack) mkdir -p "$work"; "$python" benchmarks/gpu/cifar.py unpack "$work" .cifar/* 2>>"$out/errors.txt" ;;
     probe) rm -rf "$work/probe"; grid "${GRID_PROBE:-45}" "$work/part.npz" "$work/probe" ;;
     grid) grid $(($(left) < 540 ? $(left) : 540)) "$work/cifar10.npz" "$work/runs"; grid_back ;;
