@@ -42,9 +42,9 @@ class Parity:
         return all(value <= limit for value, limit in zip(vars(self).values(), vars(limits).values(), strict=True))
 
 
-# Eager bf16 itself lies 0.04 (L2) to 0.3 (Linf) from fp32's perturbations, at the same loss to 3e-4 (gpu/run.sh parity in
-# benchmarks/): signs of gradients near zero turn, and the attack is none the worse for it. Two perturbations that have
-# nothing in common lie 1.4 apart.
+# Eager bf16 itself lies 0.04 (L2) to 0.3 (Linf) from fp32's perturbations, at the same loss to 3e-4 (gpu/run.sh parity
+# in benchmarks/): signs of gradients near zero turn, and the attack is none the worse for it. Two perturbations that
+# have nothing in common lie 1.4 apart.
 PARITY = {
     torch.bfloat16: Parity(images=0.5, loss=2e-3, gradients=0.2),
     torch.float32: Parity(images=0.02, loss=1e-4, gradients=0.01),
