@@ -14,11 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from robust_zoo.architectures.build import build
 from robust_zoo.readers import read_json
 from robust_zoo.registry.rows import Checkpoint
-from robust_zoo.training.attacks.precision import products_in, require_precision
-from robust_zoo.training.choices import FP32, TF32
 from robust_zoo.training.distributed import World
 from robust_zoo.training.recipes import Recipe
-from robust_zoo.training.run import untrained
+from robust_zoo.training.run import products, untrained
 from robust_zoo.training.steps.passes import memory_format, optimizer_for
 from robust_zoo.training.steps.step import make_step
 
@@ -131,9 +129,8 @@ def images_per_second(checkpoint: Checkpoint, recipe: Recipe, world: World, prec
     model.to(memory_format=how)
     step = make_step(model, recipe, optimizer_for(model, recipe), bf16=bf16, world=world)
     labels = torch.zeros(len(images), dtype=torch.int64, device=world.device)
-    require_precision(precision, world.device)
     best, begun = float("inf"), time.monotonic()
-    with products_in(TF32 if precision == TF32 else FP32):
+    with products(precision, world.device):
         while time.monotonic() - begun < _TRIAL_SECONDS or best == float("inf"):
             started = time.monotonic()
             step(images, labels)  # ends with a check, which waits for the device

@@ -217,7 +217,7 @@ class _Run:
             log.rewind(place.get("log_position", 0))
         if way := self.progress.way:
             if self.settings.compile == "off":
-                next = "leave --compile off away, or choose another --out directory"
+                next = "give the command without --compile off, or choose another --out directory"
                 require_same({"way": way}, {"way": EAGER}, self.out, self.recipe.architecture, next)
             self.step.use(way)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+NUMBERS = {"bf16": "bf16 autocast", "tf32": "TF32", "full": "full precision"}  # what is computed in, and its words
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -55,5 +57,5 @@ class Settings:
 
     @property
     def numbers(self) -> str:
-        """What is computed in, for a run's identity and a card: "bf16", "tf32" or "full"."""
+        """A name of NUMBERS, for a run's identity and its card."""
         return "bf16" if self.bf16 else "tf32" if self.tf32 else "full"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import cast
 
@@ -25,14 +25,12 @@ from robust_zoo.training.distributed import World, has_native_bf16, join_world
 from robust_zoo.training.export import as_trained, export, measure
 from robust_zoo.training.log import write_status
 from robust_zoo.training.loop import train_model
-from robust_zoo.training.machine import Machine, Settings
+from robust_zoo.training.machine import NUMBERS, Machine, Settings
 from robust_zoo.training.recipes import Recipe, load_overrides, recipe_for
 from robust_zoo.training.run_lock import lock
 from robust_zoo.training.signals import Interrupt, Stopped
 from robust_zoo.training.steps.ways import WAYS
 from robust_zoo.training.version import code_version
-
-_WORDS = {"bf16": "bf16 autocast", "tf32": "TF32", "full": "full precision"}
 
 
 def plan_training(name: str, overrides: Path | None = None) -> tuple[Checkpoint, Recipe]:
@@ -94,13 +92,26 @@ def train(
                     tqdm.write(f"{split} images: {note}", file=sys.stderr)
         model, bf16 = untrained(checkpoint, recipe, world, machine.precision)
         settings = settings_of(machine, bf16)
-        require_precision(machine.precision, world.device)
         if not bf16:  # which has no products of fp32 numbers
-            stack.enter_context(products_in(TF32 if settings.tf32 else FP32))
+            stack.enter_context(products(machine.precision, world.device))
         trained = train_model(
             model, recipe, train_data, test_data, out, world=world, interrupt=interrupt, settings=settings
         )
         return _finish(trained, checkpoint, recipe, train_data, test_data, out, world, interrupt, settings)
+
+
+def products(precision: str, device: torch.device) -> AbstractContextManager[None]:
+    """Within it products of fp32 numbers are made as a training's precision says.
+
+    Args:
+        precision: As Machine has it.
+        device: Where it trains.
+
+    Returns:
+        A context; a UsageError where the device does not know the precision.
+    """
+    require_precision(precision, device)
+    return products_in(TF32 if precision == TF32 else FP32)
 
 
 def settings_of(machine: Machine, bf16: bool) -> Settings:
@@ -227,7 +238,7 @@ def _finish(
         where = f"{world.size} GPU" if world.device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
         how = (
             f"{recipe.epochs} epochs on {len(train_data):,} {checkpoint.dataset} training images, on {where} "
-            f"in {_WORDS[settings.numbers]}{f', {way}' if way else ''}, {code_version()}"
+            f"in {NUMBERS[settings.numbers]}{f', {way}' if way else ''}, {code_version()}"
         )
         network = cast(PixelModel, model).model.cpu().to(memory_format=torch.contiguous_format)
         export(network, checkpoint, recipe, train_data, measured, out, how=how, hours=hours)

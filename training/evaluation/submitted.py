@@ -9,12 +9,12 @@ from typing import Any
 
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.evaluation.run import EvaluationPlan, evaluate, threats_of
-from robust_zoo.training.jobs.slurm import submit
+from robust_zoo.training.jobs.slurm import Requeued, submit
 from robust_zoo.weights.exported import checkpoint_of
 
 
 @dataclass(frozen=True)
-class EvaluationJob:
+class EvaluationJob(Requeued):
     """One model under one threat model; what a preempted job did is in the ledger's parts.
 
     Attributes:
@@ -43,12 +43,6 @@ class EvaluationJob:
     def __call__(self) -> list[str]:
         found = evaluate([self.model], self.data, self.dataset, self.out, self.plan, device=self.device, jobs=self.jobs)
         return [entry["model"] for entry in found]
-
-    def checkpoint(self) -> Any:
-        """What submitit calls on a preemption: the same job, once more."""
-        import submitit
-
-        return submitit.helpers.DelayedSubmission(self)
 
 
 def submit_all(

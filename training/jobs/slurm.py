@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +19,22 @@ from robust_zoo.training.signals import Stopped
 _TIMEOUTS = 1000  # after which submitit gives a job up: a training may take many times the limit of a queue
 
 
+class Requeued(ABC):
+    """A job that is begun again after a preemption or a timeout: what it did is on the disk, and goes on from there."""
+
+    @abstractmethod
+    def __call__(self) -> Any:
+        """The work."""
+
+    def checkpoint(self) -> Any:
+        """What submitit calls then: the same job, once more."""
+        import submitit
+
+        return submitit.helpers.DelayedSubmission(self)
+
+
 @dataclass(frozen=True)
-class TrainingJob:
+class TrainingJob(Requeued):
     """What each task of the job calls: torchrun's variables from Slurm's, then `train`.
 
     Attributes:
@@ -48,15 +63,9 @@ class TrainingJob:
             signal.raise_signal(signal.SIGUSR2)
             raise
 
-    def checkpoint(self) -> Any:
-        """submitit calls this on a preemption or a timeout; the run's own checkpoints hold everything."""
-        import submitit
-
-        return submitit.helpers.DelayedSubmission(self)
-
 
 @dataclass(frozen=True)
-class CommandJob:
+class CommandJob(Requeued):
     """One command of `robust-zoo` as a job, begun again after a preemption: its runs, cells and entries go on.
 
     Attributes:
@@ -85,18 +94,12 @@ class CommandJob:
         if code:
             raise ZooError(f"robust-zoo {shlex.join(self.arguments)} ended with {code}: see the job's error output")
 
-    def checkpoint(self) -> Any:
-        """What submitit calls on a preemption: the same job, once more."""
-        import submitit
-
-        return submitit.helpers.DelayedSubmission(self)
-
 
 def submit(job: Any, parameters: Mapping[str, Any], cluster: str = "slurm") -> Any:
     """Submits a job; its logs go to <out>/slurm.
 
     Args:
-        job: A callable with `name`, `out` and submitit's `checkpoint`.
+        job: A Requeued with `name` and `out`, to be called.
         parameters: submitit's (`slurm_partition`, `gpus_per_node`, `nodes`, `timeout_min`, ...). One task per GPU.
         cluster: submitit's name for where to run: "slurm", or "local" or "debug" for a trial.
 
@@ -115,7 +118,7 @@ def submit_array(
     """Submits jobs as one array, in their order.
 
     Args:
-        jobs: Callables with submitit's `checkpoint`.
+        jobs: Each a Requeued, to be called.
         name: Of the array.
         folder: Of its logs.
         parameters: As `submit` takes them; `slurm_array_parallelism` is how many run at a time.

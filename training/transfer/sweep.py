@@ -16,7 +16,7 @@ from robust_zoo.names import within
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.distributed import device_of
-from robust_zoo.training.jobs.slurm import submit
+from robust_zoo.training.jobs.slurm import Requeued, submit
 from robust_zoo.training.jobs.workers import Tell, Workers
 from robust_zoo.training.transfer.cells import Cell, fill, images_sha256
 from robust_zoo.training.transfer.protocols.linear import Linear
@@ -109,7 +109,7 @@ def _opened(
 
 
 @dataclass(frozen=True)
-class TransferJob:
+class TransferJob(Requeued):
     """One model's cells on one dataset, as a cluster's job; taken up again after a preemption, cells are not lost.
 
     Attributes:
@@ -136,12 +136,6 @@ class TransferJob:
 
     def __call__(self) -> list[str]:
         return [entry["model"] for entry in _opened(self.plan, self.workspace, (self.backbone, self.opener))]
-
-    def checkpoint(self) -> Any:
-        """What submitit calls on a preemption: the same job, once more."""
-        import submitit
-
-        return submitit.helpers.DelayedSubmission(self)
 
 
 def submit_all(

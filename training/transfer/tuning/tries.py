@@ -73,7 +73,7 @@ class Tuner:
         run.mkdir(parents=True, exist_ok=True)
         dtype = torch.float64 if m.precision == "fp64" else torch.float32
         model = start(self.checkpoint, self.weights, recipe, self.head, dtype)
-        settings = Settings(self.bf16, m.save_seconds, m.log_steps, m.progress, f"lr {recipe.lr:g}")
+        settings = Settings(self.bf16, m.save_seconds, m.log_steps, m.progress, f"lr {recipe.lr:g}", workers=m.workers)
         train_model(
             model, recipe, self.split.train, self.split.val, run,
             world=self.world, interrupt=self.interrupt, settings=settings, objective=self._objective(model, recipe),
