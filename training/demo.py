@@ -1,7 +1,8 @@
-"""`robust-zoo demo`: the bundled standard and robust model side by side, on real images, in a minute on a laptop."""
+"""`robust-zoo demo`: the ladder of bundled models under attack and transferred, and what two of them see."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from robust_zoo.counts import Count
 from robust_zoo.factory import create_model
-from robust_zoo.pixels import pixel_model
+from robust_zoo.pixels import PixelModel, pixel_model
 from robust_zoo.registry.lookup import get, list_models
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
@@ -36,13 +37,26 @@ _ZOOM = 4  # a 32-pixel image is drawn at 128
 
 
 @dataclass(frozen=True)
-class Shown:
-    """One model's results: accuracies on the sample, and its view of one image per class.
+class Rung:
+    """One model's accuracies on the sample.
 
     Attributes:
         checkpoint: Which model.
         clean: Its clean accuracy.
         robust: Its accuracy under PGD-20.
+    """
+
+    checkpoint: Checkpoint
+    clean: Count
+    robust: Count
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One model's view of one image per class.
+
+    Attributes:
+        checkpoint: Which model.
         adv_images: (10, 3, 32, 32) in [0, 1].
         predictions: What the model takes them for.
         gradients: (10, 3, 32, 32), of the loss in pixel space.
@@ -50,27 +64,19 @@ class Shown:
     """
 
     checkpoint: Checkpoint
-    clean: Count
-    robust: Count
     adv_images: Tensor
     predictions: list[str]
     gradients: Tensor
     drawn: Tensor
 
 
-def bundled_pair() -> tuple[Checkpoint, Checkpoint]:
-    """The bundled CIFAR-10 models the demo compares.
-
-    Returns:
-        The one of standard training, and the one trained at the demo's threat model.
-    """
-    names = list_models(norm=_THREAT.norm, bundled=True)
-    checkpoints = {get(name).eps: get(name) for name in names}
-    return checkpoints[0.0], checkpoints[_THREAT.eps]
+def ladder() -> list[Checkpoint]:
+    """The bundled CIFAR-10 models of the demo's norm, from standard training to the largest radius."""
+    return sorted(map(get, list_models(norm=_THREAT.norm, bundled=True)), key=lambda checkpoint: checkpoint.eps)
 
 
-def run_demo(out: Path, n: int = 200, *, progress: bool = True) -> list[Shown]:
-    """Verifies both models, measures them on `n` bundled images under PGD-20 at L2 0.5, draws `out` (a PNG).
+def run_demo(out: Path, n: int = 200, *, progress: bool = True) -> list[Rung]:
+    """Verifies the models, measures them on `n` bundled images under PGD-20 at L2 0.5, draws `out` (a PNG) of two.
 
     Args:
         out: The picture's path.
@@ -78,7 +84,7 @@ def run_demo(out: Path, n: int = 200, *, progress: bool = True) -> list[Shown]:
         progress: Whether to show a progress bar on stderr.
 
     Returns:
-        The results of both models, the standard one first.
+        What was measured, rung by rung.
 
     Raises:
         VerificationFailed: A bundled file is damaged.
@@ -86,45 +92,64 @@ def run_demo(out: Path, n: int = 200, *, progress: bool = True) -> list[Shown]:
     data = cifar10_sample(max(1, min(n, 1000) // CLASSES))
     first = torch.arange(CLASSES) * (len(data) // CLASSES)
     images, labels = data.images[first].float() / 255, data.labels[first]
-    shown, whole = [], search_for("synthesis", images.shape[-1])
-    search = replace(whole, steps=max(1, whole.steps // 2))  # paler than by `visualize`, in half the time
-    for checkpoint in bundled_pair():
+    rungs, shown = [], []
+    for checkpoint in ladder():
         model = pixel_model(create_model(checkpoint.name).eval())
         clean = pgd_accuracy(model, data, _THREAT, steps=0)
         label = f"attacking {checkpoint.name}" if progress else ""
         robust = pgd_accuracy(model, data, _THREAT, steps=_STEPS, progress=label)
-        adv_images = pgd(model, images, labels, _THREAT, steps=_STEPS, step_size=_STEP_SIZE)
-        with torch.no_grad():
-            predictions = [cifar10_classes()[i] for i in model(adv_images).argmax(1)]
-        found, drawn = gradients(model, images, labels), synthesise(model, labels, search=search)
-        shown.append(Shown(checkpoint, clean, robust, adv_images, predictions, found, drawn))
+        rungs.append(Rung(checkpoint, clean, robust))
+        if checkpoint.eps in (0, _THREAT.eps):
+            shown.append(_shown(checkpoint, model, images, labels))
     draw(images, shown).save(out)
-    return shown
+    return rungs
 
 
-def transfer_headline() -> str:
-    """The paper's claim on scikit-learn's digits, which no model has seen: linear probes on the demo's two models."""
-    checkpoints = bundled_pair()
+def _shown(checkpoint: Checkpoint, model: PixelModel, images: Tensor, labels: Tensor) -> Shown:
+    whole = search_for("synthesis", images.shape[-1])
+    search = replace(whole, steps=max(1, whole.steps // 2))  # paler than by `visualize`, in half the time
+    adv_images = pgd(model, images, labels, _THREAT, steps=_STEPS, step_size=_STEP_SIZE)
+    with torch.no_grad():
+        predictions = [cifar10_classes()[i] for i in model(adv_images).argmax(1)]
+    found, drawn = gradients(model, images, labels), synthesise(model, labels, search=search)
+    return Shown(checkpoint, adv_images, predictions, found, drawn)
+
+
+def transferred() -> dict[str, str]:
+    """The paper's claim on scikit-learn's digits, which no model has seen: linear probes on features of the ladder.
+
+    Returns:
+        Each model's name, and its accuracy as text.
+    """
     with TemporaryDirectory() as folder:
         workspace = Workspace(Path(folder) / "cells", Path(folder) / "features", progress=False)
-        found = figures(transfer([checkpoint.name for checkpoint in checkpoints], (digits,), SAMPLE_PLAN, workspace))
-    standard, robust = sorted(found, key=lambda f: f.model.eps)
-    return (
-        f"transfer to handwritten digits, 20 labels per class, mean of {robust.seeds} draws: "
-        f"{value_text(standard)} on the standard model's features, {value_text(robust)} on the robust one's"
-    )
+        found = figures(transfer([checkpoint.name for checkpoint in ladder()], (digits,), SAMPLE_PLAN, workspace))
+    return {figure.model.name: value_text(figure) for figure in found}
 
 
-def table(shown: list[Shown]) -> str:
-    """The two models side by side, as text."""
-    lines = [f"{'model':<34}{'clean':>10}{f'PGD-{_STEPS} {_THREAT}':>22}   training"]
-    for s in shown:
-        how = f"adversarial, {s.checkpoint.threat}" if s.checkpoint.eps else "standard"
-        lines.append(f"{s.checkpoint.name:<34}{s.clean.accuracy:>8.1f} %{s.robust.accuracy:>20.1f} %   {how}")
-    low, high = shown[-1].robust.interval
+def table(rungs: Sequence[Rung], transfers: Mapping[str, str]) -> str:
+    """The ladder as text.
+
+    Args:
+        rungs: What was measured on the sample.
+        transfers: Each model's accuracy on digits; none where they are not installed.
+
+    Returns:
+        A line for each rung, and what the columns are of.
+    """
+    lines = [f"{'model':<34}{'clean':>8}{f'PGD-{_STEPS} {_THREAT}':>20}{'to digits' if transfers else '':>16}"]
+    for rung in rungs:
+        name = rung.checkpoint.name
+        attacked = f"{rung.clean.accuracy:>6.1f} %{rung.robust.accuracy:>18.1f} %"
+        lines.append(f"{name:<34}{attacked}{transfers.get(name, ''):>16}".rstrip())
+    at = next(rung for rung in rungs if rung.checkpoint.threat == _THREAT)
+    low, high = (f"{end:.0f}" for end in at.robust.interval)
     lines.append(
-        f"on {shown[0].clean.n} bundled CIFAR-10 test images; 95 % interval of the last figure {low:.0f}-{high:.0f} %"
+        f"{at.clean.n} bundled CIFAR-10 test images; 95 % interval of {at.robust.accuracy:.1f} %: {low}-{high} %"
     )
+    if transfers:
+        draws = len(SAMPLE_PLAN.seeds)
+        lines.append(f"to digits, which no model has seen: linear probes, 20 labels a class, mean of {draws} draws")
     return "\n".join(lines)
 
 

@@ -16,6 +16,7 @@ from robust_zoo.errors import UsageError
 from robust_zoo.pixels import PixelModel
 from robust_zoo.registry.lookup import get
 from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.text import several
 from robust_zoo.training.attacks.precision import products_in, require_precision
 from robust_zoo.training.checkpoint_files import newest_whole, read_checkpoint
 from robust_zoo.training.choices import FP32, TF32
@@ -235,7 +236,8 @@ def _finish(
         content, _ = newest_whole(out)
         progress = read_checkpoint(content or bytearray())["progress"]
         hours, way = progress["seconds"] / 3600, WAYS[progress["way"]].words
-        where = f"{world.size} GPU" if world.device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+        on_gpus = world.device.type == "cuda"
+        where = several(world.size, "GPU") if on_gpus else several(torch.get_num_threads(), "CPU thread")
         how = (
             f"{recipe.epochs} epochs on {len(train_data):,} {checkpoint.dataset} training images, on {where} "
             f"in {NUMBERS[settings.numbers]}{f', {way}' if way else ''}, {code_version()}"

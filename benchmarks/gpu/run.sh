@@ -4,7 +4,8 @@
 #   run.sh OUT; run.sh OUT autoattack small
 # Without a GPU, `GPU_BENCH=small benchmarks/gpu/run.sh OUT` runs the same parts on a CPU in tiny sizes.
 # The embedded CIFAR-10 grid, its images carried in two halves (cifar.py pack) in .cifar/a and .cifar/b:
-#   run.sh OUT unpack probe; run.sh OUT unpack grid gridattacks; run.sh OUT grid gridattacks   # goes on
+#   run.sh OUT unpack probe; run.sh OUT unpack grid; run.sh OUT grid   # goes on
+#   run.sh OUT unpack bundled; run.sh OUT unpack split      # measures the bundled models; the class-split study
 # GRID_BATCH, GRID_LR, GRID_EPOCHS change the recipe (the same in every call), GRID_UNTIL is when to be done, in seconds.
 # Wheels that the machine lacks (timm, robustness, cox, dill, tensorboardX, torchattacks, platformdirs) lie in .whl/,
 # and pyautoattack without its example model as a folder there.
@@ -44,26 +45,21 @@ grid() {
     grid_python timeout -k 20 "$1" "$python" benchmarks/grid.py "$2" "$3" --jobs "${GRID_JOBS:-8}" 2>>"$out/errors.txt"
     grid_python "$python" benchmarks/gpu/rate.py "$3" "$batch" "$epochs" 2>>"$out/errors.txt"
 }
-# LIMIT: AutoAttack at L2 0.5, Linf 8/255 and each model's own radius, a process for each model and norm.
-grid_attacks() {
+# LIMIT: every entry of the bundled models.
+bundled() {
     [ "$1" -gt 15 ] || { echo "no time left"; return; }
-    local run weights norm own
-    for run in "$work"/runs/*/row.toml; do
-        weights=$(ls "${run%/*}"/*.safetensors | grep -v /checkpoint-)
-        for norm in l2 linf; do
-            own=$(sed -n "/^\[\[checkpoint\]\]/,/^\[\[checkpoint.m/{/^norm = \"$norm\"/{n;s/^eps = //p}}" "$run" | tr -d '"')
-            case $norm:$own in
-            *: | l2:0 | l2:0.0 | l2:0.5 | linf:8/255) own= ;;
-            *) own="--eps $own" ;;
-            esac
-            [ $norm = l2 ] && own="--eps 0.5 $own" || own="--eps 8/255 $own"
-            echo $weights --norm $norm $own  # no blank at the end: xargs would join the next line
-        done
-    done >"$work/attacks.txt"
-    OMP_NUM_THREADS=1 grid_python timeout -k 10 "$1" xargs -P "${GRID_JOBS:-16}" -L 1 \
-        "$python" -m robust_zoo evaluate -a autoattack --data "$work/cifar10.npz" --dataset cifar10 \
-        --n "${GRID_N:-1000}" --out "$work/results" --json <"$work/attacks.txt" >>"$work/attacks-output.txt" 2>&1
-    [ -d "$work/results" ] && find "$work/results" -name '*.json' | wc -l
+    OMP_NUM_THREADS=1 timeout -k 10 "$1" "$python" benchmarks/bundled.py "$work/cifar10.npz" "$work/results" \
+        --at-once "${GRID_JOBS:-16}" >"$work/bundled.txt" 2>>"$out/errors.txt"
+    tail -n 3 "$work/bundled.txt"
+}
+# LIMIT: the class-split study; needs scikit-learn, scipy, joblib and threadpoolctl for its digits.
+split() {
+    [ "$1" -gt 15 ] || { echo "no time left"; return; }
+    timeout -k 20 "$1" "$python" studies/class_split/class_split.py "$work/cifar10.npz" "$work/split" \
+        --jobs "${GRID_JOBS:-8}" >"$work/split.txt" 2>>"$out/errors.txt"
+    tail -n 3 "$work/split.txt"
+    (cd "$work" && tar czf "$out/split.tgz" --exclude="checkpoint-*" --exclude=features --exclude=tensorboard \
+        --exclude=lock --exclude=source.npz split split.txt) 2>>"$out/errors.txt"
 }
 # What comes back: three files, for a lent machine hands few and no deep ones back.
 grid_back() {
@@ -72,7 +68,7 @@ grid_back() {
     for norm in l2 linf; do
         (cd "$work" && tar czf "$out/grid/$norm.tgz" --exclude="checkpoint-*" --exclude=tensorboard --exclude=lock runs/${norm}_*) 2>>"$out/errors.txt"
     done
-    (cd "$work" && tar czf "$out/grid/results.tgz" $(ls -d results attacks*.txt 2>/dev/null)) 2>>"$out/errors.txt"
+    (cd "$work" && tar czf "$out/grid/results.tgz" $(ls -d results bundled.txt 2>/dev/null)) 2>>"$out/errors.txt"
     ls -l "$out/grid"
 }
 [ $# = 0 ] && set -- 256 parity pgd eps0 features wide4
@@ -96,7 +92,8 @@ for part in "$@"; do
     unpack) mkdir -p "$work"; "$python" benchmarks/gpu/cifar.py unpack "$work" .cifar/* 2>>"$out/errors.txt" ;;
     probe) rm -rf "$work/probe"; grid "${GRID_PROBE:-45}" "$work/part.npz" "$work/probe" ;;
     grid) grid $(($(left) < 540 ? $(left) : 540)) "$work/cifar10.npz" "$work/runs"; grid_back ;;
-    gridattacks) grid_attacks $(($(left) - 15)); grid_back ;;
+    split) split $(($(left) - 15)) ;;
+    bundled) bundled $(($(left) - 15)); grid_back ;;
     *) echo "no part $part" >&2; exit 2 ;;
     esac
     echo "-- $part: $((SECONDS - started)) s"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any
 
 from robust_zoo.counts import PairedCount
@@ -13,15 +13,19 @@ from robust_zoo.registry.comparison import Kind, Paired, by_kind, compare, in_or
 from robust_zoo.registry.reported import NORM_TITLES, radius_of
 from robust_zoo.registry.robustness import Figure
 from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.site.ladders import ladders
 from robust_zoo.site.pages import Contents, Page
 from robust_zoo.site.table import lines
 from robust_zoo.training.evaluation.paired import fates, paired_by
 
 _MOST = 6  # side by side, as `robust-zoo compare` has it
+_SAYS = (
+    "A less B is {} points (95 % interval {} to {}). Of {} images only A gets {} right and only B {}"  # of `numbers`
+)
 
 
 def build(contents: Contents) -> list[Page]:
-    """The page on which any checkpoints are compared, with a table of all pairs whose images are known.
+    """The page on which any checkpoints are compared, with a table of neighbours on ladders whose images are known.
 
     Args:
         contents: Of the site.
@@ -31,7 +35,7 @@ def build(contents: Contents) -> list[Page]:
     """
     measured = [checkpoint for checkpoint in contents.checkpoints if contents.of(checkpoint)]
     counts = _paired(contents, measured)
-    values = {"data": as_script(table(contents.checkpoints, measured, counts)), "groups": pairs(measured, counts)}
+    values = {"data": as_script(table(contents.checkpoints, measured, counts)), "groups": neighbours(measured, counts)}
     about = "Any checkpoints of robust_zoo side by side: which differences chance can explain, image by image."
     return [Page("compare.html", "Compare", "compare.html", values, about, ("compare.js",))]
 
@@ -40,8 +44,8 @@ def _paired(contents: Contents, measured: Sequence[Checkpoint]) -> Paired:
     return paired_by([fates((e.entry, e.broken_by) for e in contents.of(checkpoint)) for checkpoint in measured])
 
 
-def pairs(measured: Sequence[Checkpoint], counts: Paired) -> list[dict[str, Any]]:
-    """Each two checkpoints by each kind of figure that they have of the same images.
+def neighbours(measured: Sequence[Checkpoint], counts: Paired) -> list[dict[str, Any]]:
+    """Each two checkpoints next to each other on a ladder, without an attack and under AutoAttack, on the same images.
 
     Args:
         measured: Which checkpoints.
@@ -51,6 +55,7 @@ def pairs(measured: Sequence[Checkpoint], counts: Paired) -> list[dict[str, Any]
         For each kind, in the order of `compare`: its `title`, and `lines` with `first` and `second` (checkpoints),
         their `figures`, their `count`, its numbers as texts (`difference`, `interval`, `p`), whether they are `apart`.
     """
+    beside = {pair for ladder in ladders(measured) for pair in pairwise(rung.name for rung in ladder.rungs)}
     groups = []
     for line in compare(measured, counts):
         told = [
@@ -65,9 +70,9 @@ def pairs(measured: Sequence[Checkpoint], counts: Paired) -> list[dict[str, Any]
                 "apart": apart,
             }
             for (i, j, counted), apart in zip(line.pairs, line.apart, strict=True)
-            if counted
+            if counted and (measured[i].name, measured[j].name) in beside
         ]
-        if told:
+        if told and line.kind.attack in ("none", "autoattack"):
             groups.append({"title": title(line.kind), "lines": told})
     return groups
 
@@ -96,7 +101,8 @@ def table(checkpoints: Sequence[Checkpoint], measured: Sequence[Checkpoint], cou
         `facts`: names of facts. `words`: what facts say, each once. `kinds`: [title, threat model or "", whether the
         number of images is known]. `by`: who has figures. `rows`: name -> [places of its facts in `words`, {kind:
         [value, low, high, place in `by`, measured, bound]}, other spellings]; low and high are what so many images
-        allow. `pairs`: "name name" -> {kind: [apart, words, p in words]}. `most`: how many at once.
+        allow. `pairs`: "name name" -> {kind: [apart, numbers, p in words]}. `says`: the sentence that the numbers of a
+        pair are put into. `most`: how many at once.
     """
     found = [by_kind(checkpoint) for checkpoint in checkpoints]
     kinds = in_order(found)
@@ -111,6 +117,7 @@ def table(checkpoints: Sequence[Checkpoint], measured: Sequence[Checkpoint], cou
         rows[checkpoint.name] = [said, figures, also[checkpoint.name]]
     return {
         "most": _MOST,
+        "says": _SAYS,
         "facts": [*facts(checkpoints[0])] if checkpoints else [],
         "words": [*words],
         "kinds": [[title(figure), str(under(figure) or ""), figure.n is not None] for figure in kinds.values()],
@@ -131,17 +138,14 @@ def _pairs(measured: Sequence[Checkpoint], counts: Paired, places: dict[Kind, in
         for kind, figure in by_kind(first).items():
             if counted := counts(i, j, figure):
                 of = found.setdefault(f"{first.name} {second.name}", {})
-                of[places[kind]] = [int(counted.p < 0.05), in_words(counted), p_text(counted.p)]
+                of[places[kind]] = [int(counted.p < 0.05), numbers(counted), p_text(counted.p)]
     return found
 
 
-def in_words(count: PairedCount) -> str:
-    """What the same images say of two, A and B: the difference with its interval, and on which images it rests."""
-    low, high = count.interval
-    return (
-        f"A less B is {signed(count.difference)} points (95 % interval {signed(low)} to {signed(high)}). Of "
-        f"{count.n:,} images only A gets {count.wins:,} right and only B {count.losses:,}"
-    )
+def numbers(count: PairedCount) -> str:
+    """What the same images say of two: the difference with its interval, and on which images it rests."""
+    differences = map(signed, (count.difference, *count.interval))
+    return " ".join([*differences, *(f"{images:,}" for images in (count.n, count.wins, count.losses))])
 
 
 def signed(points: float) -> str:

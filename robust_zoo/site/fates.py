@@ -18,33 +18,33 @@ _MOST_CLASSES = 20
 
 
 @dataclass(frozen=True)
-class Share:
-    """A part of the images.
+class Fate:
+    """What became of some of the images, a line of a table.
 
     Attributes:
-        words: What became of them.
-        count: How many, of how many.
+        words: What.
         kind: "wrong", "broken" or "robust".
+        counts: How many, of how many, under each threat model of the suite.
     """
 
     words: str
-    count: Count
     kind: str
+    counts: tuple[Count, ...]
 
 
 @dataclass(frozen=True)
-class Stages:
+class Suite:
     """What each attack of a suite did.
 
     Attributes:
-        title: The suite and the threat model.
-        shares: Wrong without an attack, broken by each stage in its order, robust; together all images.
-        evidence: Its entry.
+        title: The suite.
+        under: Threat models, each with its entry.
+        fates: Wrong without an attack, broken by each attack in its order, robust; together all images.
     """
 
     title: str
-    shares: tuple[Share, ...]
-    evidence: Evidence
+    under: tuple[tuple[str, Evidence], ...]
+    fates: tuple[Fate, ...]
 
 
 @dataclass(frozen=True)
@@ -62,25 +62,37 @@ class Classes:
     evidence: Evidence
 
 
-def stages(evidence: Sequence[Evidence]) -> list[Stages]:
-    """The entries whose suite has several attacks.
+def suites(evidence: Sequence[Evidence]) -> list[Suite]:
+    """What became of the images under suites of several attacks.
 
     Args:
         evidence: Of one checkpoint.
 
     Returns:
-        What became of their images.
+        A suite for each sequence of attacks, its threat models in the entries' order.
     """
-    return [_stages(e) for e in evidence if len(e.entry["broken_by"]) > 1]
+    found: dict[tuple[str, ...], list[Evidence]] = {}
+    for e in evidence:
+        found.setdefault(tuple(stage["attack"] for stage in e.entry["settings"]["stages"]), []).append(e)
+    return [_suite(attacks, of) for attacks, of in found.items() if len(attacks) > 1]
 
 
-def _stages(evidence: Evidence) -> Stages:
-    entry, n = evidence.entry, evidence.entry["n"]
-    order = [stage["attack"] for stage in entry["settings"]["stages"]]
-    broken = [Share(f"broken by {attack_title(name)}", Count(entry["broken_by"][name], n), "broken") for name in order]
-    wrong = Share("wrong without an attack", Count(n - entry["clean_correct"], n), "wrong")
-    robust = Share("robust to all of them", Count(entry["robust_correct"], n), "robust")
-    return Stages(_under(evidence), (wrong, *broken, robust), evidence)
+def _suite(attacks: Sequence[str], evidence: Sequence[Evidence]) -> Suite:
+    entries = [e.entry for e in evidence]
+
+    def fate(words: str, kind: str, images: Sequence[int]) -> Fate:
+        return Fate(words, kind, tuple(Count(count, entry["n"]) for count, entry in zip(images, entries, strict=True)))
+
+    broken = {a: [entry["broken_by"][a] for entry in entries] for a in attacks}
+    return Suite(
+        attack_title(entries[0]["attack"]),
+        tuple((threat_title(e.entry["norm"], e.entry["eps"]), e) for e in evidence),
+        (
+            fate("wrong without an attack", "wrong", [entry["n"] - entry["clean_correct"] for entry in entries]),
+            *(fate(f"broken by {attack_title(a)}", "broken", images) for a, images in broken.items()),
+            fate("robust to all of them", "robust", [entry["robust_correct"] for entry in entries]),
+        ),
+    )
 
 
 def _under(evidence: Evidence) -> str:

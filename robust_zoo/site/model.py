@@ -13,7 +13,7 @@ from robust_zoo.registry.curves import eps_curves
 from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.robustness import Figure, best_robust, figures
 from robust_zoo.registry.rows import Checkpoint
-from robust_zoo.site.fates import classes, stages
+from robust_zoo.site.fates import classes, suites
 from robust_zoo.site.ladders import Ladder
 from robust_zoo.site.pages import Contents, Page
 from robust_zoo.site.snippets import snippets
@@ -75,7 +75,7 @@ def page(checkpoint: Checkpoint, contents: Contents, ladders: Sequence[Ladder]) 
         "steps": [Steps(ladder, ladder.rungs.index(checkpoint)) for ladder in ladders],
         "snippets": snippets(checkpoint),
         "charts": charts(checkpoint),
-        "stages": stages(evidence),
+        "suites": suites(evidence),
         "classes": classes(checkpoint, evidence),
         "known": checkpoint.recipe in load_registry().recipes,
         "state": promise(checkpoint),

@@ -2,15 +2,15 @@
 
     python studies/class_split/class_split.py cifar10.npz RUNS
 
-Backbones are trained on five CIFAR-10 classes at five L2 radii, then transferred to the other five and to handwritten
-digits, by a linear probe and by fine-tuning, from few labels. What is done is not done again. Ends with all cells in
-cells.jsonl beside this file, the table of README.md there, and its figure.
+Backbones are trained on five CIFAR-10 classes at five L2 radii, from three seeds each, then transferred to the other
+five and to handwritten digits, by a linear probe and by fine-tuning, from few labels, drawn three times. What is done
+is not done again, also after SIGTERM. Ends with all cells in cells.jsonl beside this file, the tables of README.md
+there, and its figure.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -19,12 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from robust_zoo.cli import main as robust_zoo
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.data.dataset import load_npz
 from robust_zoo.training.figures.style import STEPS, Point, curve, legend, look, picture, radius, title
+from robust_zoo.training.jobs.trainings import Training, train_all
 from robust_zoo.training.transfer import cells
+from robust_zoo.training.transfer.crossed import Crossed
 from robust_zoo.training.transfer.protocols.finetune import Finetune
 from robust_zoo.training.transfer.protocols.linear import Linear
 from robust_zoo.training.transfer.protocols.table import Workspace
@@ -40,7 +41,8 @@ RADII = (0.0, 0.1, 0.25, 0.5, 1.0)
 SOURCE = (0, 2, 4, 6, 8)  # airplane, bird, deer, frog, ship
 TARGET = {1: "automobile", 3: "cat", 5: "dog", 7: "horse", 9: "truck"}
 LABELS = {"cifar10-other-half": (20, 100, 500), "digits": (20, 80)}  # per class; digits have 89 at most
-SEEDS = range(3)
+BACKBONES = range(3)  # seeds of trainings
+DRAWS = range(3)  # seeds of labels, and of what a transfer draws
 _EXPORTED = "resnet*.safetensors"  # in a run's directory, beside its checkpoints
 TITLES = {
     "cifar10-other-half": "The other five classes",
@@ -86,31 +88,36 @@ def other_half(data: Path) -> Target:
     return Target("cifar10-other-half", tuple(TARGET.values()), splits["train"], None, splits["test"])
 
 
-def backbones(data: Path, runs: Path, radii: Sequence[float] = RADII) -> list[Checkpoint]:
-    """One backbone for each radius, trained by `robust-zoo train` where it is not there yet.
+def backbones(data: Path, runs: Path, jobs: int) -> list[Checkpoint]:
+    """The backbones, trained by `robust-zoo train` where they are not there yet.
 
     Args:
         data: An .npz with CIFAR-10.
         runs: The folder of run directories.
-        radii: Of the backbones.
+        jobs: Trainings at a time.
 
     Returns:
-        Checkpoints, in the order of `radii`.
+        Checkpoints, seed by seed and there radius by radius.
     """
-    checkpoints = []
-    for eps in radii:
-        run = runs / ThreatModel("l2", eps).tag
-        if not list(run.glob(_EXPORTED)):
-            run.mkdir(parents=True, exist_ok=True)
-            source = runs / "source.npz"
-            if not source.exists():
-                source_classes(data, source)
-            (run / "recipe.toml").write_text(f'threat = {{norm = "l2", eps = {eps}}}\nepochs = {EPOCHS}\n')
-            command = ["train", BASE, "--data", source, "--out", run, "--recipe", run / "recipe.toml"]
-            if code := robust_zoo([str(word) for word in command], standalone_mode=False):
-                sys.exit(code)
-        checkpoints.append(exported(next(run.glob(_EXPORTED))))
-    return checkpoints
+    source = runs / "source.npz"
+    if not source.exists():
+        runs.mkdir(parents=True, exist_ok=True)
+        source_classes(data, source)
+    trainings = [
+        Training(
+            BASE,
+            f'threat = {{norm = "l2", eps = {eps}}}\nepochs = {EPOCHS}\nseed = {seed}\n',
+            source,
+            runs / f"seed{seed}" / ThreatModel("l2", eps).tag,
+        )
+        for seed in BACKBONES
+        for eps in RADII
+    ]
+    for training, code in train_all(trainings, jobs):
+        print(f"{training.out}: {'trained' if code == 0 else f'exit {code}, see output.txt'}", flush=True)
+        if code:
+            sys.exit(code)
+    return [exported(next(training.out.glob(_EXPORTED))) for training in trainings]
 
 
 def plans(dataset: str) -> list[TransferPlan]:
@@ -119,51 +126,85 @@ def plans(dataset: str) -> list[TransferPlan]:
     for labels in LABELS[dataset]:
         tuned = Finetune(lrs=(0.005, 0.02), weight_decays=(5e-4,), epochs=20, batch_size=32, train_size=labels)
         found += [
-            TransferPlan("linear", Linear(train_size=labels), seeds=SEEDS),
-            TransferPlan("finetune", tuned, seeds=SEEDS),
+            TransferPlan("linear", Linear(train_size=labels), seeds=DRAWS),
+            TransferPlan("finetune", tuned, seeds=DRAWS),
         ]
     return found
 
 
-def by_radius(entries: Iterable[dict[str, Any]]) -> dict[tuple[str, str, int], dict[float, list[float]]]:
+Line = tuple[str, str, int]  # dataset, protocol, labels per class
+
+
+def by_radius(entries: Iterable[dict[str, Any]]) -> dict[Line, dict[float, Crossed]]:
     """Sorts accuracies.
 
     Args:
         entries: Of cells.
 
     Returns:
-        In percent, over seeds, by (dataset, protocol, labels per class), then by the backbone's radius.
+        By line, then by the backbone's radius.
     """
-    found: dict[tuple[str, str, int], dict[float, list[float]]] = {}
+    found: dict[Line, dict[float, dict[str, dict[int, float]]]] = {}
     for e in entries:
         key = (e["dataset"], e["protocol"], e["settings"]["train_size"])
-        found.setdefault(key, {}).setdefault(e["checkpoint"]["eps"], []).append(e["accuracy"])
-    return {key: dict(sorted(found[key].items())) for key in sorted(found)}
+        backbones = found.setdefault(key, {}).setdefault(e["checkpoint"]["eps"], {})
+        backbones.setdefault(e["weights_sha256"], {})[e["seed"]] = e["accuracy"]
+    return {
+        key: {
+            eps: Crossed(np.array([[draws[seed] for seed in sorted(draws)] for draws in backbones.values()]))
+            for eps, backbones in sorted(found[key].items())
+        }
+        for key in sorted(found)
+    }
 
 
 def table(entries: Sequence[dict[str, Any]]) -> str:
-    """Writes the table of README.md.
+    """Writes the first table of README.md.
 
     Args:
         entries: Of cells.
 
     Returns:
-        Markdown: mean and standard error over seeds, the best radius of a line in bold.
+        Markdown: mean and standard error over backbones and draws, the best radius of a line in bold.
     """
-    home = dict(sorted({e["checkpoint"]["eps"]: e["checkpoint"]["clean_accuracy"] for e in entries}.items()))
-    head = " | ".join(f"eps {eps:g}" for eps in home)
-    lines = [f"| target | protocol | labels a class | {head} |", "|---|---|---|" + "---|" * len(home)]
-    lines.append(
-        "| *the source's own five classes* | | 5,000 | " + " | ".join(f"*{v:.1f}*" for v in home.values()) + " |"
-    )
-    for (dataset, protocol, labels), found in by_radius(entries).items():
-        means = {eps: statistics.fmean(values) for eps, values in found.items()}
-        texts = []
-        for eps, values in found.items():
-            text = f"{means[eps]:.1f} ± {statistics.stdev(values) / len(values) ** 0.5:.1f}"
-            texts.append(f"**{text}**" if means[eps] == max(means.values()) else text)
-        lines.append(f"| {dataset} | {protocol} | {labels} | {' | '.join(texts)} |")
+    home: dict[float, dict[str, float]] = {}
+    for e in entries:
+        home.setdefault(e["checkpoint"]["eps"], {})[e["weights_sha256"]] = e["checkpoint"]["clean_accuracy"]
+    own = [np.array([*home[eps].values()]) for eps in sorted(home)]
+    told = [f"*{of.mean():.1f}{f' ± {of.std(ddof=1) / len(of) ** 0.5:.1f}' if len(of) > 1 else ''}*" for of in own]
+    lines = [*_head(sorted(home)), f"| *the source's own five classes* | | 5,000 | {' | '.join(told)} |"]
+    for line, found in by_radius(entries).items():
+        best = max(found.values(), key=lambda crossed: crossed.mean)
+        lines.append(_row(line, [f"**{a}**" if a is best else str(a) for a in found.values()]))
     return "\n".join(lines) + "\n"
+
+
+def differences(entries: Sequence[dict[str, Any]]) -> str:
+    """Writes the second table of README.md.
+
+    Args:
+        entries: Of cells.
+
+    Returns:
+        Markdown: what a radius gains over the standard backbones, in points; two standard errors apart in bold.
+    """
+    found = by_radius(entries)
+    lines = _head([eps for eps in RADII if eps])
+    for line, radii in found.items():
+        gains = [radii[eps] - radii[0.0] for eps in RADII if eps]
+        texts = [f"{gain.mean:+.1f} ± {gain.error:.1f}" for gain in gains]
+        pairs = zip(gains, texts, strict=True)
+        lines.append(_row(line, [f"**{text}**" if abs(gain.mean) > 2 * gain.error else text for gain, text in pairs]))
+    return "\n".join(lines) + "\n"
+
+
+def _head(radii: Sequence[float]) -> list[str]:
+    columns = " | ".join(f"eps {eps:g}" for eps in radii)
+    return [f"| target | protocol | labels a class | {columns} |", "|---|---|---|" + "---|" * len(radii)]
+
+
+def _row(line: Line, texts: Sequence[str]) -> str:
+    return f"| {' | '.join(map(str, line))} | {' | '.join(texts)} |"
 
 
 def draw(entries: Sequence[dict[str, Any]], out: Path) -> None:
@@ -181,18 +222,19 @@ def draw(entries: Sequence[dict[str, Any]], out: Path) -> None:
         grid = canvas.subplots(-(-len(panels) // 2), min(2, len(panels)), squeeze=False)
         for axes, (dataset, protocol) in zip(grid.flat, panels, strict=True):
             for count, how in labels.items():
-                values = found.get((dataset, protocol, count), {})
-                points = []
-                for eps, ofs in values.items():
-                    mean, error = statistics.fmean(ofs), statistics.stdev(ofs) / len(ofs) ** 0.5
-                    points.append(Point(radii.index(eps), mean, mean - error, mean + error))
+                points = [
+                    Point(radii.index(eps), of.mean, of.mean - of.error, of.mean + of.error)
+                    for eps, of in found.get((dataset, protocol, count), {}).items()
+                ]
                 if points:
                     curve(axes, points, f"{count} a class", how)
             axes.set_xticks(range(len(radii)), [f"{eps:g}" for eps in radii])
             axes.set(title=f"{TITLES[dataset]}, {TITLES[protocol]}", ylabel="accuracy, %")
             axes.set_xlabel(radius("l2", "the source was trained for"))
             axes.locator_params(axis="y", steps=STEPS)
-        more = "Bars: standard error over three draws of labels. Radii evenly spaced; scales differ."
+        more = (
+            "Bars: standard error over three backbones and three draws of labels. Radii evenly spaced; scales differ."
+        )
         title(canvas, "Transfer from five classes of CIFAR-10, by the source's radius", more)
         legend(canvas, {f"{count} labels a class": how for count, how in labels.items()})
 
@@ -202,17 +244,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="an .npz with x_train, y_train, x_test, y_test")
     parser.add_argument("runs", type=Path, help="of the backbones, their cells, and the cache of features")
-    parser.add_argument("--jobs", type=int, default=1, help="processes that share the transfers")
+    parser.add_argument("--jobs", type=int, default=1, help="processes that share the trainings, then the transfers")
     arguments = parser.parse_args()
     workspace = Workspace(arguments.runs / "cells", arguments.runs / "features", jobs=arguments.jobs)
-    checkpoints = backbones(arguments.data, arguments.runs)
+    checkpoints = backbones(arguments.data, arguments.runs, arguments.jobs)
     for dataset, opener in (("cifar10-other-half", partial(other_half, arguments.data)), ("digits", digits)):
         for plan in plans(dataset):
             transfer(checkpoints, (opener,), plan, workspace)
     entries = cells.read_cells(workspace.out)
     cells.write_lines(HERE / "cells.jsonl", entries)
     draw(entries, HERE / "class_split.png")
-    print(table(entries), end="")
+    print(table(entries), differences(entries), sep="\n", end="")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """What studies/class_split/README.md says is what its cells say."""
 
-import statistics
 from pathlib import Path
 
 from robust_zoo.training.transfer import cells
@@ -14,10 +13,7 @@ def test_the_studys_table_and_claims_are_its_cells():
     found = cells.read_lines(STUDY / "cells.jsonl")
     text = (STUDY / "README.md").read_text(encoding="utf-8")
     assert len(found) == 150 and class_split.table(found) in text
-    means = {
-        key: [statistics.fmean(values) for values in radii.values()]
-        for key, radii in class_split.by_radius(found).items()
-    }
+    means = {key: [values.mean for values in radii.values()] for key, radii in class_split.by_radius(found).items()}
     near = [values for (dataset, *_), values in means.items() if dataset != "digits"]
     far = [values for (dataset, *_), values in means.items() if dataset == "digits"]
     assert (len(near), len(far)) == (6, 4)

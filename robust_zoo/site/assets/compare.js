@@ -28,7 +28,8 @@ function comparison(chosen) {
 
 function pair(chosen, i, j, kind) {
   const counted = zoo.pairs[`${chosen[i]} ${chosen[j]}`]?.[kind];
-  if (counted) return { i, j, apart: Boolean(counted[0]), words: `${counted[1]}; ${counted[2]}.`, p: ` (${counted[2]})` };
+  const words = counted?.[1].split(" ").reduce((text, number) => text.replace("{}", number), zoo.says);
+  if (counted) return { i, j, apart: Boolean(counted[0]), words: `${words}; ${counted[2]}.`, p: ` (${counted[2]})` };
   const [[, low, high], [, from, to]] = [i, j].map((at) => zoo.rows[chosen[at]][1][kind]);
   const apart = low > to || from > high;
   return { i, j, apart, words: `The 95 % intervals that so many images allow ${apart ? "do not " : ""}overlap.`, p: "" };
@@ -60,8 +61,7 @@ function section(line, chosen) {
     return [el("tr", {}, name, el("td", { class: "n" }, el("div", {}, words, strip(figure, i))))];
   });
   const heads = [el("th", { scope: "col" }, "Checkpoint"), el("th", { scope: "col", class: "n" }, "Accuracy, %, drawn from 0 to 100")];
-  const kind = line.word ? "" : line.pairs.every(({ apart }) => apart) ? "apart" : "same";
-  const caption = common < 0 ? [] : [el("caption", {}, zoo.by[common])];
+  const kind = line.word ? "" : line.pairs.every(({ apart }) => apart) ? "apart" : "same", caption = common < 0 ? [] : [el("caption", {}, zoo.by[common])];
   const table = el("table", {}, ...caption, el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...rows));
   return el("section", { class: "kind" }, el("h2", {}, line.title), table, el("p", { class: `verdict ${kind}` }, verdict(line)));
 }

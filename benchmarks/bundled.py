@@ -1,0 +1,72 @@
+"""Measures the bundled models: every entry that results/ should have of them, the quick ones first.
+
+    python benchmarks/bundled.py cifar10.npz results --jobs 2 [--only 'resnet18_x0_25_cifar10_l2_*']
+
+By `robust-zoo evaluate`; what is there is not computed again. On a GPU --at-once 16 is better than --jobs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from robust_zoo.registry.lookup import get, list_models
+from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.threat import ThreatModel
+
+CURVES = {"l2": ("0.1", "0.25", "0.5", "1"), "linf": ("2/255", "4/255", "8/255", "16/255")}
+EVERYWHERE = (ThreatModel("l2", 0.5), ThreatModel("linf", 8 / 255))  # for all models alike
+FEWER = ["--n", "1000"]
+
+
+def under(threat: ThreatModel) -> list[str]:
+    return ["--norm", threat.norm, "--eps", threat.radius]
+
+
+def threats(row: Checkpoint) -> list[ThreatModel]:
+    """Its own, and those of all models."""
+    return list(dict.fromkeys(([row.threat] if row.eps else []) + [*EVERYWHERE]))
+
+
+def quick(row: Checkpoint) -> Iterator[list[str]]:
+    """All but AutoAttack."""
+    yield ["-a", "none"]
+    yield ["-a", "pgd-20", *under(row.threat if row.eps else EVERYWHERE[0])]
+    yield ["-a", "pgd-20", "--norm", row.norm, *(word for eps in CURVES[row.norm] for word in ("--eps", eps)), *FEWER]
+    for threat in threats(row):
+        yield from (["-a", attack, *under(threat), *FEWER] for attack in ("fgsm", "pgd-20", "apgd-ce"))
+
+
+def slow(row: Checkpoint) -> Iterator[list[str]]:
+    """AutoAttack, at the model's own radius first."""
+    yield from (["-a", "autoattack", *under(threat), *FEWER] for threat in threats(row))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="an .npz with x_train, y_train, x_test, y_test")
+    parser.add_argument("out", type=Path, help="the ledger")
+    parser.add_argument("--jobs", default="1", help="processes that share one evaluation")
+    parser.add_argument("--at-once", type=int, default=1, help="evaluations at a time")
+    parser.add_argument("--only", default="*", help="these models, by wildcard")
+    arguments = parser.parse_args()
+    rows = [get(name) for name in list_models(arguments.only, bundled=True)]
+    work = [(row, what) for kind in (quick, slow) for row in rows for what in kind(row)]
+
+    def run(task: tuple[Checkpoint, list[str]]) -> int:
+        row, what = task
+        words = [row.name, "-d", "cifar10", "--data", arguments.data, "--out", arguments.out, "--jobs", arguments.jobs]
+        command = [sys.executable, "-m", "robust_zoo", "evaluate", *map(str, words), *what, "--json"]
+        return subprocess.run(command, stdout=subprocess.DEVNULL).returncode
+
+    with ThreadPoolExecutor(arguments.at_once) as pool:
+        for (row, what), code in zip(work, pool.map(run, work), strict=True):
+            print(f"{row.name} {' '.join(what)}: {'done' if code == 0 else f'exit {code}'}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
