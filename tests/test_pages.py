@@ -218,8 +218,12 @@ def test_counts_in_prose_are_counted():
     parameters = {row["architecture"] for row in bundled}
     assert [f"{ROWS['architecture'][name]['parameters'] / 1e6:.1f} M" for name in parameters] == ["0.7 M"]
     assert f"{NUMBERS[len(bundled)].capitalize()} ResNets of 0.7 M parameters" in measured
-    intervals = [e["robust_interval_95"] for row in bundled for e in results(row["name"]).values() if e["n"] == 250]
-    assert max(round((high - low) / 2) for low, high in intervals) == 6 and "up to ± 6 points" in measured
+    ends = {
+        n: [e["robust_interval_95"] for row in bundled for e in results(row["name"]).values() if e["n"] == n]
+        for n in (1000, 250)
+    }
+    half = {n: max(round((high - low) / 2) for low, high in found) for n, found in ends.items() if found}
+    assert half == {1000: 3, 250: 6} and "up to ± 3 points on 1,000, ± 6\non 250" in measured
 
 
 def test_the_index_counts_cards():

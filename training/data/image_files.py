@@ -67,8 +67,8 @@ class ImageFiles:
 
     @cached_property
     def sha256(self) -> str:
-        """Of every image's bytes and label, in order; each file is read once in a process."""
-        digest, rows = hashlib.sha256(), self.rows
+        """Of every image's bytes and label, in order, and of `shrink`; each file is read once in a process."""
+        digest, rows = hashlib.sha256(b"shrink %d" % self.shrink if self.shrink else b""), self.rows
         found = digests_of(rows, self._content, self.source.digests)
         for one, label in zip(found, self.labels.tolist(), strict=True):
             digest.update(one + label.to_bytes(8, "little"))

@@ -26,6 +26,7 @@ from robust_zoo.training.data.dataset import Batches, Dataset, Images
 from robust_zoo.training.data.encoded import EncodedImages
 from robust_zoo.training.data.image_files import ImageFiles
 from robust_zoo.training.transfer.feature_files import kept, store
+from robust_zoo.training.transfer.task import Target
 from robust_zoo.views import View
 from robust_zoo.weights.ensure import Weights, ensure
 
@@ -33,22 +34,38 @@ _FORMAT = 3  # of the cache: raised when the same settings come to mean other fe
 CPU = torch.device("cpu")
 
 
-def as_files(data: Dataset, view: View, *, shrink: int = 0) -> ImageFiles:
+def as_files(data: Dataset, view: View) -> ImageFiles:
     """Any dataset with ImageNet's transforms: random resized crops and flips to train on, a centre crop to test.
 
     Args:
         data: Images in memory or files.
         view: What of an image is tested on, and the size of the crops.
-        shrink: The shorter side before everything, 0 for none.
 
     Returns:
-        The same images, in the same order, as files.
+        The same images, in the same order, as files; shrunk ones stay so.
     """
     if isinstance(data, Images):
         names = [str(i) for i in range(len(data))]
         data = ImageFiles(EncodedImages(names, [0] * len(names), data.labels, (), partial(_encoded, data.images)))
     assert isinstance(data, ImageFiles)
-    return replace(data, view=view, augment="crop_flip", shrink=shrink)
+    return replace(data, view=view, augment="crop_flip")
+
+
+def shrunk(target: Target, side: int) -> Target:
+    """A target without its finer grain (Salman et al. 2020, section 4.3).
+
+    Args:
+        target: What is transferred to.
+        side: The shorter side, in pixels, that every image is brought to before anything else; 0 for none.
+
+    Returns:
+        The same images, so; 0 gives `target`.
+    """
+    if not side:
+        return target
+    splits = {"train": target.train, "val": target.val, "test": target.test}
+    small = {split: data and replace(as_files(data, View()), shrink=side) for split, data in splits.items()}
+    return replace(target, **small)  # type: ignore[arg-type]
 
 
 def _encoded(images: Tensor, index: int) -> bytes:

@@ -51,9 +51,6 @@ def test_any_dataset_as_files():
     files = as_files(TARGET.train, View(32, 32))
     ours, theirs = next(files.batches(40)), next(TARGET.train.batches(40))
     assert torch.equal(ours[0], theirs[0]) and torch.equal(ours[1], theirs[1])
-    assert next(as_files(TARGET.train, View(32, 32), shrink=8).batches(4))[0].shape == (4, 3, 32, 32)
-    shrunk = as_files(TARGET.train, View(8, 8), shrink=8)
-    assert torch.equal(next(shrunk.batches(4))[0], next(as_files(TARGET.train, View(8, 8)).batches(4))[0])
 
 
 def test_splits_are_joined_in_order(tmp_path):

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.data.dataset import Dataset, Images
 from robust_zoo.training.objectives import features_and_logits
-from robust_zoo.training.transfer.features import Backbone, as_files, batches_for, features
+from robust_zoo.training.transfer.features import Backbone, as_files, batches_for, features, shrunk
 from robust_zoo.training.transfer.network import (
     choose_trainable,
     freeze_batch_norm,
@@ -66,6 +66,7 @@ class Finetune:
             half of the steps (RobustTransferLWF's released recipe; its lambda is 0.005 for 640 units).
         holdout: Part of the training images to choose on where there is no validation split.
         train_size: Training images per class, a stratified split by the seed; all when None.
+        shrink: The shorter side, in pixels, that images are first brought to, 0 for none.
 
     Raises:
         UsageError: A word that is not one of these, no learning rate, or lwf with what it cannot go with.
@@ -84,6 +85,7 @@ class Finetune:
     lwf: float = 0.0
     holdout: float = 0.2
     train_size: int | None = None
+    shrink: int = 0
 
     def __post_init__(self) -> None:
         if self.optimizer not in OPTIMIZERS or self.bn not in ("train", "frozen") or not self.lrs:
@@ -139,6 +141,7 @@ def finetune(
     Raises:
         UsageError: The loss stops being a number, or the network has no such part.
     """
+    target = shrunk(target, settings.shrink)
     train = target.train
     if settings.train_size is not None:
         train = train.subset(stratified_split(train.labels, settings.train_size, seed)[0])

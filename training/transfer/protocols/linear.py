@@ -18,7 +18,7 @@ from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks.accuracy import pgd_accuracy
 from robust_zoo.training.data.dataset import Dataset, Images, spread
-from robust_zoo.training.transfer.features import CPU, Backbone, batches_for, features
+from robust_zoo.training.transfer.features import CPU, Backbone, batches_for, features, shrunk
 from robust_zoo.training.transfer.heads import Head, Scale, sgd_grid
 from robust_zoo.training.transfer.logistic import logistic_path
 from robust_zoo.training.transfer.protocols.settings import impossible
@@ -43,6 +43,7 @@ class Linear:
         bn: "source", or "adapt": BatchNorm statistics of the target's training images.
         holdout: The part of the training images to choose on where the dataset has no validation split.
         train_size: So many training images per class, a stratified split by the seed; all when None.
+        shrink: The shorter side, in pixels, that images are first brought to, 0 for none.
 
     Raises:
         UsageError: A word that is not one of these, or no view.
@@ -53,6 +54,7 @@ class Linear:
     bn: str = "source"
     holdout: float = 0.2
     train_size: int | None = None
+    shrink: int = 0
 
     def __post_init__(self) -> None:
         if self.solver not in SOLVERS or self.bn not in ("source", "adapt") or self.views < 1:
@@ -89,6 +91,7 @@ def linear(
     Returns:
         The outcome, and the head on the network's own features.
     """
+    target = shrunk(target, settings.shrink)
     train = target.train
     if settings.train_size is not None:
         kept, _ = stratified_split(train.labels, settings.train_size, seed)

@@ -19,8 +19,7 @@ from robust_zoo.errors import UsageError
 from robust_zoo.pixels import PixelModel
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.data.dataset import Dataset
-from robust_zoo.training.data.image_files import ImageFiles
-from robust_zoo.training.transfer.features import as_files
+from robust_zoo.training.transfer.features import as_files, shrunk
 from robust_zoo.training.transfer.network import (
     choose_trainable,
     freeze_batch_norm,
@@ -126,14 +125,15 @@ def salman2020(
     Raises:
         UsageError: The loss stops being a number.
     """
-    side = checkpoint.preprocessing.input_size[1]
+    side, target = checkpoint.preprocessing.input_size[1], shrunk(target, settings.shrink)
     outputs = OUTPUTS.get(target.name, len(target.classes)) if settings.extra_outputs else len(target.classes)
     model = with_new_head(checkpoint, outputs, seed, device, weights=weights)
     mean, std = checkpoint.preprocessing.mean, checkpoint.preprocessing.std
     if settings.target_statistics:
         mean, std = STATISTICS.get(target.name, _PLAIN)  # type: ignore[assignment]
     trained, checked = _splits(target, settings, seed)
-    train, check, test = (_sized(data, side, settings) for data in (trained, checked, target.test))
+    view = View(side, round(side / 0.875))  # of 256 pixels the 224 in the middle
+    train, check, test = (as_files(data, view) for data in (trained, checked, target.test))
     network = PixelModel(model, mean, std)
     choose_trainable(model, "head" if settings.mode == "fixed-feature" else "all")
     losses, scores, best_epoch = fit(network, train, check, settings, seed, device, progress)
@@ -158,10 +158,6 @@ def _splits(target: Target, settings: Salman2020, seed: int) -> tuple[Dataset, D
         return target.train, target.val
     check, train = hold_out(target.train.labels, 0.2, seed)
     return target.train.subset(train), target.train.subset(check)
-
-
-def _sized(data: Dataset, side: int, settings: Salman2020) -> ImageFiles:
-    return as_files(data, View(side, round(side / 0.875)), shrink=settings.shrink)  # 224 and 256
 
 
 def fit(

@@ -18,6 +18,7 @@ from robust_zoo.training import choices
 from robust_zoo.training.attacks.settings import in_words
 from robust_zoo.training.transfer.about import About
 from robust_zoo.training.transfer.cells import images_sha256
+from robust_zoo.training.transfer.features import shrunk
 from robust_zoo.training.transfer.kept import keep
 from robust_zoo.training.transfer.protocols.finetune import Finetune, finetune
 from robust_zoo.training.transfer.protocols.linear import Linear, linear, robust_accuracy, with_head
@@ -127,7 +128,12 @@ def _ended(outcome: Outcome, t: Transfer, settings: Any, model: Callable[[], nn.
     network = model()
     if t.threat is not None:
         outcome.details["robust"] = robust_accuracy(
-            network, t.checkpoint, t.target.test, t.threat, n=ROBUST_IMAGES, progress=t.workspace.progress
+            network,
+            t.checkpoint,
+            shrunk(t.target, settings.shrink).test,
+            t.threat,
+            n=ROBUST_IMAGES,
+            progress=t.workspace.progress,
         )
     if t.kept is not None:
         keep(t.kept, network.cpu().to(memory_format=torch.contiguous_format), _about(outcome, t, settings))
