@@ -114,12 +114,17 @@ def run(
 @_CSV
 @_PLOT
 @_JSON
-def report(folder: Path, csv_file: Path | None, picture: Path | None, as_json: bool) -> None:
+@click.option("--granularity", is_flag=True, help="By what images were shrunk to first: a line for each size.")
+def report(folder: Path, csv_file: Path | None, picture: Path | None, as_json: bool, granularity: bool) -> None:
     """Show the cells of a folder, the --out of a robust-zoo transfer, as tables and figures.
 
     \b
     robust-zoo transfer report transfer
     robust-zoo transfer report transfer --csv table.csv --plot figures.png
+    robust-zoo transfer report transfer --granularity --plot grain.png
+
+    --granularity sorts cells that were made with several values of shrink (a setting of every protocol: the shorter
+    side, in pixels, that images are first brought to), and asks whether the best radius changes with the size.
     """
     from robust_zoo.training.transfer import cells
 
@@ -133,7 +138,7 @@ def report(folder: Path, csv_file: Path | None, picture: Path | None, as_json: b
             actual="no .json file",
             next=f"robust-zoo transfer --suite sample --out {folder}",
         )
-    _show(entries, csv_file, picture, as_json)
+    _show(entries, csv_file, picture, as_json, granularity)
 
 
 def _check_outputs(csv_file: Path | None, picture: Path | None) -> None:
@@ -143,13 +148,19 @@ def _check_outputs(csv_file: Path | None, picture: Path | None) -> None:
         require_picture(picture)
 
 
-def _show(entries: list[dict[str, Any]], csv_file: Path | None, picture: Path | None, as_json: bool) -> None:
-    from robust_zoo.training.transfer import plots, report
+def _show(
+    entries: list[dict[str, Any]], csv_file: Path | None, picture: Path | None, as_json: bool, by_grain: bool = False
+) -> None:
+    from robust_zoo.training.transfer import granularity, plots, report
 
-    text = json.dumps(entries, indent=1) + "\n" if as_json else report.markdown(entries)
+    grains = granularity.grains(entries) if by_grain else []
+    written = granularity.markdown(grains) if by_grain else report.markdown(entries)
+    text = json.dumps(entries, indent=1) + "\n" if as_json else written
     if csv_file:
         csv_file.write_text(report.as_csv(entries), encoding="utf-8")
-    if picture:
+    if picture and by_grain:
+        granularity.draw(grains, picture)
+    elif picture:
         found = report.figures(entries)
         for file in plots.draw_all(found, picture):
             click.echo(f"figure: {file}", err=True)
@@ -202,6 +213,8 @@ def _entries(
             opener()  # what it needs is asked for before any weights are fetched
         checkpoints = select(models) if models else select(list_models(bundled=True))
         plan = replace(sample_suite.SAMPLE_PLAN, threat=threat)
+        if settings_file or protocol != plan.protocol:
+            plan = replace(plan, protocol=protocol, settings=load_settings(protocol, settings_file))
         return sweep.transfer(checkpoints, sample_suite.TARGETS, plan, workspace)
     settings = load_settings(protocol, settings_file)
     variants = PROTOCOLS[protocol].variants

@@ -11,7 +11,7 @@ from typing import Any
 from robust_zoo.text import several
 from robust_zoo.threat import NORMS
 from robust_zoo.training.figures.style import STEPS, Look, Point, curve, label, legend, looks, picture, radius, title
-from robust_zoo.training.transfer.report import Figure, by_protocol
+from robust_zoo.training.transfer.report import Figure, by_protocol, error_of
 
 Lines = dict[str, list[Point]]  # by label
 
@@ -115,13 +115,9 @@ def _gains(found: Sequence[Figure]) -> Lines:
         robust = [f for f in own if f.model.eps > 0]
         if standard and robust:
             top = max(robust, key=lambda f: f.value)
-            gain, error = top.value - standard[0].value, _error(top) + _error(standard[0])
+            gain, error = top.value - standard[0].value, error_of(top) + error_of(standard[0])
             lines[name] = [Point(own[0].model.approximate_mb, gain, gain - error, gain + error)]
     return lines
-
-
-def _error(f: Figure) -> float:
-    return f.error if f.error is not None else (f.interval[1] - f.interval[0]) / 2
 
 
 COLUMNS = (

@@ -135,6 +135,11 @@ def value_text(figure: Figure) -> str:
     return f"{figure.value:.1f} % ({figure.interval[0]:.1f}-{figure.interval[1]:.1f})"
 
 
+def error_of(figure: Figure) -> float:
+    """How far the value may be off, as bars show it: its standard error or, of one seed, half its interval."""
+    return figure.error if figure.error is not None else (figure.interval[1] - figure.interval[0]) / 2
+
+
 def markdown(entries: Iterable[dict[str, Any]]) -> str:
     """Writes a table for each protocol, and what upstream's quirks change.
 
