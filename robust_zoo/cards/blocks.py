@@ -32,7 +32,7 @@ def where() -> str:
 ```
 {plain:{column}}# Python 3.11 or newer: load, classify, verify
 {training:{column}}# and attack, evaluate, train, transfer
-{"make demo":{column}}# or all of it into .venv, then an attack on two models
+{"make demo":{column}}# or all of it into .venv, then an attack on five models
 ```
 
 Further extras: `slurm`, `tensorboard`, `hf` (datasets of the hub), `signing`, `site`; `dev` has all, for the tests.

@@ -27,7 +27,7 @@ def on_all_images() -> str:
 
 
 def on_fewer_images() -> str:
-    """A line for each model and threat model, a column for each attack, on the same images.
+    """A line for each model and threat model under AutoAttack, a column for each attack, on the same images.
 
     Returns:
         Markdown.
@@ -35,19 +35,17 @@ def on_fewer_images() -> str:
     lines = []
     for norm in NORMS:
         for row in _rows():
-            found = [m for m in row.measured if m.norm == norm and m.n == _fewest(row)]
-            for threat in dict.fromkeys(m.threat for m in found if m.threat):
-                at = {m.attack: _percent(m) for m in found if m.threat == threat}
-                lines.append([f"`{row.name}`", _words(threat), *(at.get(attack, "") for attack in _WEAKEST_FIRST)])
-    return table(["model", "attack at", *map(attack_title, _WEAKEST_FIRST)], lines) + "\n"
+            suites = [m for m in row.measured if (m.attack, m.norm) == (_WEAKEST_FIRST[-1], norm)]
+            for threat in dict.fromkeys(m.threat for m in suites if m.threat):
+                n = max(m.n for m in suites if m.threat == threat)
+                at = {m.attack: _percent(m) for m in row.measured if (m.threat, m.n) == (threat, n)}
+                found = (at.get(attack, "") for attack in _WEAKEST_FIRST)
+                lines.append([f"`{row.name}`", _words(threat), f"{n:,}", *found])
+    return table(["model", "attack at", "images", *map(attack_title, _WEAKEST_FIRST)], lines) + "\n"
 
 
 def _rows() -> list[Checkpoint]:
     return [row for row in load_registry().checkpoints.values() if row.bundled]
-
-
-def _fewest(row: Checkpoint) -> int:
-    return min(m.n for m in row.measured)
 
 
 def _words(threat: ThreatModel) -> str:

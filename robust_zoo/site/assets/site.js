@@ -9,6 +9,8 @@ const kept = {
   set theme(name) { try { localStorage.setItem("theme", name); } catch { /* not kept, then */ } },
 };
 if (kept.theme) document.documentElement.dataset.theme = kept.theme;
+const icon = { rel: "icon", href: document.currentScript.src.replace(/[^/]*$/, "icon.svg") };  // here, not in 160 pages
+document.head.append(Object.assign(document.createElement("link"), icon));
 
 function startTheme() {
   const root = document.documentElement, system = matchMedia("(prefers-color-scheme: dark)");
@@ -184,7 +186,5 @@ function startTable() {
 }
 
 document.addEventListener("DOMContentLoaded", () => {
-  startTheme();
-  startCopying();
-  if (one("#checkpoints")) startTable();
+  for (const start of [startTheme, startCopying, ...(one("#checkpoints") ? [startTable] : [])]) start();
 });
