@@ -41,11 +41,19 @@ def test_strength_rises_along_the_order_the_field_expects():
     for e in entries.read_ledger(ROOT / "results"):
         if e["norm"]:
             found.setdefault((e["model"], e["data_sha256"], e["norm"], e["eps"]), {})[e["attack"]] = e
-    whole = {key: by_attack for key, by_attack in found.items() if {*STRENGTH} <= {*by_attack}}
+    whole = {key: by_attack for key, by_attack in found.items() if {*STRENGTH[:3]} <= {*by_attack}}
     assert {(name, norm) for name, _, norm, _ in whole} == {(m, n) for m in list_models(bundled=True) for n in NORMS}
     for key, by_attack in whole.items():
-        counts = [by_attack["fgsm"]["clean_correct"], *(by_attack[attack]["robust_correct"] for attack in STRENGTH)]
+        of = [by_attack[attack] for attack in STRENGTH if attack in by_attack]
+        counts = [of[0]["clean_correct"], *(entry["robust_correct"] for entry in of)]
         assert counts == sorted(counts, reverse=True), key
+
+
+def test_every_bundled_model_was_attacked_by_autoattack_at_its_own_radius():
+    known = {
+        (e["model"], e["norm"], e["eps"]) for e in entries.read_ledger(ROOT / "results") if e["attack"] == STRENGTH[3]
+    }
+    assert {(row.name, row.norm, row.eps) for row in map(get, list_models(bundled=True)) if row.eps} <= known
 
 
 def without_times(ledger_dir):
