@@ -1,41 +1,21 @@
-"""What a training minimises, by name: the loss, the loss its attack raises, what they cost, and words for cards.
+"""What a training minimises, by name: the loss, the points it is computed at, what they cost, and words for cards.
 
 Torch is imported where losses are computed, so that recipes and cards can be read without it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from robust_zoo.training.attacks import inner
+from robust_zoo.training.attacks.inner import Knobs, full
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-_TRADES_START = 1e-3  # standard deviation of TRADES' first perturbation (Zhang et al. 2019, algorithm 1)
-
-
-class Knobs(Protocol):
-    """The fields of a recipe that objectives read."""
-
-    @property
-    def label_smoothing(self) -> float: ...
-
-    @property
-    def trades_beta(self) -> float: ...
-
-
-@dataclass(frozen=True)
-class AttackGoal:
-    """What an objective's attack raises: arguments of training.attacks.pgd.pgd.
-
-    Attributes:
-        loss: A name of its LOSSES, or (logits, labels) -> (B,).
-        start: (B, C, H, W), where it begins; None for the images.
-    """
-
-    loss: str | Callable[[Tensor, Tensor], Tensor] = "ce"
-    start: Tensor | None = None
+    from robust_zoo.training.attacks.pgd import Watch
 
 
 @dataclass(frozen=True)
@@ -44,29 +24,36 @@ class Objective:
 
     Attributes:
         loss: (model, images, adv_images, labels, knobs) -> (mean loss (), logits of adv_images (B, K)).
-        attack: (model, images) -> what the attack on these images raises.
+        attack: (model, images, labels, knobs, watch) -> adv_images: where the loss is computed (attacks.inner).
         passes: Forward-sized pieces of work of an update, per image: a forward, and a backward to the weights as two.
-        attack_passes: The same for making the attack's goal.
+        attack_passes: The same of the attack, but for its gradient steps.
+        about: In a few words, for help.
         words: For cards, before the attack's; with the recipe's fields to fill in.
+        attack_words: For cards: the attack; with the recipe's fields, and its `size` and `start` in words.
+        note: What a user of the weights should know besides; with the recipe's fields.
+        bounded: Whether the recipe's radius bounds the attack; where not, it is what robustness is watched and
+            measured under, and 0 is refused.
+        refuses: Fields of a recipe that must be off, and why.
     """
 
     loss: Callable[[nn.Module, Tensor, Tensor, Tensor, Any], tuple[Tensor, Tensor]]
-    attack: Callable[[nn.Module, Tensor], AttackGoal] = lambda model, images: AttackGoal()
+    attack: Callable[[nn.Module, Tensor, Tensor, Any, Watch | None], Tensor] = inner.steepest
     passes: int = 3
     attack_passes: int = 0
+    about: str = ""
     words: str = ""
+    attack_words: str = "PGD with {attack_steps} steps of {size} eps from {start}"
+    note: str = ""
+    bounded: bool = True
+    refuses: Mapping[str, str] = field(default_factory=dict)
 
-
-def full(logits: Tensor) -> Tensor:
-    """Logits in the type that losses are computed in, whatever autocast did before.
-
-    Args:
-        logits: (B, K), of any float type.
-
-    Returns:
-        (B, K) in fp64 where they were so, else in fp32.
-    """
-    return logits if str(logits.dtype) == "torch.float64" else logits.float()
+    def refused(self, knobs: Any) -> Iterator[tuple[str, str]]:
+        """Names each field of a recipe that does not go with the objective, and what is expected of it."""
+        for name, why in self.refuses.items():
+            if on := getattr(knobs, name):
+                yield name, f"{type(on)()!r} with objective = {knobs.objective!r}: {why}"
+        if not self.bounded and not knobs.threat.eps:
+            yield "threat", f"with objective = {knobs.objective!r} a radius above 0, to watch and measure it under"
 
 
 def _adversarial(
@@ -91,18 +78,35 @@ def _trades(
     return loss + knobs.trades_beta * consistency, adv.detach()
 
 
-def _trades_attack(model: nn.Module, images: Tensor) -> AttackGoal:
-    """Away from the prediction on the images, from a point beside them."""
-    import torch
+def _arks(model: nn.Module, images: Tensor, adv_images: Tensor, labels: Tensor, knobs: Knobs) -> tuple[Tensor, Tensor]:
+    """k(u, x) x the cross-entropy of u (Zhu et al. 2022); k is a number, by Danskin's theorem."""
     import torch.nn.functional as F
 
-    with torch.no_grad():
-        clean = full(model(images)).softmax(1)
+    from robust_zoo.training.attacks.supremal import log_kernel
 
-    def loss(logits: Tensor, labels: Tensor) -> Tensor:
-        return F.kl_div(logits.log_softmax(1), clean, reduction="none").sum(1)
+    logits = full(model(adv_images))
+    weight = log_kernel(adv_images, images, knobs.arks_sigma).exp().detach()
+    return (weight * F.cross_entropy(logits, labels, reduction="none")).mean(), logits.detach()
 
-    return AttackGoal(loss, images + _TRADES_START * torch.randn_like(images))
+
+def _regional(
+    model: nn.Module, images: Tensor, adv_images: Tensor, labels: Tensor, knobs: Knobs
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy with the target (1 - s d) one-hot + s d / K, where d is the point's distance in units of eps.
+
+    The formula is robust_zoo's: of Song et al. 2021, who smooth labels by distance, the abstract alone could be had.
+    """
+    import torch.nn.functional as F
+
+    from robust_zoo.training.attacks.norms import rules
+
+    if not knobs.regional_smoothing:
+        return _adversarial(model, images, adv_images, labels, knobs)
+    logits = full(model(adv_images))
+    distance = rules(knobs.threat.norm).size(adv_images - images).flatten() / knobs.threat.eps
+    share = knobs.regional_smoothing * distance.clamp_max(1)
+    loss = (1 - share) * F.cross_entropy(logits, labels, reduction="none") - share * logits.log_softmax(1).mean(1)
+    return loss.mean(), logits.detach()
 
 
 def penultimate(model: Any, images: Tensor) -> Tensor:
@@ -160,8 +164,36 @@ def keeping_features(source: nn.Module, weight: float) -> Objective:
     return Objective(loss, passes=4)
 
 
-PLAIN = "adversarial"  # at eps 0 it is standard training, which every objective then is
+PLAIN = "adversarial"  # at eps 0 it is standard training, which every objective but an unbounded one then is
 OBJECTIVES: dict[str, Objective] = {
-    PLAIN: Objective(_adversarial),
-    "trades": Objective(_trades, _trades_attack, passes=6, attack_passes=1, words="TRADES (beta {trades_beta:g}), "),
-}
+    PLAIN: Objective(_adversarial, about="the loss of PGD's images: Madry et al. 2018"),
+    "trades": Objective(
+        _trades, inner.trades, passes=6, attack_passes=1, words="TRADES (beta {trades_beta:g}), ",
+        about="of the images, and trades_beta x how far PGD moves the prediction: Zhang et al. 2019",
+    ),
+    "arks": Objective(
+        _arks, inner.arks, attack_passes=1, words="ARKS (sigma {arks_sigma:g}), ",
+        attack_words="{attack_steps} steps of {arks_step:g} sigma^2 up log loss - distance^2 / (2 sigma^2) from the "
+        "image itself, the best iterate kept and weighted by its kernel",
+        about="no radius, but a kernel of width arks_sigma by which far points weigh less: Zhu et al. 2022",
+        note="Trained by ARKS (arXiv:2102.08474), which has no radius: its kernel's width is an L2 distance of "
+        "{arks_sigma:g}, and {threat} is what it was watched and measured under. The search for each image's worst "
+        "point is robust_zoo's, not the authors'.",
+        bounded=False,
+        refuses={
+            "label_smoothing": "the search climbs the logarithm of the cross-entropy of one class",
+            "random_start": "the search begins at the image",
+        },
+    ),
+    "regional": Objective(
+        _regional, inner.regional, words="regional (smoothing {regional_smoothing:g}), ",
+        attack_words="a random point of the region spanned by the path of PGD with {attack_steps} steps of {size} eps "
+        "from {start}",
+        about="at random points within PGD's path, labels smoothed by distance (regional_smoothing): in the manner of "
+        "Song et al. 2021",
+        note="Trained in the manner of RAT (arXiv:2109.00678), of which the abstract alone could be had: how points "
+        "are drawn and labels smoothed is robust_zoo's own, and no figure of the paper is claimed. Smoothed labels "
+        "can hide gradients from PGD: judge it by AutoAttack.",
+        refuses={"label_smoothing": "regional_smoothing is its own"},
+    ),
+}  # fmt: skip

@@ -29,10 +29,10 @@ def in_words(recipe: Any) -> str:
 
 
 def _attack(recipe: Any) -> str:
-    size = Fraction(recipe.attack_step_size).limit_denominator(1000)
+    row, size = recipe.objective_row, Fraction(recipe.attack_step_size).limit_denominator(1000)
     start = "a random start" if recipe.random_start else "the image itself"
-    goal = recipe.objective_row.words.format_map(vars(recipe))
-    return f"{goal}PGD with {recipe.attack_steps} steps of {size} eps from {start}, attack in eval mode; "
+    said = (row.words + row.attack_words).format_map(vars(recipe) | {"size": size, "start": start})
+    return f"{said}, attack in eval mode; "
 
 
 def _learning(recipe: Any) -> str:

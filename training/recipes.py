@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, fields, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,13 @@ from robust_zoo.weights.safetensors_file import read_header
 # What is done to training images: all of robustness' transforms of ImageNet, or crops and flips.
 AUGMENTS = ("robustness", "crop_flip")
 _CHOICES: dict[str, Collection[str]] = {"schedule": SCHEDULES, "augment": AUGMENTS, "objective": OBJECTIVES}
+_NUMBERS = ("lr", "momentum", "weight_decay", "attack_steps", "attack_step_size", "trades_beta", "seed")
+_RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
+    (("epochs", "batch_size", "accumulation", "step_epochs"), lambda n: n >= 1, "a whole number >= 1"),
+    (_NUMBERS, lambda n: 0 <= n < inf, "a number >= 0"),
+    (("arks_sigma", "arks_step"), lambda n: 1e-6 <= n < inf, "a number >= 0.000001"),  # its square is one in fp32
+    (("label_smoothing", "ema_decay", "regional_smoothing"), lambda n: 0 <= n < 1, "a number in [0, 1)"),
+)
 
 
 @dataclass(frozen=True)
@@ -49,8 +57,14 @@ class Recipe:
         attack_step_size: A fraction of eps.
         random_start: Whether the attack begins at a random point of the ball.
         seed: Of the first weights, the order of images, augmentation and random starts.
-        objective: A name of OBJECTIVES: "adversarial" (Madry et al. 2018) or "trades" with `trades_beta`.
+        objective: A name of OBJECTIVES: "adversarial" (Madry et al. 2018), "trades" with `trades_beta`, "arks" with
+            `arks_sigma` and `arks_step`, "regional" with `regional_smoothing`.
         trades_beta: The weight of TRADES' second term.
+        arks_sigma: The width of ARKS' kernel in place of a radius, an L2 distance of images in [0, 1]; it scales with
+            the root of their number of pixels: 0.3 for 32 x 32 is 2.1 for 224 x 224.
+        arks_step: Of its `attack_steps` steps the size, in units of arks_sigma^2.
+        regional_smoothing: In [0, 1): the share of the label that a point at the radius loses to all classes, a nearer
+            one in proportion.
         label_smoothing: In [0, 1).
         ema_decay: Of an exponential moving average of the weights, which is then what is measured and exported; 0:
             none.
@@ -79,6 +93,9 @@ class Recipe:
     seed: int = 0
     objective: str = "adversarial"
     trades_beta: float = 6.0
+    arks_sigma: float = 0.3
+    arks_step: float = 0.5
+    regional_smoothing: float = 0.2
     label_smoothing: float = 0.0
     ema_decay: float = 0.0
     accumulation: int = 1
@@ -88,17 +105,14 @@ class Recipe:
         for field, allowed in _CHOICES.items():
             if getattr(self, field) not in allowed:
                 raise bad_field(field, getattr(self, field), f"one of {', '.join(allowed)}")
-        for field in ("epochs", "batch_size", "accumulation", "step_epochs"):
-            if getattr(self, field) < 1:
-                raise bad_field(field, getattr(self, field), "a whole number >= 1")
-        for field in ("lr", "momentum", "weight_decay", "attack_steps", "attack_step_size", "trades_beta", "seed"):
-            if not 0 <= getattr(self, field) < float("inf"):
-                raise bad_field(field, getattr(self, field), "a number >= 0")
-        for field in ("label_smoothing", "ema_decay"):
-            if not 0 <= getattr(self, field) < 1:
-                raise bad_field(field, getattr(self, field), "a number in [0, 1)")
+        for names, holds, expected in _RANGES:
+            for field in names:
+                if not holds(getattr(self, field)):
+                    raise bad_field(field, getattr(self, field), expected)
         if self.batch_size % self.accumulation:
             raise bad_field("accumulation", self.accumulation, f"a divisor of batch_size ({self.batch_size})")
+        for field, expected in OBJECTIVES[self.objective].refused(self):
+            raise bad_field(field, getattr(self, field), expected)
 
     @property
     def objective_row(self) -> Objective:

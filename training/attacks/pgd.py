@@ -23,6 +23,8 @@ Poll = Callable[..., None] | None
 """Called after each step of what takes long; what it raises ends the work."""
 Watch = Callable[[int, Tensor], None]
 """Called with a step's number and the logits (B, K) of its gradient pass; what it raises ends the attack."""
+Visit = Callable[[Tensor], None]
+"""Called with each point (B, C, H, W) of an attack's path, its start first; they are not to be changed."""
 
 
 def _margin(logits: Tensor, labels: Tensor) -> Tensor:
@@ -68,6 +70,7 @@ def pgd(
     keep_best: bool = False,
     start: Tensor | None = None,
     watch: Watch | None = None,
+    visit: Visit | None = None,
     in_range: bool = False,
 ) -> Tensor:
     """Adversarial images: `steps` of steepest ascent on the loss, projected after each (ball, then box).
@@ -89,6 +92,7 @@ def pgd(
             more forward pass. robustness' `use_best`.
         start: (B, C, H, W), where to begin instead of at the images.
         watch: Called with (step, logits) in every gradient pass; may raise to end the attack.
+        visit: Called with where each run begins, then with where each of its steps ends.
         in_range: The images are known to be in [0, 1], or are looked at elsewhere: looking waits for the device.
 
     Returns:
@@ -123,6 +127,8 @@ def pgd(
             delta = norm.project(begin - images + (norm.start(images, eps) if random_start else 0), eps)
             adv_images = (images + delta).clamp(0, 1)
             for step in range(steps):
+                if visit:
+                    visit(adv_images)
                 with torch.enable_grad():
                     loss_now = losses(adv_images.requires_grad_(True), step)
                     (grad,) = torch.autograd.grad(loss_now.sum(), adv_images)
@@ -132,6 +138,8 @@ def pgd(
                         best, best_loss = _better(best, best_loss, adv_images, loss_now)
                     delta = norm.project(adv_images + step_size * norm.direction(grad) - images, eps)
                     adv_images = (images + delta).clamp(0, 1)
+            if visit:
+                visit(adv_images)
             if not keep_best and restarts == 1:
                 return adv_images
             with torch.no_grad():

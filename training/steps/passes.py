@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robust_zoo.training.attacks.pgd import Watch, pgd
+from robust_zoo.training.attacks.pgd import Watch
 from robust_zoo.training.objectives import Objective
 from robust_zoo.training.recipes import Recipe
 
@@ -60,22 +60,9 @@ def attack(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe, wat
         watch: Called with (step, logits) in every gradient pass; may raise to end the attack.
 
     Returns:
-        adv_images (B, C, H, W) in [0, 1]; the images themselves at eps 0.
+        adv_images (B, C, H, W) in [0, 1]: where the objective computes its loss; the images themselves at eps 0.
     """
-    goal, eps = recipe.objective_row.attack(model, images), recipe.threat.eps
-    return pgd(
-        model,
-        images,
-        labels,
-        recipe.threat,
-        steps=recipe.attack_steps,
-        step_size=recipe.attack_step_size * eps,
-        random_start=recipe.random_start,
-        loss=goal.loss,
-        start=goal.start,
-        watch=watch,
-        in_range=True,
-    )
+    return recipe.objective_row.attack(model, images, labels, recipe, watch)
 
 
 def memory_format(model: nn.Module, images: Tensor) -> torch.memory_format:
