@@ -22,6 +22,7 @@ from robust_zoo.training.attacks.accuracy import pgd_accuracy
 from robust_zoo.training.attacks.settings import in_words
 from robust_zoo.training.data.dataset import Dataset, spread
 from robust_zoo.training.distributed import ALONE, World
+from robust_zoo.training.recipe_words import note_of
 from robust_zoo.training.recipes import Recipe, recipe_for
 from robust_zoo.training.signals import Stopped
 from robust_zoo.training.version import code_version
@@ -78,6 +79,7 @@ def export(
         "code": code_version(),
         "training": how,
     }
+    header |= {"note": checkpoint.note} if checkpoint.note else {}
     path = within(out, f"{checkpoint.name}.safetensors")
     sha256 = write_safetensors(path, model.state_dict(), header)
     exported = replace(
@@ -141,7 +143,7 @@ def as_trained(checkpoint: Checkpoint, recipe: Recipe) -> Checkpoint:
         published=None,
         robustbench="",
         variant="" if own else "custom",
-        note="",
+        note=note_of(recipe),
         bundled=checkpoint.bundled and own,
         training="",
         reported=(),

@@ -27,7 +27,6 @@ class Objective:
         attack: (model, images, labels, knobs, watch) -> adv_images: where the loss is computed (attacks.inner).
         passes: Forward-sized pieces of work of an update, per image: a forward, and a backward to the weights as two.
         attack_passes: The same of the attack, but for its gradient steps.
-        about: In a few words, for help.
         words: For cards, before the attack's; with the recipe's fields to fill in.
         attack_words: For cards: the attack; with the recipe's fields, and its `size` and `start` in words.
         note: What a user of the weights should know besides; with the recipe's fields.
@@ -40,7 +39,6 @@ class Objective:
     attack: Callable[[nn.Module, Tensor, Tensor, Any, Watch | None], Tensor] = inner.steepest
     passes: int = 3
     attack_passes: int = 0
-    about: str = ""
     words: str = ""
     attack_words: str = "PGD with {attack_steps} steps of {size} eps from {start}"
     note: str = ""
@@ -166,16 +164,12 @@ def keeping_features(source: nn.Module, weight: float) -> Objective:
 
 PLAIN = "adversarial"  # at eps 0 it is standard training, which every objective but an unbounded one then is
 OBJECTIVES: dict[str, Objective] = {
-    PLAIN: Objective(_adversarial, about="the loss of PGD's images: Madry et al. 2018"),
-    "trades": Objective(
-        _trades, inner.trades, passes=6, attack_passes=1, words="TRADES (beta {trades_beta:g}), ",
-        about="of the images, and trades_beta x how far PGD moves the prediction: Zhang et al. 2019",
-    ),
+    PLAIN: Objective(_adversarial),
+    "trades": Objective(_trades, inner.trades, passes=6, attack_passes=1, words="TRADES (beta {trades_beta:g}), "),
     "arks": Objective(
         _arks, inner.arks, attack_passes=1, words="ARKS (sigma {arks_sigma:g}), ",
         attack_words="{attack_steps} steps of {arks_step:g} sigma^2 up log loss - distance^2 / (2 sigma^2) from the "
         "image itself, the best iterate kept and weighted by its kernel",
-        about="no radius, but a kernel of width arks_sigma by which far points weigh less: Zhu et al. 2022",
         note="Trained by ARKS (arXiv:2102.08474), which has no radius: its kernel's width is an L2 distance of "
         "{arks_sigma:g}, and {threat} is what it was watched and measured under. The search for each image's worst "
         "point is robust_zoo's, not the authors'.",
@@ -189,8 +183,6 @@ OBJECTIVES: dict[str, Objective] = {
         _regional, inner.regional, words="regional (smoothing {regional_smoothing:g}), ",
         attack_words="a random point of the region spanned by the path of PGD with {attack_steps} steps of {size} eps "
         "from {start}",
-        about="at random points within PGD's path, labels smoothed by distance (regional_smoothing): in the manner of "
-        "Song et al. 2021",
         note="Trained in the manner of RAT (arXiv:2109.00678), of which the abstract alone could be had: how points "
         "are drawn and labels smoothed is robust_zoo's own, and no figure of the paper is claimed. Smoothed labels "
         "can hide gradients from PGD: judge it by AutoAttack.",

@@ -28,6 +28,18 @@ def in_words(recipe: Any) -> str:
     return (_attack(recipe) if recipe.threat.eps else "") + _learning(recipe)
 
 
+def note_of(recipe: Any) -> str:
+    """What a user of the weights should know besides.
+
+    Args:
+        recipe: A robust_zoo.training.recipes.Recipe.
+
+    Returns:
+        Sentences of its objective, "" for none.
+    """
+    return str(recipe.objective_row.note.format_map(vars(recipe)))
+
+
 def _attack(recipe: Any) -> str:
     row, size = recipe.objective_row, Fraction(recipe.attack_step_size).limit_denominator(1000)
     start = "a random start" if recipe.random_start else "the image itself"

@@ -57,14 +57,12 @@ class Recipe:
         attack_step_size: A fraction of eps.
         random_start: Whether the attack begins at a random point of the ball.
         seed: Of the first weights, the order of images, augmentation and random starts.
-        objective: A name of OBJECTIVES: "adversarial" (Madry et al. 2018), "trades" with `trades_beta`, "arks" with
-            `arks_sigma` and `arks_step`, "regional" with `regional_smoothing`.
+        objective: A name of OBJECTIVES: "adversarial" (Madry et al. 2018), or one that reads some of the next four.
         trades_beta: The weight of TRADES' second term.
         arks_sigma: The width of ARKS' kernel in place of a radius, an L2 distance of images in [0, 1]; it scales with
             the root of their number of pixels: 0.3 for 32 x 32 is 2.1 for 224 x 224.
-        arks_step: Of its `attack_steps` steps the size, in units of arks_sigma^2.
-        regional_smoothing: In [0, 1): the share of the label that a point at the radius loses to all classes, a nearer
-            one in proportion.
+        arks_step: The size of ARKS' `attack_steps` steps, in units of arks_sigma^2.
+        regional_smoothing: The share of the label that a point at the radius loses to all classes; in [0, 1).
         label_smoothing: In [0, 1).
         ema_decay: Of an exponential moving average of the weights, which is then what is measured and exported; 0:
             none.

@@ -200,11 +200,14 @@ def _training(checkpoint: Checkpoint, recipe: Trained | None) -> str:
         return f"{markdown(checkpoint.training)}."
     if recipe is None:
         return " ".join(
-            filter(None, [checkpoint.note, "How it was trained is not known in enough detail to do it again."])
+            filter(
+                None, [markdown(checkpoint.note), "How it was trained is not known in enough detail to do it again."]
+            )
         )
     note = load_registry().recipes.get(checkpoint.recipe, {}).get("note") if checkpoint.reported_by else ""
     more = [
         note,
+        markdown(checkpoint.note),
         checkpoint.training and f"{markdown(checkpoint.training)}.",
         f"`robust-zoo recipe {checkpoint.name}` shows every field.",
     ]

@@ -135,6 +135,7 @@ def exported(path: Path) -> Checkpoint:
             preprocessing=preprocessing,
             licence=home.licence,
             sha256=sha256,
+            note=header.get("note", ""),
             size=path.stat().st_size,
             bundled=True,
             training=header.get("training", ""),
