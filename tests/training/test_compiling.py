@@ -86,6 +86,14 @@ def test_the_fastest_way_that_gives_the_same_numbers_is_taken(monkeypatch):
     assert "steps run attack and update compiled" in str(choice)
 
 
+@pytest.mark.parametrize("objective", ["arks", "regional"])
+def test_other_objectives_are_tried_alike(monkeypatch, objective):
+    recipe = replace(TINY, objective=objective, random_start=False)
+    assert chosen(monkeypatch, eager_seconds=0.02, recipe=recipe).tried["all"]["parity"]["gradients"] == 0
+    tried = chosen(monkeypatch, off=0.1, recipe=recipe).tried
+    assert "not the same numbers" in tried["all"]["refused"]
+
+
 def test_without_an_attack_there_is_none_to_compile(monkeypatch):
     choice = chosen(monkeypatch, eager_seconds=0.02, recipe=replace(TINY, threat=ThreatModel("l2", 0.0)))
     assert set(choice.tried) == {EAGER, "update"} == set(ways_of(False))
@@ -199,11 +207,12 @@ def test_kills_of_a_compiled_run_change_nothing(zygote, two_ranks, tmp_path, ran
 
 @pytest.mark.peers
 @pytest.mark.parametrize("bf16", [False, True])
-def test_inductor_is_within_the_stated_parity(bf16):
+@pytest.mark.parametrize("objective", ["adversarial", "arks", "regional"])
+def test_inductor_is_within_the_stated_parity(objective, bf16):
     torch.manual_seed(0)
     model = PixelModel(build("resnet18_x0_25", num_classes=10), (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)).train()
     model.to(memory_format=torch.channels_last)
-    recipe = replace(TINY, architecture="resnet18_x0_25")
+    recipe = replace(TINY, architecture="resnet18_x0_25", objective=objective, random_start=objective == "adversarial")
     step = make_step(model, recipe, optimizer_for(model, recipe), bf16=bf16)
     ((images, labels),) = DATA.subset(torch.arange(8)).batches(8)
     choice = choose(step, images.contiguous(memory_format=torch.channels_last), labels, recipe)
