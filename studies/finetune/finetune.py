@@ -1,6 +1,6 @@
 """The fine-tuning study: which mode of `robust-zoo finetune` keeps how much of a robust checkpoint's robustness?
 
-    python studies/finetune/finetune.py cifar10.npz RUNS
+    python -m studies.finetune.finetune cifar10.npz RUNS
 
 A backbone of the class-split study, trained on five CIFAR-10 classes at L2 0.5, is fine-tuned on the other five in
 every mode, from few labels, over three draws of them; learning rates are chosen on validation images, as anyone's are.

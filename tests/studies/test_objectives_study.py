@@ -1,0 +1,176 @@
+"""The objectives study: what is trained and judged in which order, what is done again, and its table."""
+
+import json
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from runs import write_data
+
+from robust_zoo.threat import ThreatModel
+from robust_zoo.training.signals import EXIT_STOPPED
+from robust_zoo.weights.safetensors_file import write_safetensors
+from studies.objectives import objectives
+from studies.objectives.processes import Processes
+
+RESULTS = Path(__file__).parents[2] / "results"
+ENTRIES = "cifar10-test-250-evenly-spread"  # of a bundled model, as the figures of every stand-in
+
+
+class StandIns(Processes):
+    """Writes what `robust-zoo` would: weights with nothing in them but a recipe, figures of results/."""
+
+    def __init__(self, fails_at=None):
+        super().__init__()
+        self.told, self.fails_at = [], fails_at
+
+    def robust_zoo(self, arguments, output):
+        words = [str(word) for word in arguments]
+        self.told.append(words)
+        if len(self.told) == self.fails_at:
+            return EXIT_STOPPED
+        where = Path(words[words.index("--out") + 1])
+        if words[0] == "train":
+            recipe = objectives.load_overrides(where / "recipe.toml", objectives.recipe_for(objectives.get(words[1])))
+            write_safetensors(where / "resnet.safetensors", {"x": torch.zeros(1)}, {"recipe": recipe.to_json()})
+        else:
+            entries = where / objectives.BASE
+            entries.mkdir(parents=True, exist_ok=True)
+            for source in (RESULTS / objectives.BASE).glob(f"{ENTRIES}__{words[words.index('-a') + 1]}_*"):
+                (entries / source.name).write_bytes(source.read_bytes())
+        return 0
+
+
+def study_in(folder, processes, epochs=4):
+    data = folder / "data.npz"
+    return objectives.Study(
+        data if data.exists() else write_data(data),
+        folder / "runs",
+        epochs,
+        250,
+        folder / "cells.jsonl",
+        "cpu",
+        processes,
+    )
+
+
+def test_objectives_have_as_many_passes_as_whole_epochs_allow():
+    for epochs, passes in ((10, 90), (4, 36)):
+        for training in objectives.TRAININGS:
+            recipe = objectives.recipe_of(training, 2, epochs)
+            assert abs(recipe.epochs * recipe.passes - passes) <= (0 if epochs == 10 else recipe.passes / 2)
+            assert recipe.seed == 2 and recipe.objective == training.split(",")[0]
+    sigmas = {objectives.recipe_of(t, 0, 4).arks_sigma for t in objectives.TRAININGS if "arks" in t}
+    assert sigmas == {0.1, 0.3, 0.6}
+
+
+def test_a_model_is_trained_once_and_judged_by_both_attacks_at_all_radii(tmp_path):
+    processes = StandIns()
+    study = study_in(tmp_path, processes)
+    assert study.one("arks, sigma 0.6", 1) == 0
+    train, *judged = processes.told
+    assert train[:2] == ["train", objectives.BASE]
+    assert (tmp_path / "runs" / "arks_sigma0.6_seed1" / "recipe.toml").read_text() == (
+        'objective = "arks"\narks_sigma = 0.6\nseed = 1\nepochs = 4\n'
+    )
+    assert "--norm" not in judged[0] and "--n" not in judged[0] and judged[0][judged[0].index("-a") + 1] == "none"
+    found = [(w[w.index("-a") + 1], w[w.index("--norm") + 1], w[w.index("--eps") + 1]) for w in judged[1:]]
+    radii = [("l2", "0.25"), ("l2", "0.5"), ("linf", "2/255")]
+    assert found == [(attack, *radius) for attack in ("pgd-20", "autoattack") for radius in radii]
+    cells = objectives.read(study.cells)
+    assert {(c["attack"], c["norm"], round(c["eps"], 3)) for c in cells} == {
+        (attack, *radius) for attack in ("pgd-20", "autoattack") for radius in (("l2", 0.5), ("linf", 0.031))
+    }
+    assert {(c["training"], c["seed"], c["passes"], c["n"]) for c in cells} == {("arks, sigma 0.6", 1, 40, 250)}
+    before = len(processes.told)
+    assert objectives.percent(cells, "autoattack", ThreatModel("l2", 0.5)) == [54.4]
+    assert study.one("arks, sigma 0.6", 1) == 0
+    assert [words[0] for words in processes.told[before:]] == ["evaluate"] * 7  # which look what is there
+    with pytest.raises(SystemExit, match="other settings"):
+        study_in(tmp_path, processes, epochs=10).one("arks, sigma 0.6", 1)
+
+
+def test_what_is_stopped_goes_no_further(tmp_path):
+    processes = StandIns(fails_at=3)
+    assert study_in(tmp_path, processes).one("regional, L2 0.5", 0) == EXIT_STOPPED
+    assert len(processes.told) == 3 and not (tmp_path / "cells.jsonl").exists()
+
+
+def test_seed_0_of_all_comes_first_and_the_table_is_printed(tmp_path, monkeypatch, capsys):
+    processes, few = StandIns(), dict(list(objectives.TRAININGS.items())[:3])
+    monkeypatch.setattr(objectives, "TRAININGS", few)
+    monkeypatch.setattr(processes, "stop_on_signals", lambda: None)
+    monkeypatch.setattr(objectives, "Processes", lambda: processes)
+    made = objectives.Study
+    monkeypatch.setattr(objectives, "Study", lambda *a: made(*a, processes))
+    arguments = [
+        write_data(tmp_path / "data.npz"),
+        tmp_path / "runs",
+        "--cells",
+        tmp_path / "cells.jsonl",
+        "--seeds",
+        2,
+    ]
+    monkeypatch.setattr(sys, "argv", ["objectives.py", *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        objectives.main()
+    trained = [Path(w[w.index("--out") + 1]).name for w in processes.told if w[0] == "train"]
+    assert end.value.code == 0 and len(trained) == 6
+    assert all(name.endswith(f"_seed{i // 3}") for i, name in enumerate(trained))
+    assert [name.split("_")[0] for name in trained[:3]] == ["adversarial", "arks", "regional"]
+    printed = capsys.readouterr().out
+    assert printed == objectives.table(objectives.read(tmp_path / "cells.jsonl")) and len(printed.splitlines()) == 5
+
+
+def cell(training, seed, attack, threat, robust, flags=()):
+    about = {"training": training, "seed": seed, "passes": 36, "n": 200, "flags": list(flags)}
+    norm, eps = (threat.norm, threat.eps) if threat else (None, None)
+    return about | {"attack": attack, "norm": norm, "eps": eps, "robust_correct": robust}
+
+
+def test_the_table_is_worked_by_hand():
+    """Three seeds of one training, one of another; PGD-20 leaves 10 of 200 more than AutoAttack in each seed."""
+    cells = []
+    for seed, robust in enumerate((100, 110, 120)):
+        cells.append(cell("arks, sigma 0.3", seed, "none", None, 160))
+        for threat in objectives.JUDGES:
+            cells.append(cell("arks, sigma 0.3", seed, "autoattack", threat, robust))
+            cells.append(cell("arks, sigma 0.3", seed, "pgd-20", threat, robust + 10))
+    cells.append(cell("adversarial, L2 0.5", 0, "autoattack", ThreatModel("l2", 0.25), 90, ["zero-gradients"]))
+    lines = objectives.table(cells).splitlines()
+    assert lines[0] == (
+        "| training | passes | seeds | clean | L2 0.25 | L2 0.5 | Linf 2/255 | PGD-20 above it, L2 0.5 | flagged |"
+    )
+    assert lines[2:] == [
+        "| arks, sigma 0.3 | 36 | 3 | 80.0 ± 0.0 | 55.0 ± 2.9 | 55.0 ± 2.9 | 55.0 ± 2.9 | 5.0 ± 0.0 | 0 |",
+        "| adversarial, L2 0.5 | 36 | 1 |  | 45.0 |  |  |  | 1 |",
+    ]
+
+
+def test_processes_end_when_they_are_told_to(tmp_path, monkeypatch):
+    sleeper = tmp_path / "sleeper"
+    sleeper.write_text('#!/bin/sh\necho "$OMP_NUM_THREADS $*"\n[ "$3" = fails ] && exit 3\nexec sleep 60\n')
+    sleeper.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(sleeper))
+    processes, codes, output = Processes(), [], tmp_path / "output.txt"
+    assert processes.robust_zoo(["fails", 1], output) == 3
+    work = threading.Thread(target=lambda: codes.append(processes.robust_zoo(["sleeps"], output)))
+    work.start()
+    while "sleeps" not in output.read_text():
+        time.sleep(0.01)
+    started = time.monotonic()
+    processes.stop()
+    work.join()
+    assert codes == [EXIT_STOPPED] and time.monotonic() - started < 10
+    assert processes.robust_zoo(["sleeps"], output) == EXIT_STOPPED
+    assert output.read_text() == "1 -m robust_zoo fails 1\n1 -m robust_zoo sleeps\n"
+
+
+def test_few_test_images_and_all_training_images_are_trained_with(tmp_path):
+    study = study_in(tmp_path, StandIns())
+    with objectives.np.load(study.training_data()) as found, objectives.np.load(study.data) as whole:
+        assert (found["x_train"] == whole["x_train"]).all() and (found["y_test"] == whole["y_test"]).all()
+    assert json.dumps(sorted(p.name for p in study.runs.iterdir())) == '["data.npz"]'
