@@ -150,6 +150,14 @@ def test_the_table_is_worked_by_hand():
     ]
 
 
+def test_readme_has_the_table_of_its_cells_or_claims_nothing():
+    text = (Path(objectives.__file__).parent / "README.md").read_text("utf-8")
+    if objectives.CELLS.exists():
+        assert objectives.table(objectives.read()) in text and "not been run" not in text
+    else:
+        assert "It has not been run yet" in text and "| training |" not in text
+
+
 def test_processes_end_when_they_are_told_to(tmp_path, monkeypatch):
     sleeper = tmp_path / "sleeper"
     sleeper.write_text('#!/bin/sh\necho "$OMP_NUM_THREADS $*"\n[ "$3" = fails ] && exit 3\nexec sleep 60\n')
