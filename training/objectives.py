@@ -45,14 +45,6 @@ class Objective:
     bounded: bool = True
     refuses: Mapping[str, str] = field(default_factory=dict)
 
-    def refused(self, knobs: Any) -> Iterator[tuple[str, str]]:
-        """Names each field of a recipe that does not go with the objective, and what is expected of it."""
-        for name, why in self.refuses.items():
-            if on := getattr(knobs, name):
-                yield name, f"{type(on)()!r} with objective = {knobs.objective!r}: {why}"
-        if not self.bounded and not knobs.threat.eps:
-            yield "threat", f"with objective = {knobs.objective!r} a radius above 0, to watch and measure it under"
-
 
 def _adversarial(
     model: nn.Module, images: Tensor, adv_images: Tensor, labels: Tensor, knobs: Knobs
@@ -189,3 +181,20 @@ OBJECTIVES: dict[str, Objective] = {
         refuses={"label_smoothing": "regional_smoothing is its own"},
     ),
 }  # fmt: skip
+
+
+def refused(recipe: Any) -> Iterator[tuple[str, str]]:
+    """What in a recipe does not go with its objective.
+
+    Args:
+        recipe: A robust_zoo.training.recipes.Recipe.
+
+    Yields:
+        A field, and what is expected of it.
+    """
+    row, whose = OBJECTIVES[recipe.objective], f"with objective = {recipe.objective!r}"
+    for name, why in row.refuses.items():
+        if on := getattr(recipe, name):
+            yield name, f"{type(on)()!r} {whose}: {why}"
+    if not row.bounded and not recipe.threat.eps:
+        yield "threat", f"{whose} a radius above 0, to watch and measure it under"

@@ -19,7 +19,7 @@ from robust_zoo.readers import read_json, read_toml
 from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
-from robust_zoo.training.objectives import OBJECTIVES, PLAIN, Objective
+from robust_zoo.training.objectives import OBJECTIVES, PLAIN, Objective, refused
 from robust_zoo.training.recipe_words import FIELDS, bad_field, in_words, no_recipe, threat_of, typed
 from robust_zoo.training.schedules import SCHEDULES
 from robust_zoo.weights.safetensors_file import read_header
@@ -59,10 +59,10 @@ class Recipe:
         seed: Of the first weights, the order of images, augmentation and random starts.
         objective: A name of OBJECTIVES: "adversarial" (Madry et al. 2018), or one that reads some of the next four.
         trades_beta: The weight of TRADES' second term.
-        arks_sigma: The width of ARKS' kernel in place of a radius, an L2 distance of images in [0, 1]; it scales with
-            the root of their number of pixels: 0.3 for 32 x 32 is 2.1 for 224 x 224.
-        arks_step: The size of ARKS' `attack_steps` steps, in units of arks_sigma^2.
-        regional_smoothing: The share of the label that a point at the radius loses to all classes; in [0, 1).
+        arks_sigma: The width of ARKS' kernel, an L2 distance in place of a radius; it scales with the root of the
+            number of pixels: 0.3 at 32 px is 2.1 at 224.
+        arks_step: The size of ARKS' steps, in units of arks_sigma^2.
+        regional_smoothing: What a point at the radius loses of its label; in [0, 1).
         label_smoothing: In [0, 1).
         ema_decay: Of an exponential moving average of the weights, which is then what is measured and exported; 0:
             none.
@@ -109,7 +109,7 @@ class Recipe:
                     raise bad_field(field, getattr(self, field), expected)
         if self.batch_size % self.accumulation:
             raise bad_field("accumulation", self.accumulation, f"a divisor of batch_size ({self.batch_size})")
-        for field, expected in OBJECTIVES[self.objective].refused(self):
+        for field, expected in refused(self):
             raise bad_field(field, getattr(self, field), expected)
 
     @property

@@ -30,13 +30,8 @@ def command(name: str, as_json: bool) -> None:
     schedule = "cosine"
     threat = {norm = "linf", eps = "4/255"}
 
-    objective is what is minimised: adversarial (Madry et al. 2018), trades (Zhang et al. 2019; with trades_beta), arks
-    (Zhu et al. 2022: no radius, but a kernel of width arks_sigma; arks_step) or regional (in the manner of Song et al.
-    2021; regional_smoothing). docs/training.md says what each does:
-
-    \b
-    objective = "arks"
-    arks_sigma = 0.3
+    objective is adversarial, trades (trades_beta), arks (no radius, but a kernel of width arks_sigma; arks_step) or
+    regional (regional_smoothing): docs/training.md.
     """
     from robust_zoo.training.recipes import recipe_for
 

@@ -23,8 +23,6 @@ Poll = Callable[..., None] | None
 """Called after each step of what takes long; what it raises ends the work."""
 Watch = Callable[[int, Tensor], None]
 """Called with a step's number and the logits (B, K) of its gradient pass; what it raises ends the attack."""
-Visit = Callable[[Tensor], None]
-"""Called with each point (B, C, H, W) of an attack's path, its start first; they are not to be changed."""
 
 
 def _margin(logits: Tensor, labels: Tensor) -> Tensor:
@@ -70,7 +68,7 @@ def pgd(
     keep_best: bool = False,
     start: Tensor | None = None,
     watch: Watch | None = None,
-    visit: Visit | None = None,
+    visit: Callable[[Tensor], None] | None = None,
     in_range: bool = False,
 ) -> Tensor:
     """Adversarial images: `steps` of steepest ascent on the loss, projected after each (ball, then box).
@@ -92,7 +90,7 @@ def pgd(
             more forward pass. robustness' `use_best`.
         start: (B, C, H, W), where to begin instead of at the images.
         watch: Called with (step, logits) in every gradient pass; may raise to end the attack.
-        visit: Called with where each run begins, then with where each of its steps ends.
+        visit: Called with each point of the path, (B, C, H, W): a start, then where each step ends.
         in_range: The images are known to be in [0, 1], or are looked at elsewhere: looking waits for the device.
 
     Returns:
