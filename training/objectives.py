@@ -197,4 +197,4 @@ def refused(recipe: Any) -> Iterator[tuple[str, str]]:
         if on := getattr(recipe, name):
             yield name, f"{type(on)()!r} {whose}: {why}"
     if not row.bounded and not recipe.threat.eps:
-        yield "threat", f"{whose} a radius above 0, to watch and measure it under"
+        yield "threat", f"{whose} a radius above 0, to watch and measure it under, such as {{eps = 0.5}}"
