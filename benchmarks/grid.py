@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 from robust_zoo.threat import ThreatModel
-from robust_zoo.training.jobs.trainings import Training, train_all
+from robust_zoo.training.jobs.commands import Training, train_all
 
 BASE = "resnet18_x0_25_cifar10_l2_eps0_5"
 RADII = {"l2": (0, 0.1, 0.25, 0.5, 1), "linf": ("2/255", "4/255", "8/255")}

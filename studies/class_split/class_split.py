@@ -23,7 +23,7 @@ from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.data.dataset import load_npz
 from robust_zoo.training.figures.style import STEPS, Point, curve, legend, look, picture, radius, title
-from robust_zoo.training.jobs.trainings import Training, train_all
+from robust_zoo.training.jobs.commands import Training, train_all
 from robust_zoo.training.transfer import cells
 from robust_zoo.training.transfer.crossed import Crossed
 from robust_zoo.training.transfer.protocols.finetune import Finetune

@@ -28,9 +28,9 @@ from robust_zoo.files import GO_ON, replace_file
 from robust_zoo.registry.lookup import get
 from robust_zoo.threat import NORMS, ThreatModel
 from robust_zoo.training.evaluation.entries import read_entry
+from robust_zoo.training.jobs.commands import Commands
 from robust_zoo.training.recipes import Recipe, from_dict, load_overrides, recipe_for
 from robust_zoo.training.signals import EXIT_STOPPED
-from studies.objectives.processes import Processes
 
 HERE = Path(__file__).parent
 CELLS = HERE / "cells.jsonl"
@@ -86,7 +86,7 @@ class Study:
         images: How many judge.
         cells: The file of cells.
         device: Where everything is computed.
-        processes: What trains and judges.
+        commands: What trains and judges.
     """
 
     data: Path
@@ -95,7 +95,7 @@ class Study:
     images: int = IMAGES
     cells: Path = CELLS
     device: str = "cpu"
-    processes: Processes = field(default_factory=Processes)
+    commands: Commands = field(default_factory=Commands)
 
     def run(self, training: str, seed: int) -> Path:
         """The directory of a run."""
@@ -129,13 +129,13 @@ class Study:
         if not self.weights(training, seed):
             recipe.write_text(f"{TRAININGS[training]}seed = {seed}\nepochs = {epochs}\n")
             how = ["--data", self.training_data(), "--out", run, "--recipe", recipe, "--device", self.device]
-            if code := self.processes.robust_zoo(["train", BASE, *how], output):
+            if code := self.commands.robust_zoo(["train", BASE, *how], output):
                 return code
         where = ["-d", "cifar10", "--data", self.data, "--out", run / "ledger", "--device", self.device]
         for attack, threat in [(CLEAN, None), *product(ATTACKS, JUDGES)]:
             how = ["--norm", threat.norm, "--eps", threat.radius, "--n", self.images] if threat else []
             judge = ["evaluate", self.weights(training, seed), *where, "-a", attack, *how]
-            if code := self.processes.robust_zoo(judge, output):
+            if code := self.commands.robust_zoo(judge, output):
                 return code
         write(self.cells, self.found())
         return 0
@@ -225,20 +225,20 @@ def main() -> None:
     parser.add_argument("--cells", type=Path, default=CELLS, help="the file of cells (default: beside this script)")
     a = parser.parse_args()
     study = Study(a.data, a.runs, a.epochs, a.images, a.cells, a.device)
-    study.processes.stop_on_signals()
+    study.commands.stop_on_signals()
     study.training_data()
     work = [(training, seed) for seed in range(a.seeds) for training in TRAININGS]
     with ThreadPoolExecutor(a.jobs) as pool:
         codes = list(pool.map(lambda each: study.one(*each), work))
     for (training, seed), code in zip(work, codes, strict=True):
-        if code and not study.processes.stopped:
+        if code and not study.commands.stopped:
             print(f"{study.run(training, seed)} ended with {code}: see output.txt in it", file=sys.stderr)
     cells = study.found()
     write(study.cells, cells)
     print(table(cells), end="")
-    if study.processes.stopped:
+    if study.commands.stopped:
         print("stopped; the same command goes on", file=sys.stderr)
-    sys.exit(EXIT_STOPPED if study.processes.stopped else max(codes))
+    sys.exit(EXIT_STOPPED if study.commands.stopped else max(codes))
 
 
 if __name__ == "__main__":

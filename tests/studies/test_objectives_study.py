@@ -2,8 +2,6 @@
 
 import json
 import sys
-import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -11,16 +9,16 @@ import torch
 from runs import write_data
 
 from robust_zoo.threat import ThreatModel
+from robust_zoo.training.jobs.commands import Commands
 from robust_zoo.training.signals import EXIT_STOPPED
 from robust_zoo.weights.safetensors_file import write_safetensors
 from studies.objectives import objectives
-from studies.objectives.processes import Processes
 
 RESULTS = Path(__file__).parents[2] / "results"
 ENTRIES = "cifar10-test-250-evenly-spread"  # of a bundled model, as the figures of every stand-in
 
 
-class StandIns(Processes):
+class StandIns(Commands):
     """Writes what `robust-zoo` would: weights with nothing in them but a recipe, figures of results/."""
 
     def __init__(self, fails_at=None):
@@ -44,7 +42,7 @@ class StandIns(Processes):
         return 0
 
 
-def study_in(folder, processes, epochs=4):
+def study_in(folder, commands, epochs=4):
     data = folder / "data.npz"
     return objectives.Study(
         data if data.exists() else write_data(data),
@@ -53,7 +51,7 @@ def study_in(folder, processes, epochs=4):
         250,
         folder / "cells.jsonl",
         "cpu",
-        processes,
+        commands,
     )
 
 
@@ -68,10 +66,10 @@ def test_objectives_have_as_many_passes_as_whole_epochs_allow():
 
 
 def test_a_model_is_trained_once_and_judged_by_both_attacks_at_all_radii(tmp_path):
-    processes = StandIns()
-    study = study_in(tmp_path, processes)
+    commands = StandIns()
+    study = study_in(tmp_path, commands)
     assert study.one("arks, sigma 0.6", 1) == 0
-    train, *judged = processes.told
+    train, *judged = commands.told
     assert train[:2] == ["train", objectives.BASE]
     assert (tmp_path / "runs" / "arks_sigma0.6_seed1" / "recipe.toml").read_text() == (
         'objective = "arks"\narks_sigma = 0.6\nseed = 1\nepochs = 4\n'
@@ -85,27 +83,27 @@ def test_a_model_is_trained_once_and_judged_by_both_attacks_at_all_radii(tmp_pat
         (attack, *radius) for attack in ("pgd-20", "autoattack") for radius in (("l2", 0.5), ("linf", 0.031))
     }
     assert {(c["training"], c["seed"], c["passes"], c["n"]) for c in cells} == {("arks, sigma 0.6", 1, 40, 250)}
-    before = len(processes.told)
+    before = len(commands.told)
     assert objectives.percent(cells, "autoattack", ThreatModel("l2", 0.5)) == [54.4]
     assert study.one("arks, sigma 0.6", 1) == 0
-    assert [words[0] for words in processes.told[before:]] == ["evaluate"] * 7  # which look what is there
+    assert [words[0] for words in commands.told[before:]] == ["evaluate"] * 7  # which look what is there
     with pytest.raises(SystemExit, match="other settings"):
-        study_in(tmp_path, processes, epochs=10).one("arks, sigma 0.6", 1)
+        study_in(tmp_path, commands, epochs=10).one("arks, sigma 0.6", 1)
 
 
 def test_what_is_stopped_goes_no_further(tmp_path):
-    processes = StandIns(fails_at=3)
-    assert study_in(tmp_path, processes).one("regional, L2 0.5", 0) == EXIT_STOPPED
-    assert len(processes.told) == 3 and not (tmp_path / "cells.jsonl").exists()
+    commands = StandIns(fails_at=3)
+    assert study_in(tmp_path, commands).one("regional, L2 0.5", 0) == EXIT_STOPPED
+    assert len(commands.told) == 3 and not (tmp_path / "cells.jsonl").exists()
 
 
 def test_seed_0_of_all_comes_first_and_the_table_is_printed(tmp_path, monkeypatch, capsys):
-    processes, few = StandIns(), dict(list(objectives.TRAININGS.items())[:3])
+    commands, few = StandIns(), dict(list(objectives.TRAININGS.items())[:3])
     monkeypatch.setattr(objectives, "TRAININGS", few)
-    monkeypatch.setattr(processes, "stop_on_signals", lambda: None)
-    monkeypatch.setattr(objectives, "Processes", lambda: processes)
+    monkeypatch.setattr(commands, "stop_on_signals", lambda: None)
+    monkeypatch.setattr(objectives, "Commands", lambda: commands)
     made = objectives.Study
-    monkeypatch.setattr(objectives, "Study", lambda *a: made(*a, processes))
+    monkeypatch.setattr(objectives, "Study", lambda *a: made(*a, commands))
     arguments = [
         write_data(tmp_path / "data.npz"),
         tmp_path / "runs",
@@ -117,7 +115,7 @@ def test_seed_0_of_all_comes_first_and_the_table_is_printed(tmp_path, monkeypatc
     monkeypatch.setattr(sys, "argv", ["objectives.py", *map(str, arguments)])
     with pytest.raises(SystemExit) as end:
         objectives.main()
-    trained = [Path(w[w.index("--out") + 1]).name for w in processes.told if w[0] == "train"]
+    trained = [Path(w[w.index("--out") + 1]).name for w in commands.told if w[0] == "train"]
     assert end.value.code == 0 and len(trained) == 6
     assert all(name.endswith(f"_seed{i // 3}") for i, name in enumerate(trained))
     assert [name.split("_")[0] for name in trained[:3]] == ["adversarial", "arks", "regional"]
@@ -156,25 +154,6 @@ def test_readme_has_the_table_of_its_cells_or_claims_nothing():
         assert objectives.table(objectives.read()) in text and "not been run" not in text
     else:
         assert "It has not been run yet" in text and "| training |" not in text
-
-
-def test_processes_end_when_they_are_told_to(tmp_path, monkeypatch):
-    sleeper = tmp_path / "sleeper"
-    sleeper.write_text('#!/bin/sh\necho "$OMP_NUM_THREADS $*"\n[ "$3" = fails ] && exit 3\nexec sleep 60\n')
-    sleeper.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(sleeper))
-    processes, codes, output = Processes(), [], tmp_path / "output.txt"
-    assert processes.robust_zoo(["fails", 1], output) == 3
-    work = threading.Thread(target=lambda: codes.append(processes.robust_zoo(["sleeps"], output)))
-    work.start()
-    while "sleeps" not in output.read_text():
-        time.sleep(0.01)
-    started = time.monotonic()
-    processes.stop()
-    work.join()
-    assert codes == [EXIT_STOPPED] and time.monotonic() - started < 10
-    assert processes.robust_zoo(["sleeps"], output) == EXIT_STOPPED
-    assert output.read_text() == "1 -m robust_zoo fails 1\n1 -m robust_zoo sleeps\n"
 
 
 def test_few_test_images_and_all_training_images_are_trained_with(tmp_path):

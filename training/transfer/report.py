@@ -228,24 +228,9 @@ def as_csv(entries: Iterable[dict[str, Any]]) -> str:
     writer.writerow(_COLUMNS)
     for f in figures(entries):
         model = f.model
-        writer.writerow(
-            [
-                f.dataset,
-                model.name,
-                model.architecture,
-                model.norm,
-                model.eps,
-                f.protocol,
-                f.metric,
-                f.value,
-                f.error,
-                *f.interval,
-                f.seeds,
-                f.n,
-                f.robust,
-                f.threat and f.threat.norm,
-                f.threat and f.threat.eps,
-                model.clean_accuracy,
-            ]
-        )
+        writer.writerow([
+            f.dataset, model.name, model.architecture, model.norm, model.eps, f.protocol, f.metric, f.value, f.error,
+            *f.interval, f.seeds, f.n, f.robust, f.threat and f.threat.norm, f.threat and f.threat.eps,
+            model.clean_accuracy,
+        ])  # fmt: skip
     return out.getvalue()
