@@ -5,7 +5,6 @@ import json
 import tarfile
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 
@@ -75,17 +74,21 @@ def test_mean_colours_tell_colours_apart_and_nothing_else():
 def test_the_studys_tables_and_claims_are_its_cells():
     text = (STUDY / "README.md").read_text(encoding="utf-8")
     models = len(list_models(bundled=True))
-    assert len(ENTRIES) == models * sum(map(len, granularity.SIZES.values())) * len(granularity.DRAWS)
+    assert len(ENTRIES) == models * len(granularity.LABELS) * len(granularity.SIZES) * len(granularity.DRAWS)
     assert f"{len(ENTRIES)} cells" in text and granularity.tables(ENTRIES) in text
-    value = {
-        (grain.dataset, size, norm, eps): figure.value
-        for grain in tables.grains(ENTRIES)
-        for norm in [grain.norm]
-        for size, of in grain.sizes.items()
-        for eps, figure in of.items()
-    }
-    best = {}
-    for (dataset, size, norm, eps), accuracy in value.items():
-        best.setdefault((dataset, size, norm), []).append((accuracy, eps))
-    best = {key: max(of)[1] for key, of in best.items()}
-    assert np.isfinite(list(value.values())).all() and best
+    of = {(grain.dataset, grain.norm): grain.sizes for grain in tables.grains(ENTRIES)}
+    values = {key: {size: {eps: f.value for eps, f in line.items()} for size, line in of[key].items()} for key in of}
+
+    def best(dataset, norm):
+        return [max(line, key=line.get) for line in values[dataset, norm].values()]
+
+    assert best("cifar10-sample", "l2") == [0, 0.25, 1, 1] and best("emoji", "l2") == [0.5, 0.5, 0.25, 0.25]
+    assert [eps * 255 for eps in best("cifar10-sample", "linf")] == [0, 2, 2, 2]
+    assert [eps * 255 for eps in best("emoji", "linf")] == [4, 4, 2, 2]
+    whole, _, eight, _ = values["cifar10-sample", "l2"].values()
+    assert round(whole[0] - whole[1]) == 27 and max(whole.values()) == whole[0]
+    gains = sorted(eight[eps] - eight[0] for eps in eight if eps)
+    assert (round(gains[0]), round(gains[-1])) == (9, 13) and max(eight.values()) - eight[0.25] < 1
+    won = [max(line.values()) - line[0] for line in values["emoji", "l2"].values()]
+    assert min(won) >= 3 and max(won) < 7
+    assert f"{values['emoji', 'l2'][0][0]:.1f} %; on CIFAR-10" in text
