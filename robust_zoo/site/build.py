@@ -88,15 +88,8 @@ def _environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"breaks": breaks, "plain": plain}
+    environment.filters["plain"] = plain
     return environment
-
-
-def breaks(name: str) -> Any:
-    """A name that may be broken into lines after each underscore, as HTML."""
-    from markupsafe import Markup, escape
-
-    return Markup("_<wbr>").join(escape(part) for part in name.split("_"))
 
 
 def plain(text: str) -> Any:

@@ -10,7 +10,6 @@ function put(node, attributes, inside) {
 }
 const el = (tag, attributes, ...inside) => put(document.createElement(tag), attributes, inside);
 const svg = (tag, attributes, ...inside) => put(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, inside);
-const broken = (name) => name.split("_").flatMap((part, i) => (i ? ["_", el("wbr", {}), part] : [part]));
 const letter = (i) => el("b", { class: `letter s${i % 3}` }, letters[i]);
 
 // The lines of registry/comparison.py: of one kind each, at threat models at which two or more have figures.

@@ -9,8 +9,10 @@ const kept = {
   set theme(name) { try { localStorage.setItem("theme", name); } catch { /* not kept, then */ } },
 };
 if (kept.theme) document.documentElement.dataset.theme = kept.theme;
-const icon = { rel: "icon", href: document.currentScript.src.replace(/[^/]*$/, "icon.svg") };  // here, not in 160 pages
-document.head.append(Object.assign(document.createElement("link"), icon));
+const made = (tag, properties) => Object.assign(document.createElement(tag), properties);
+document.head.append(made("link", { rel: "icon", href: document.currentScript.src.replace(/[^/]*$/, "icon.svg") }));
+// Long names may be broken into lines after each underscore.
+const broken = (name) => name.split("_").flatMap((part, i) => (i ? ["_", made("wbr"), part] : [part]));
 
 function startTheme() {
   const root = document.documentElement, system = matchMedia("(prefers-color-scheme: dark)");
@@ -26,8 +28,7 @@ function startTheme() {
 // --- Copying ---
 async function copy(text) {
   try { await navigator.clipboard.writeText(text); return; } catch { /* an older browser, or not allowed */ }
-  const area = document.createElement("textarea");
-  area.value = text;
+  const area = made("textarea", { value: text });
   document.body.append(area);
   area.select();
   document.execCommand("copy");
@@ -35,23 +36,21 @@ async function copy(text) {
 }
 
 function button(words, act) {
-  const made = document.createElement("button");
-  made.type = "button";
-  made.append(...words);
-  made.addEventListener("click", act);
-  return made;
+  const push = made("button", { type: "button" });
+  push.append(...words);
+  push.addEventListener("click", act);
+  return push;
 }
 
 function startCopying() {
   for (const code of all("pre.code,.use pre")) {
-    const box = document.createElement("div"), heading = all("h2,h3,dt").filter((each) => each.compareDocumentPosition(code) & 4).pop();
+    const box = made("div", { className: "copy" }), heading = all("h2,h3,dt").filter((each) => each.compareDocumentPosition(code) & 4).pop();
     const does = button("Copy", async () => {
       await copy(code.textContent);
       does.textContent = "Copied";
       setTimeout(() => { does.textContent = "Copy"; }, 1500);
     });
     does.setAttribute("aria-label", `Copy: ${(heading || one("h1")).textContent}`);
-    box.className = "copy";
     code.replaceWith(box);
     box.append(does, code);
   }
@@ -167,9 +166,9 @@ function startTable() {
       write();
     }));
   }
-  table.tHead.rows[0].prepend(Object.assign(document.createElement("td"), { className: "pick" }));
+  table.tHead.rows[0].prepend(made("td", { className: "pick" }));
   for (const line of lines) {
-    line.pick = Object.assign(document.createElement("input"), { type: "checkbox", ariaLabel: `Compare ${line.name}` });
+    line.pick = made("input", { type: "checkbox", ariaLabel: `Compare ${line.name}` });
     line.pick.addEventListener("change", write);
     Object.assign(line.row.insertCell(0), { className: "pick" }).append(line.pick);
   }
@@ -186,5 +185,6 @@ function startTable() {
 }
 
 document.addEventListener("DOMContentLoaded", () => {
+  for (const name of all("h1, th, th a")) if (!name.children.length) name.replaceChildren(...broken(name.textContent));
   for (const start of [startTheme, startCopying, ...(one("#checkpoints") ? [startTable] : [])]) start();
 });
