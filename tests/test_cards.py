@@ -53,7 +53,7 @@ def test_cards_on_disk_are_the_generated_ones():
         made |= card_files(get(name), recipe(get(name)), name, results="../results")
     assert sorted(n for n in made.keys() | on_disk.keys() if made.get(n) != on_disk.get(n)) == [], "run: make cards"
     pictures = {name for name, figures in FIGURES.items() if len({f.get("eps") for f in figures}) > 2}
-    assert {name.removesuffix(".svg") for name in on_disk if name.endswith(".svg")} == pictures and len(pictures) == 4
+    assert {name.removesuffix(".svg") for name in on_disk if name.endswith(".svg")} == pictures and len(pictures) == 8
 
 
 def claims(row):

@@ -22,7 +22,7 @@ from robust_zoo.registry.lookup import get
 ROWS = tomllib.loads(TOML.read_text(encoding="utf-8"))
 PUBLISHED = tomllib.loads(TOML.with_name("published.toml").read_text(encoding="utf-8"))
 BY_NAME = {row["name"]: row for row in ROWS["checkpoint"]}
-NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 10: "ten", 13: "thirteen"}
+NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 8: "eight", 10: "ten", 13: "thirteen"}
 TITLES = {"none": "clean", "autoattack": "AutoAttack"}
 PAGES = sorted(
     [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("model_cards/*.md"), ROOT / "results/README.md"]

@@ -64,7 +64,7 @@ def test_sort(strong, args, order):
     ("args", "kept"),
     [
         (("--under", "linf:4/255", "--min-robust", "54", "-d", "imagenet"), [CONVNEXT, ENGSTROM, GIANT]),
-        (("--under", "linf:4/255", "--min-robust", "54", "--min-clean", "70"), [CONVNEXT, GIANT]),
+        (("--under", "linf:4/255", "--min-robust", "54", "--min-clean", "70", "-d", "imagenet"), [CONVNEXT, GIANT]),
         (("--under", "linf:4/255", "--min-robust", "0", "--max-params", "90M", "-c", "liu2023"), [CONVNEXT]),
         (("--licence", "unknown"), [GIANT]),
         (("-c", "liu2023", "-c", "engstrom2019"), [CONVNEXT, ENGSTROM, GIANT]),

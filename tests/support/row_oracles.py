@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -45,8 +44,7 @@ def differences(row: Checkpoint) -> list[str]:
     found = {
         "collection": row.collection.name, "architecture": row.architecture, "norm": row.norm, "eps": row.eps,
         "file": row.file, "sha256": row.sha256, "size": row.size,
-        "converted_sha256": row.converted_sha256, "bundled": row.bundled,
-        "training": re.sub(r", \d+\.\d\d hours$", "", row.training),  # hours are no part of a header
+        "converted_sha256": row.converted_sha256, "bundled": row.bundled, "training": row.training,
         "robustbench": row.robustbench, "reported": [(f.value, f.attack) for f in row.reported],
         "clean_accuracy": row.clean_accuracy, "measured": set(row.measured) <= evidence() and len(row.measured),
     }  # fmt: skip
