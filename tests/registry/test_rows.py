@@ -47,6 +47,14 @@ def noticed(block, measured):
     return differences(row) != []
 
 
+def same(one, other):
+    """Whether two texts say the same in JSON."""
+    try:
+        return json.loads(one) == json.loads(other)
+    except ValueError:
+        return False
+
+
 @pytest.mark.parametrize("name", PINNED)
 def test_one_changed_character_in_any_field_is_noticed(name):
     """Every character of every value of the row itself; of its measurements, a few of each value."""
@@ -69,6 +77,8 @@ def test_one_changed_character_in_any_field_is_noticed(name):
         places = range(match.start(1), match.end(1))
         for place in draw.sample(places, min(3, len(places))):
             other = changed(measured, place)
+            if same(other, measured):  # 1.0 as 1e0
+                continue
             assert noticed(block, other), f"{match[0]} became {other[match.start() : match.end()]}"
 
 

@@ -17,7 +17,7 @@ from robust_zoo import create_model, pixel_model
 from robust_zoo.counts import Count
 from robust_zoo.errors import UsageError, VerificationFailed
 from robust_zoo.registry.lookup import get, list_models
-from robust_zoo.threat import NORMS
+from robust_zoo.threat import NORMS, ThreatModel
 from robust_zoo.training.attacks.pgd import pgd_until_wrong
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
 from robust_zoo.training.data.dataset import spread
