@@ -340,7 +340,8 @@ def test_the_docs_say_what_the_ledger_says():
     for entry in known:
         whole = entry["n"] == 10_000
         if whole or suites.get((entry["model"], entry["norm"], entry["eps"])) == entry["n"]:
-            under = f"{ {'l2': 'L2', 'linf': 'Linf'}[entry['norm']] } eps {report.measurement(entry)['eps']}".strip()
+            label = {"l2": "L2", "linf": "Linf"}[entry["norm"]]
+            under = f"{label} eps {ThreatModel(entry['norm'], entry['eps']).radius}"
             rows = [line for line in lines if line.startswith(f"| `{entry['model']}` |") and f"| {under} " in line]
             (row,) = [line for line in rows if (line.count("%") == 2) == whole]
             cells = [key.strip() for key in row.split("|")]
