@@ -38,6 +38,37 @@ class Count:
         return f"{self.accuracy:.2f} % ({self.correct} of {self.n}, 95 % interval {low:.1f}-{high:.1f})"
 
 
+@dataclass(frozen=True)
+class MeanCount:
+    """Images that were classified several times each, under several conditions: how often on average they were right.
+
+    Attributes:
+        total: How often all of them were right, together.
+        squares: The sum over images of how often each was right, squared: what the interval is of.
+        times: How often each was classified, at least once.
+        n: Of how many images, at least 1.
+    """
+
+    total: int
+    squares: int
+    times: int
+    n: int
+
+    @property
+    def accuracy(self) -> float:
+        """The mean over conditions, in percent."""
+        return 100 * self.total / (self.times * self.n)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % of the mean over images, in percent: conditions share the images, so that more of them prove no more."""
+        if self.n == 1:
+            return 0.0, 100.0
+        variance = (self.squares - self.total**2 / self.n) / (self.n - 1)
+        half = 100 * _Z * math.sqrt(max(0.0, variance) / self.n) / self.times
+        return max(0.0, self.accuracy - half), min(100.0, self.accuracy + half)
+
+
 def sign_test(wins: int, losses: int) -> float:
     """How likely so uneven a split is where both outcomes are equally likely: McNemar's test, exact, two-sided.
 

@@ -13,7 +13,8 @@ from robust_zoo.names import is_name, within
 from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.lookup import get
 from robust_zoo.threat import ThreatModel
-from robust_zoo.training.evaluation.ledger import EntryKey, complete
+from robust_zoo.training.evaluation.entries import EntryKey
+from robust_zoo.training.evaluation.ledger import complete
 from robust_zoo.training.evaluation.report import markdown
 from robust_zoo.training.transfer import cells, report
 from robust_zoo.weights.exported import exported, network_of

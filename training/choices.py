@@ -17,18 +17,27 @@ class ImageSet:
         title: What its figures carry, after the checkpoint's dataset where they can be of any.
         where: What --data is to hold; empty for what comes with the package.
         images: How many there are, 0 where that is the user's.
+        table: The name of TABLES that a figure on it is; empty for an accuracy, clean or under an attack.
     """
 
     classes: str
     title: str
     where: str
     images: int = field(default=0, kw_only=True)
+    table: str = field(default="", kw_only=True)
 
     @property
     def about(self) -> str:
         """Title and place, for --help."""
         return ": ".join(filter(None, (self.title, self.where)))
 
+
+CORRUPTIONS, CUES = "corruptions", "cue-conflict"
+# evaluation.tables has what each adds up to: several accuracies that make one figure.
+TABLES = {
+    CORRUPTIONS: "under each corruption at each severity",
+    CUES: "by the shape of what is shown, and by its texture",
+}
 
 # evaluation.datasets opens each.
 IMAGE_SETS = {
@@ -38,6 +47,13 @@ IMAGE_SETS = {
     "imagenet": ImageSet("imagenet", "imagenet validation", "the 50,000 validation images", images=50_000),
     "robustbench": ImageSet("imagenet", "imagenet robustbench", "the 50,000 validation images", images=5_000),
     "imagenetv2": ImageSet("imagenet", "imagenetv2", "one of its three folders of 0 ... 999", images=10_000),
+    "cifar10-c": ImageSet(
+        "cifar10", "cifar10-c", "gaussian_noise.npy and so on, and labels.npy", images=10_000, table=CORRUPTIONS
+    ),
+    "imagenet-c": ImageSet(
+        "imagenet", "imagenet-c", "gaussian_noise/1/n01440764 and so on", images=50_000, table=CORRUPTIONS
+    ),
+    "cue-conflict": ImageSet("imagenet", "cue-conflict", "airplane1-bicycle2.png and so on", images=1_200, table=CUES),
     "folder": ImageSet("", "folder", "folders, or a tar file, with the names of the model's classes"),
     "numbered": ImageSet("", "folder", "the same with the classes' numbers"),
 }
@@ -52,6 +68,8 @@ ATTACKS = {
     "square": "without gradients",
     "autoattack": "the four before it, in sequence",
 }
+# training.corruptions makes them: no attack, as no model is asked.
+CORRUPTED = {CORRUPTIONS: "noise, blur, weather: our own versions of 14 at 5 severities"}
 PGD = {"pgd-20": "any number of steps", "pgd-20x5": "five random restarts"}
 
 # attacks.precision sets each: what products of fp32 numbers are rounded to.

@@ -8,7 +8,7 @@ import click
 from robust_zoo.cli.options import DEVICE, JOBS, LAUNCHER, SLURM, Named, select, slurm_parameters, threats
 from robust_zoo.errors import UsageError
 from robust_zoo.threat import NORMS
-from robust_zoo.training.choices import ATTACKS, FP32, IMAGE_SETS, PGD, PRECISIONS
+from robust_zoo.training.choices import ATTACKS, CORRUPTED, FP32, IMAGE_SETS, PGD, PRECISIONS
 
 
 @click.command("evaluate")
@@ -18,7 +18,11 @@ from robust_zoo.training.choices import ATTACKS, FP32, IMAGE_SETS, PGD, PRECISIO
 )
 @click.option("--data", default="", help="The images: a folder of class folders, a .tar, an .npz or hfds/NAME.")
 @click.option(
-    "--attack", "-a", default="autoattack", show_default=True, cls=Named, table=lambda: ATTACKS | PGD, help="How:"
+    "--attack",
+    "-a",
+    cls=Named,
+    table=lambda: ATTACKS | PGD | CORRUPTED,
+    help="How; autoattack when left out, none for images that are corrupted or in conflict already:",
 )
 @click.option("--norm", type=click.Choice([*NORMS]), help="With --eps; otherwise what each model was trained for.")
 @click.option("--eps", multiple=True, help="A radius, e.g. 0.5 or 4/255; repeat it for a curve.")
@@ -50,7 +54,7 @@ def command(
     names: tuple[str, ...],
     dataset: str,
     data: str,
-    attack: str,
+    attack: str | None,
     norm: str | None,
     eps: tuple[str, ...],
     n: int | None,
@@ -88,6 +92,8 @@ def command(
     from robust_zoo.training.evaluation.run import EvaluationPlan, evaluate
     from robust_zoo.training.evaluation.submitted import submit_all
 
+    measured_as_they_are = dataset in IMAGE_SETS and IMAGE_SETS[dataset].table
+    attack = attack or ("none" if measured_as_they_are else "autoattack")
     plan = EvaluationPlan(attack, threats(norm, *eps), n, batch_size, seed, _shard(shard), not no_checks, precision)
     if launcher == "slurm":
         where = (data, dataset, ledger_dir)

@@ -107,7 +107,9 @@ KINDS: Mapping[str, Kind] = MappingProxyType({
         ((2, 0.7, 0.1), (2, 0.08, 0.2), (0.05, 0.01, 0.02), (0.07, 0.01, 0.02), (0.12, 0.01, 0.02)),
         0.646056,
     ),
-    "pixelate": Kind("share of the pixels of a side", _each(0.95, 0.9, 0.85, 0.75, 0.65), _each(0.6, 0.5, 0.4, 0.3, 0.25), 0.717840),
+    "pixelate": Kind(
+        "share of a side", _each(0.95, 0.9, 0.85, 0.75, 0.65), _each(0.6, 0.5, 0.4, 0.3, 0.25), 0.717840
+    ),
     "jpeg_compression": Kind("quality", _each(80, 65, 58, 50, 40), _each(25, 18, 15, 10, 7), 0.606500),
 })  # fmt: skip
 OWN = tuple(name for name, kind in KINDS.items() if kind.small)  # which we have a version of

@@ -1,4 +1,4 @@
-"""What corruptions are made of: blurs, zooms, streaks, clouds, displacements. Images are (H, W, 3), square, in [0, 1]."""
+"""What corruptions are made of: blurs, zooms, streaks, clouds, displacements of square images."""
 
 from __future__ import annotations
 

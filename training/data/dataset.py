@@ -28,8 +28,8 @@ Batches = Iterator[tuple[Tensor, Tensor]]
 """Images (B, 3, H, W), float in [0, 1], with their labels (B,), int64."""
 
 
-class Dataset(Protocol):
-    """What the loop and the evaluation need: `Images` in memory, `ImageFiles` on disk (training.data.image_files)."""
+class Measurable(Protocol):
+    """What the evaluation needs: images in order, whose labels are known."""
 
     @property
     def labels(self) -> Tensor:
@@ -43,12 +43,20 @@ class Dataset(Protocol):
         """Of every image's bytes and label, in order."""
         ...
 
-    def subset(self, indices: Tensor) -> Dataset:
+    def subset(self, indices: Tensor) -> Measurable:
         """The images at `indices`, in that order."""
         ...
 
     def batches(self, size: int) -> Batches:
         """All images in order, unaugmented, `size` at a time."""
+        ...
+
+
+class Dataset(Measurable, Protocol):
+    """What the loop needs, too: `Images` in memory, `ImageFiles` on disk (training.data.image_files)."""
+
+    def subset(self, indices: Tensor) -> Dataset:
+        """The images at `indices`, in that order."""
         ...
 
     def train_batches(self, indices: Sequence[Tensor], *, seed: int, epoch: int, device: torch.device) -> Batches:

@@ -6,7 +6,7 @@ from typing import Any
 
 from robust_zoo.errors import UsageError
 from robust_zoo.registry.rows import Checkpoint
-from robust_zoo.training.data.dataset import Dataset, Images
+from robust_zoo.training.data.dataset import Dataset, Images, Measurable
 from robust_zoo.training.data.image_files import ImageFiles
 
 
@@ -56,7 +56,7 @@ def check_classifies(checkpoint: Checkpoint) -> None:
         )
 
 
-def check_fits(data: Dataset, checkpoint: Checkpoint, where: str) -> None:
+def check_fits(data: Measurable, checkpoint: Checkpoint, where: str) -> None:
     """Makes sure that a checkpoint's network takes images and labels as they are.
 
     Args:

@@ -21,6 +21,9 @@ from robust_zoo.training.data.fit import check_classifies, check_fits
 from robust_zoo.training.data.hf_rows import HF
 from robust_zoo.training.data.labelled import folder
 from robust_zoo.training.data.npz import read_npy
+from robust_zoo.training.evaluation import corruptions
+from robust_zoo.training.evaluation.cue_conflict import cue_conflict
+from robust_zoo.training.evaluation.series import Series
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class EvaluationSet(ImageSet):
         open: Of --data and the checkpoint; its images.
     """
 
-    open: Callable[[str, Checkpoint], Dataset]
+    open: Callable[[str, Checkpoint], Dataset | Series]
 
 
 def _cifar101(data: str, checkpoint: Checkpoint) -> Images:
@@ -60,13 +63,16 @@ def _cifar10(data: str, checkpoint: Checkpoint) -> Images:
     return load_npz(Path(data), "test")
 
 
-_OPEN: dict[str, Callable[[str, Checkpoint], Dataset]] = {
+_OPEN: dict[str, Callable[[str, Checkpoint], Dataset | Series]] = {
     "sample": _sample,
     "cifar10": _cifar10,
     "cifar10.1": _cifar101,
     "imagenet": imagenet.validation,
     "robustbench": imagenet.robustbench,
     "imagenetv2": imagenet.imagenet_v2,
+    "cifar10-c": corruptions.cifar10_c,
+    "imagenet-c": corruptions.imagenet_c,
+    "cue-conflict": cue_conflict,
     "folder": folder,
     "numbered": partial(folder, numbered=True),
 }
@@ -109,7 +115,7 @@ def dataset_of(data: str, checkpoint: Checkpoint) -> str:
     )
 
 
-def open_dataset(name: str, data: str, checkpoint: Checkpoint) -> tuple[str, Dataset]:
+def open_dataset(name: str, data: str, checkpoint: Checkpoint) -> tuple[str, Dataset | Series]:
     """Opens a dataset of `DATASETS` for a checkpoint.
 
     Args:
@@ -149,5 +155,5 @@ def open_dataset(name: str, data: str, checkpoint: Checkpoint) -> tuple[str, Dat
         )
     title = chosen.title if chosen.classes else f"{checkpoint.dataset} {chosen.title}"
     images = chosen.open(data, checkpoint)
-    check_fits(images, checkpoint, data or name)
+    check_fits(images.first if isinstance(images, Series) else images, checkpoint, data or name)
     return title, images

@@ -20,9 +20,8 @@ from robust_zoo.training.attacks.pgd import Poll
 from robust_zoo.training.attacks.precision import products_in
 from robust_zoo.training.attacks.suites import FORWARD, Stage
 from robust_zoo.training.choices import FP32
-from robust_zoo.training.data.dataset import Dataset
+from robust_zoo.training.data.dataset import Measurable
 from robust_zoo.training.data.npz import read_npz
-from robust_zoo.training.evaluation import fates
 from robust_zoo.training.evaluation.batches import Attack, Batch, Heard, broken
 from robust_zoo.training.evaluation.fates import ROBUST, WRONG
 from robust_zoo.training.evaluation.progress import CLEAN, Meter, Progress, Report
@@ -85,7 +84,7 @@ class Evaluation:
             yield number, broken(self.model, self.device, batch, partial(heard, number, 1))
 
 
-def run_chunk(evaluation: Evaluation, data: Dataset, file: Path, report: Report) -> Chunk:
+def run_chunk(evaluation: Evaluation, data: Measurable, file: Path, report: Report) -> Chunk:
     """Evaluates a chunk of at most CHUNK images, going on from `file` when it exists; `file` is whole at any moment.
 
     Args:
@@ -152,7 +151,7 @@ def _run_stage(
     return meter.progress.done
 
 
-def _same_images(chunk: Chunk, file: Path, evaluation: Evaluation, data: Dataset) -> Chunk:
+def _same_images(chunk: Chunk, file: Path, evaluation: Evaluation, data: Measurable) -> Chunk:
     stages, fates = len(evaluation.stages), chunk.broken_by
     same = np.array_equal(chunk.labels, data.labels.numpy()) and 0 <= chunk.stage <= stages
     if not same or fates.dtype != np.int8 or fates.min() < WRONG or fates.max() >= stages:
@@ -162,7 +161,7 @@ def _same_images(chunk: Chunk, file: Path, evaluation: Evaluation, data: Dataset
     return chunk
 
 
-def _clean(evaluation: Evaluation, data: Dataset, report: Report) -> Chunk:
+def _clean(evaluation: Evaluation, data: Measurable, report: Report) -> Chunk:
     labels, right = [], []
     size, n, hits, attacks = evaluation.batch_size, len(data), 0, sum(s.work for s in evaluation.stages)
     with torch.no_grad():
@@ -178,7 +177,7 @@ def _clean(evaluation: Evaluation, data: Dataset, report: Report) -> Chunk:
     return Chunk(np.concatenate(labels), broken_by, 0, np.zeros(len(broken_by), bool))
 
 
-def _load(data: Dataset) -> Tensor:
+def _load(data: Measurable) -> Tensor:
     """At most fates.CHUNK images, as uint8 would not hold what resizing made of them."""
     return torch.cat([images for images, _ in data.batches(250)])
 
@@ -206,7 +205,7 @@ def read_chunk(file: Path) -> Chunk:
         raise damaged(f"{file.name} is", file, expected, str(error), next=again) from None
 
 
-def chunks(n: int) -> Iterator[Tensor]:
-    """The indices of each chunk of a dataset of n images."""
-    for start in range(0, n, fates.CHUNK):
-        yield torch.arange(start, min(start + fates.CHUNK, n))
+def chunks(n: int, size: int) -> Iterator[Tensor]:
+    """The indices of each chunk of so many of a dataset of n images."""
+    for start in range(0, n, size):
+        yield torch.arange(start, min(start + size, n))

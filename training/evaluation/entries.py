@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,34 @@ class EntryKey:
         return _sha256(self.settings)
 
     @property
+    def chunk(self) -> int:
+        """Images that are evaluated together."""
+        return fates.CHUNK
+
+    def entry(self, broken_by: np.ndarray, flags: list[str] | None) -> dict[str, Any]:
+        """What the entry says that is no matter of who measured when.
+
+        Args:
+            broken_by: (n,) every image's fate.
+            flags: The checks that speak against the figure; None where nothing was checked.
+
+        Returns:
+            Its fields.
+        """
+        names = [stage.name for stage in stages(self.attack)]
+        about = asdict(self) | {name: getattr(self.threat, name) if names else None for name in ("norm", "eps")}
+        del about["threat"]
+        return about | figures_of(broken_by) | {"broken_by": fates.by_stage(names, broken_by), "flags": flags}
+
+    def arrays(self, labels: np.ndarray, broken_by: np.ndarray) -> dict[str, np.ndarray]:
+        """What is kept of the images, each (n,): their labels and fates."""
+        return {"labels": labels, "broken_by": broken_by}
+
+    def read(self, file: Path) -> dict[str, Any]:
+        """As `read_entry`."""
+        return read_entry(file)
+
+    @property
     def stem(self) -> Path:
         """Its files in a ledger, without their endings: a folder for the model, a name in words and twelve digits."""
         key = _sha256([self.weights_sha256, self.data_sha256, self.settings_sha256])
@@ -148,7 +176,7 @@ def read_fates(file: Path) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
             raise ValueError(fault)
     except (OSError, ValueError) as error:
         expected = "an entry of robust-zoo evaluate, unchanged, and its .npz"
-        raise _drifted(file, expected, str(error) or type(error).__name__) from None
+        raise not_sound(file, expected, str(error) or type(error).__name__) from None
     return entry, labels, broken_by
 
 
@@ -180,7 +208,7 @@ def _contradiction(file: Path, entry: dict[str, Any], broken_by: np.ndarray, lab
     return f"{name} is {entry[name]}, by the images {counted[name]}" if (name := wrong) else ""
 
 
-def _drifted(file: Path, expected: str, actual: str) -> VerificationFailed:
+def not_sound(file: Path, expected: str, actual: str) -> VerificationFailed:
     return VerificationFailed(
         f"{file.name} is not a sound ledger entry",
         source=str(file),

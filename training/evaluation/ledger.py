@@ -6,19 +6,22 @@ import io
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from robust_zoo.files import GO_ON, replace_file
 from robust_zoo.names import within
-from robust_zoo.training.evaluation import engine, fates
-from robust_zoo.training.evaluation.entries import EntryKey, figures_of, read_entry
-from robust_zoo.training.evaluation.progress import Progress, Report
+from robust_zoo.training.attacks.suites import FORWARD
+from robust_zoo.training.data.dataset import Measurable
+from robust_zoo.training.evaluation import engine
+from robust_zoo.training.evaluation.fates import ROBUST
+from robust_zoo.training.evaluation.progress import CLEAN, Progress, Report
 from robust_zoo.training.version import code_version
 
 _PARTS = "parts"  # the folder of chunks on their way
@@ -26,14 +29,57 @@ _PARTS = "parts"  # the folder of chunks on their way
 TIMES = ("seconds", "finished")
 
 
+Pieces = Sequence[tuple[Tensor, Path]]
+"""Indices of images, and the file of what is known of them."""
+Elsewhere = Callable[[Iterable[tuple[Measurable, Path]]], Iterator[engine.Chunk]]
+"""Evaluates chunks, without attacks, and gives each when it is done and written, in any order."""
+
+
+class Key(Protocol):
+    """What an entry is of, and what it says: `entries.EntryKey`, or `tables.TableKey`."""
+
+    @property
+    def stem(self) -> Path:
+        """Its files in a ledger, without their endings."""
+        ...
+
+    @property
+    def chunk(self) -> int:
+        """Images that are evaluated together."""
+        ...
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything that decides the figure, but for weights and images."""
+        ...
+
+    @property
+    def settings_sha256(self) -> str:
+        """sha256 of `settings`."""
+        ...
+
+    def entry(self, broken_by: np.ndarray, flags: list[str] | None) -> dict[str, Any]:
+        """Of every image's fate, (n,): what the entry says that is no matter of who measured when."""
+        ...
+
+    def arrays(self, labels: np.ndarray, broken_by: np.ndarray) -> dict[str, np.ndarray]:
+        """What is kept of labels and fates, each (n,)."""
+        ...
+
+    def read(self, file: Path) -> dict[str, Any]:
+        """An entry, every field checked."""
+        ...
+
+
 def complete(
     ledger_dir: Path,
-    key: EntryKey,
+    key: Key,
     evaluation: engine.Evaluation,
-    data: Any,
+    data: Measurable,
     *,
     shard: tuple[int, int] = (0, 1),
     flags: Callable[[], list[str] | None] = lambda: None,
+    elsewhere: Elsewhere | None = None,
     report: Report = lambda progress: None,
 ) -> dict[str, Any] | None:
     """Evaluates what is missing of an entry and writes it; an existing entry is read, nothing is computed.
@@ -48,6 +94,7 @@ def complete(
         shard: (i, k) does every k-th chunk from the i-th; whoever finds all of them done joins them, so that any number
             of processes and hosts that share the directory give the same file.
         flags: Names the checks that speak against the figure, when it is joined; None means nothing was checked.
+        elsewhere: Evaluates chunks in other processes, if they are not done one after the other by this one.
         report: Called between steps, with how far this shard is.
 
     Returns:
@@ -57,38 +104,33 @@ def complete(
         VerificationFailed: An existing entry is not sound.
         StorageError: The disk refuses a file.
     """
-    done = within(within(ledger_dir, key.model), f"{key.stem.name}.json")
+    done = within(reduce(within, key.stem.parts[:-1], ledger_dir), f"{key.stem.name}.json")
     flat = ledger_dir / f"{'__'.join(key.stem.parts)}.json"  # where entries lay until 0.1
     parts = ledger_dir / _PARTS / flat.stem
     for file in (done, flat):
         if file.exists():
-            entry = read_entry(file)
+            entry = key.read(file)
             shutil.rmtree(parts, ignore_errors=True)  # of whoever was killed when it was written
             return entry
     parts.mkdir(parents=True, exist_ok=True)
-    pieces = list(engine.chunks(len(data)))
-    mine, last, before = range(shard[0], len(pieces), shard[1]), None, None
-    for number in mine:
-        later = sum(len(pieces[i]) for i in mine if i > number)
-
-        def told(progress: Progress, before: Progress | None = before, later: int = later) -> None:
-            nonlocal last
-            last = progress.among(before, later)
-            report(last)
-
-        engine.run_chunk(evaluation, data.subset(pieces[number]), parts / f"{number:05d}.npz", told)
-        before = last
+    pieces = list(engine.chunks(len(data), key.chunk))
     files = [parts / f"{number:05d}.npz" for number in range(len(pieces))]
+    mine = [(pieces[number], files[number]) for number in range(shard[0], len(pieces), shard[1])]
+    if elsewhere:
+        _share(elsewhere, data, [(rows, file) for rows, file in mine if not file.exists()], report)
+    else:
+        _one_by_one(evaluation, data, mine, report)
     try:
         found = [engine.read_chunk(file) for file in files]
     except FileNotFoundError:
-        return read_entry(done) if done.exists() else None
+        return key.read(done) if done.exists() else None
     if any(chunk.stage < len(evaluation.stages) for chunk in found):
         return None
-    entry = _join(key, evaluation, found, flags())
-    buffer = io.BytesIO()
     labels, broken_by = (np.concatenate([getattr(c, name) for c in found]) for name in ("labels", "broken_by"))
-    np.savez_compressed(buffer, labels=labels, broken_by=broken_by)
+    entry = _join(key, evaluation, found, key.entry(broken_by, flags()))
+    buffer = io.BytesIO()
+    arrays: dict[str, Any] = key.arrays(labels, broken_by)
+    np.savez_compressed(buffer, **arrays)
     done.parent.mkdir(parents=True, exist_ok=True)
     replace_file(done.with_suffix(".npz"), buffer.getvalue(), GO_ON)
     replace_file(done, json.dumps(entry, indent=1, sort_keys=True).encode() + b"\n", GO_ON)
@@ -96,24 +138,36 @@ def complete(
     return entry
 
 
+def _one_by_one(evaluation: engine.Evaluation, data: Measurable, mine: Pieces, report: Report) -> None:
+    last, before = None, None
+    for number, (rows, file) in enumerate(mine):
+        later = sum(len(rows) for rows, _ in mine[number + 1 :])
+
+        def told(progress: Progress, before: Progress | None = before, later: int = later) -> None:
+            nonlocal last
+            last = progress.among(before, later)
+            report(last)
+
+        engine.run_chunk(evaluation, data.subset(rows), file, told)
+        before = last
+
+
+def _share(elsewhere: Elsewhere, data: Measurable, mine: Pieces, report: Report) -> None:
+    seen, right, n = 0, 0, sum(len(rows) for rows, _ in mine)
+    for number, chunk in enumerate(elsewhere((data.subset(rows), file) for rows, file in mine), 1):
+        seen, right = seen + len(chunk.labels), right + int((chunk.broken_by == ROBUST).sum())
+        report(Progress(CLEAN, number, len(mine), seen, right, FORWARD * seen, FORWARD * (n - seen)))
+
+
 def _join(
-    key: EntryKey, evaluation: engine.Evaluation, chunks: Sequence[engine.Chunk], flags: list[str] | None
+    key: Key, evaluation: engine.Evaluation, chunks: Sequence[engine.Chunk], figures: dict[str, Any]
 ) -> dict[str, Any]:
-    broken_by = np.concatenate([chunk.broken_by for chunk in chunks])
     device = evaluation.device
-    about = {name: value for name, value in asdict(key).items() if name != "threat"}
-    about |= {"norm": key.threat.norm, "eps": key.threat.eps} if evaluation.stages else {"norm": None, "eps": None}
-    return (
-        about
-        | figures_of(broken_by)
-        | {
-            "broken_by": fates.by_stage((stage.name for stage in evaluation.stages), broken_by),
-            "settings": key.settings,
-            "settings_sha256": key.settings_sha256,
-            "flags": flags,
-            "code": code_version(),
-            "device": str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
-            "seconds": round(sum(chunk.seconds for chunk in chunks), 1),
-            "finished": time.strftime("%FT%TZ", time.gmtime()),
-        }
-    )
+    return figures | {
+        "settings": key.settings,
+        "settings_sha256": key.settings_sha256,
+        "code": code_version(),
+        "device": str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
+        "seconds": round(sum(chunk.seconds for chunk in chunks), 1),
+        "finished": time.strftime("%FT%TZ", time.gmtime()),
+    }

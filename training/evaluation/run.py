@@ -12,18 +12,22 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from robust_zoo.errors import UsageError
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks.precision import require_precision
 from robust_zoo.training.attacks.suites import suite
-from robust_zoo.training.choices import FP32
+from robust_zoo.training.choices import CORRUPTED, FP32, IMAGE_SETS
 from robust_zoo.training.data.dataset import Dataset, spread
 from robust_zoo.training.data.image_files import ImageFiles
 from robust_zoo.training.distributed import device_of
 from robust_zoo.training.evaluation import checks, engine, ledger
+from robust_zoo.training.evaluation.corruptions import OURS, our_corruptions
 from robust_zoo.training.evaluation.datasets import open_dataset
 from robust_zoo.training.evaluation.entries import EntryKey
+from robust_zoo.training.evaluation.of_series import How, table_of
 from robust_zoo.training.evaluation.progress import bar, show
+from robust_zoo.training.evaluation.series import Series
 from robust_zoo.training.evaluation.shared import Origin, attack_elsewhere
 from robust_zoo.training.evaluation.threats import own_threat
 from robust_zoo.training.jobs.workers import Workers
@@ -38,11 +42,11 @@ class EvaluationPlan:
     """What to evaluate on which images.
 
     Attributes:
-        attack: A name that `attacks.suites.suite` knows; "none" is clean accuracy.
+        attack: A name that `attacks.suites.suite` knows, or "corruptions"; "none" is clean accuracy.
         threats: The threat models; empty means what each model was trained for.
         n: Images, evenly spread through the dataset; all when None.
         batch_size: Images per batch; part of a figure's settings.
-        seed: Of the attacks.
+        seed: Of the attacks, or of the corruptions.
         shard: (i, k): every k-th chunk of images from the i-th.
         check: Look for reasons why a figure would mean nothing.
         precision: A name of `choices.PRECISIONS`; any but "fp32" is a part of a figure's settings.
@@ -68,7 +72,7 @@ def evaluate(
     device: str = "auto",
     jobs: int = 1,
 ) -> list[dict[str, Any]]:
-    """Fills a ledger with an entry for each model and threat model.
+    """Fills a ledger with an entry for each model and threat model, or with one table for each model.
 
     Entries that exist are read; a killed evaluation goes on where it was, with as many processes as one likes. They
     share the batches of each attack, and the cores between them; the entries are those of one, but for their times.
@@ -96,30 +100,68 @@ def evaluate(
         >>> plan = EvaluationPlan("pgd-20", n=1000)
         >>> evaluate(["resnet50_l2_eps3"], "imagenet/val", "imagenet", Path("results"), plan)
     """
-    suite(plan.attack)
+    check_attack(plan.attack, dataset)
     on = device_of(device)
     require_precision(plan.precision, on)
     checkpoints = [checkpoint_of(name) for name in names]
     ledger_dir.mkdir(parents=True, exist_ok=True)
-    found, notes = [], set()
-    opened: dict[Any, tuple[str, Dataset]] = {}  # each file of images is read for its hash once
+    found, notes = [], set[str]()
+    opened: dict[Any, tuple[str, Dataset | Series]] = {}  # each file of images is read for its hash once
+    how = How(on, plan.batch_size, plan.seed, plan.precision, plan.shard)
     with Workers(jobs) as workers:
         for checkpoint in checkpoints:
             kind = (checkpoint.dataset, checkpoint.preprocessing)
-            called, images = opened[kind] = opened.get(kind) or open_dataset(dataset, data, checkpoint)
-            if isinstance(images, ImageFiles) and images.source.note not in notes:
-                notes.add(images.source.note)
-                tqdm.write(images.source.note, file=sys.stderr)
-            if plan.n is not None and plan.n < len(images):
-                called, images = f"{called}, {plan.n} evenly spread", spread(images, plan.n)
-            found += _of_model(checkpoint, images, called, ledger_dir, plan, on, workers)
+            called, images = opened[kind] = opened.get(kind) or _open(dataset, data, checkpoint, plan, notes)
+            if isinstance(images, Series):
+                entry = table_of(checkpoint, images, called, ledger_dir, how, workers)
+                found += [entry] if entry else []
+            else:
+                found += _of_model(checkpoint, images, called, ledger_dir, plan, on, workers)
     return found
+
+
+def check_attack(attack: str, dataset: str) -> None:
+    """Makes sure that an attack is one, and fits the images.
+
+    Args:
+        attack: A name that `attacks.suites.suite` knows, or of `choices.CORRUPTED`.
+        dataset: A name of `choices.IMAGE_SETS`; "" where it is not said.
+
+    Raises:
+        UsageError: It is none; or the images are to be looked at as they are.
+    """
+    if dataset in IMAGE_SETS and IMAGE_SETS[dataset].table and attack != "none":
+        raise UsageError(
+            f"figures on {dataset} are of its images as they are",
+            expected="--attack none, or no --attack",
+            actual=f"--attack {attack}",
+            next=f"robust-zoo evaluate NAME --dataset {dataset} --data DIR",
+        )
+    if attack not in CORRUPTED:
+        suite(attack)
+
+
+def _open(
+    dataset: str, data: str, checkpoint: Checkpoint, plan: EvaluationPlan, notes: set[str]
+) -> tuple[str, Dataset | Series]:
+    """The images that a plan wants, and what they are called."""
+    called, images = open_dataset(dataset, data, checkpoint)
+    if isinstance(images, ImageFiles) and images.source.note not in notes:
+        notes.add(images.source.note)
+        tqdm.write(images.source.note, file=sys.stderr)
+    if plan.attack in CORRUPTED and not isinstance(images, Series):
+        called, images = f"{called}, {OURS}", our_corruptions(images, plan.seed)
+    count = images.count if isinstance(images, Series) else len(images)
+    if plan.n is None or plan.n >= count:
+        return called, images
+    some = images.spread(plan.n) if isinstance(images, Series) else spread(images, plan.n)
+    return f"{called}, {plan.n} evenly spread", some
 
 
 def threats_of(checkpoint: Checkpoint, plan: EvaluationPlan) -> Sequence[ThreatModel]:
     """The threat models that a plan measures a checkpoint under. Raises UsageError where there is none."""
-    if not suite(plan.attack):
-        return [checkpoint.threat]  # clean accuracy knows none
+    if plan.attack in CORRUPTED or not suite(plan.attack):
+        return [checkpoint.threat]  # which is not asked for
     return plan.threats or [own_threat(checkpoint, f"evaluate {checkpoint.name}")]
 
 

@@ -85,12 +85,22 @@ def _attacked(origin: Origin, batch: Batch, tell: Tell) -> np.ndarray:
             tell(steps)
             steps, told = 0, now
 
-    return broken(_model(origin), origin.device, batch, poll)
+    return broken(folded_model_of(origin), origin.device, batch, poll)
 
 
 @lru_cache(maxsize=1)
-def _model(origin: Origin) -> nn.Module:
-    """In a process that gets batches one by one: the folded model that they are for."""
+def folded_model_of(origin: Origin) -> nn.Module:
+    """The folded model, in a process that gets batches one by one: made once.
+
+    Args:
+        origin: What it is made of.
+
+    Returns:
+        It.
+
+    Raises:
+        VerificationFailed: The weights are no longer those that were verified.
+    """
     weights = ensure(origin.checkpoint)
     if weights.sha256 != origin.weights_sha256:
         raise VerificationFailed(
