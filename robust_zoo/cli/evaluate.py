@@ -88,7 +88,7 @@ def command(
     of --batch-size; on a GPU one is best. --launcher slurm submits a job for each model and radius; give --shard 0/4,
     then 1/4 and so on, to share out one of them.
     """
-    from robust_zoo.training.evaluation.report import markdown
+    from robust_zoo.training.evaluation.report import everything
     from robust_zoo.training.evaluation.run import EvaluationPlan, evaluate
     from robust_zoo.training.evaluation.submitted import submit_all
 
@@ -102,7 +102,7 @@ def command(
         click.echo(f"submitted; what is done is shown by robust-zoo report {ledger_dir}", err=True)
         return
     found = evaluate(select(names), data, dataset, ledger_dir, plan, device=device, jobs=jobs)
-    click.echo(json.dumps(found, indent=1) if as_json else markdown(found), nl=as_json)
+    click.echo(json.dumps(found, indent=1) if as_json else everything(found), nl=as_json)
     if plan.shard[1] > 1:
         click.echo(f"shard {shard} is done; entries are complete when all {plan.shard[1]} are", err=True)
 

@@ -28,13 +28,14 @@ def command(
     """
     from robust_zoo.training.evaluation import report
     from robust_zoo.training.evaluation.entries import read_ledger
+    from robust_zoo.training.evaluation.tables import read_tables
 
     for path in filter(None, (csv_file, readme, rows)):
         require_directory(path)
     if picture:
         require_picture(picture)
-    entries = read_ledger(ledger_dir)
-    if not entries:
+    entries, tables = read_ledger(ledger_dir), read_tables(ledger_dir)
+    if not entries and not tables:
         raise UsageError(
             f"{ledger_dir} has no entries",
             source=str(ledger_dir),
@@ -43,11 +44,13 @@ def command(
             next="robust-zoo evaluate NAME --out " + str(ledger_dir),
         )
     if rows:
-        rows.write_text(report.rows_json(entries), encoding="utf-8")
+        rows.write_text(report.rows_json(entries, tables), encoding="utf-8")
     if readme:
-        readme.write_text(report.readme(entries), encoding="utf-8")
+        readme.write_text(report.readme(entries, tables), encoding="utf-8")
     if csv_file:
         csv_file.write_text(report.as_csv(entries), encoding="utf-8")
     if picture:
         report.plot(entries, picture)
-    click.echo(report.markdown(entries), nl=False)  # last: a reader who has enough (| head) ends the command
+    click.echo(
+        report.everything([*entries, *tables]), nl=False
+    )  # last: a reader who has enough (| head) ends the command

@@ -12,6 +12,7 @@ from typing import Any
 from robust_zoo.errors import Refused, UsageError, ZooError, closest
 from robust_zoo.files import is_sha256
 from robust_zoo.readers import SMALL, read_json, read_toml
+from robust_zoo.registry.corruptions import Corruptions
 from robust_zoo.registry.families import KINDS, Collection, Preprocessing, SourceDataset
 from robust_zoo.registry.fingerprint import Fingerprint
 from robust_zoo.registry.formats import NORMALIZER, Architecture, Format, KeyTable
@@ -187,7 +188,7 @@ def _checkpoint(
     labels = {"collection": home.in_names, "variant": values.get("variant", "")}
     if name != (usual := checkpoint_name(network.label, home.dataset, threat, **labels)):
         raise ValueError(f"{name}: a row of this kind is called {usual}")
-    own = values.pop("preprocessing", {})
+    own, measured = values.pop("preprocessing", {}), values.pop("measured", ())
     behaviour, published = values.pop("fingerprint", None), values.pop("published", None)
     licence = {key: values.pop(key, getattr(home, key)) for key in ("licence", "licence_from")}
     found = Checkpoint(
@@ -198,7 +199,8 @@ def _checkpoint(
         format=_row(formats, "format", values.pop("format", home.format.name), name),
         preprocessing=replace(home.preprocessing, **_lists(own)) if own else home.preprocessing,
         reported=tuple(_reported(name, figure, reporters) for figure in values.pop("reported", ())),
-        measured=tuple(_measurement(name, m) for m in values.pop("measured", ())),
+        measured=tuple(_measurement(name, m) for m in measured if "table" not in m),
+        corruptions=tuple(Corruptions.parse(m) for m in measured if "table" in m),
         fingerprint=None if behaviour is None else Fingerprint.parse(behaviour),
         **licence,
         **values,

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from robust_zoo.registry.corruptions import Corruptions
 from robust_zoo.registry.families import Collection, Preprocessing, SourceDataset
 from robust_zoo.registry.fingerprint import Fingerprint
 from robust_zoo.registry.formats import Architecture, Format
@@ -46,6 +47,7 @@ class Checkpoint:
         tuned_from: The name of the checkpoint that it was fine-tuned or transferred from, "" for none.
         reported: The accuracies reported by others.
         measured: The accuracies measured by this project.
+        corruptions: Those under corruptions, which it measured too.
         fingerprint: What its network says of the bundled images; None where its behaviour was not verified yet.
     """
 
@@ -72,6 +74,7 @@ class Checkpoint:
     tuned_from: str = ""
     reported: tuple[Reported, ...] = ()
     measured: tuple[Measurement, ...] = ()
+    corruptions: tuple[Corruptions, ...] = ()
     fingerprint: Fingerprint | None = None
 
     @property

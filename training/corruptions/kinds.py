@@ -75,7 +75,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType({
         0.798360,
     ),
     "snow": Kind(
-        "mean and deviation of the flakes, their zoom, threshold, length and deviation of their fall, share of the image",
+        "flakes' mean, deviation, zoom and threshold, their fall's length and deviation, the image's share",
         (
             (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
             (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
@@ -112,13 +112,14 @@ KINDS: Mapping[str, Kind] = MappingProxyType({
     ),
     "jpeg_compression": Kind("quality", _each(80, 65, 58, 50, 40), _each(25, 18, 15, 10, 7), 0.606500),
 })  # fmt: skip
+GROUPS = {
+    "noise": ("gaussian_noise", "shot_noise", "impulse_noise"),
+    "blur": ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
+    "weather": ("snow", "frost", "fog", "brightness"),
+    "digital": ("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
+}
 OWN = tuple(name for name, kind in KINDS.items() if kind.small)  # which we have a version of
 EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")  # of the official sets, beside the fifteen
-
-
-def words(name: str) -> str:
-    """A corruption as tables call it: "gaussian noise"."""
-    return name.replace("_", " ")
 
 
 def mean_corruption_error(accuracies: Mapping[str, float]) -> float:

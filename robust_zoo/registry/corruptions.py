@@ -1,0 +1,77 @@
+"""What a checkpoint makes of corrupted images: noise, blur, weather, what is done to files. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from robust_zoo.counts import Count
+
+
+@dataclass(frozen=True)
+class Corruptions:
+    """Accuracies under corruptions that this project measured, of the same images each time.
+
+    Attributes:
+        data: Which images, in words; "our corruptions" stands in it where they are not the official ones.
+        n: How many.
+        correct: By corruption, as official files call it: how many were right at severities 1 to 5.
+        interval: 95 % of `mean` over images, in percent.
+        weights_sha256: Of the file that was measured.
+        code: The version that measured.
+        entry: The name of its evidence, in the folder tables of the checkpoint's results/.
+        clean: How many were right without a corruption; None where that was not measured with them.
+        mce: The mean corruption error, in percent of AlexNet's; None but for the official images of ImageNet-C.
+
+    Raises:
+        ValueError: A count that is none of `n` images, or not five severities.
+    """
+
+    data: str
+    n: int
+    correct: Mapping[str, Sequence[int]]
+    interval: tuple[float, float]
+    weights_sha256: str
+    code: str
+    entry: str
+    clean: int | None = None
+    mce: float | None = None
+
+    def __post_init__(self) -> None:
+        counts = [count for severities in self.correct.values() for count in severities]
+        counts += [] if self.clean is None else [self.clean]
+        if not self.correct or not all(type(count) is int and 0 <= count <= self.n for count in counts):
+            raise ValueError(f"corruptions of {self.n!r} images with other counts than of them")
+        if any(len(severities) != 5 for severities in self.correct.values()):
+            raise ValueError("corruptions at other severities than five")
+
+    @classmethod
+    def parse(cls, row: Mapping[str, Any]) -> Corruptions:
+        """A row of measured.json. Raises ValueError and TypeError for another."""
+        fixed: dict[str, Any] = {
+            "correct": MappingProxyType({kind: tuple(counts) for kind, counts in row["correct"].items()}),
+            "interval": tuple(row["interval"]),
+        }
+        return cls(**{key: value for key, value in row.items() if key != "table"} | fixed)
+
+    @property
+    def by_kind(self) -> dict[str, float]:
+        """The mean accuracy over severities of each corruption, in percent."""
+        return {kind: 100 * sum(counts) / (len(counts) * self.n) for kind, counts in self.correct.items()}
+
+    @property
+    def mean(self) -> float:
+        """The mean accuracy over corruptions and severities, in percent."""
+        return sum(self.by_kind.values()) / len(self.correct)
+
+    @property
+    def clean_accuracy(self) -> float | None:
+        """Of the same images without a corruption, in percent."""
+        return None if self.clean is None else Count(self.clean, self.n).accuracy
+
+    def tied(self, other: Corruptions) -> bool:
+        """Whether two means may be equal: the intervals' halves, squared, add up; cautious, as the images are shared."""
+        halves = [(high - low) / 2 for low, high in (self.interval, other.interval)]
+        return abs(self.mean - other.mean) <= sum(half**2 for half in halves) ** 0.5
