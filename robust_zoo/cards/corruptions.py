@@ -61,10 +61,10 @@ def _beside(data: str, pairs: list[tuple[Checkpoint, Corruptions]]) -> str:
     order = [*load_registry().checkpoints]
     pairs = sorted(pairs, key=lambda pair: order.index(pair[0].name))
     figures = [figure for _, figure in pairs]
-    lines = [["mean"] + _best([figure.mean for figure in figures])]
+    lines = [["mean", *_best([figure.mean for figure in figures])]]
     if all(figure.clean is not None for figure in figures):
-        lines.insert(0, ["none"] + _best([figure.clean_accuracy or 0.0 for figure in figures]))
-    lines += [[words(kind)] + _best([figure.by_kind[kind] for figure in figures]) for kind in figures[0].correct]
+        lines.insert(0, ["none", *_best([figure.clean_accuracy or 0.0 for figure in figures])])
+    lines += [[words(kind), *_best([figure.by_kind[kind] for figure in figures])] for kind in figures[0].correct]
     head = [markdown(f"{figures[0].n:,} of {data}"), *(_short(checkpoint) for checkpoint, _ in pairs)]
     return table(head, lines, numbers=range(1, len(head)))
 

@@ -72,6 +72,6 @@ class Corruptions:
         return None if self.clean is None else Count(self.clean, self.n).accuracy
 
     def tied(self, other: Corruptions) -> bool:
-        """Whether two means may be equal: the intervals' halves, squared, add up; cautious, as the images are shared."""
+        """Whether intervals leave it open which mean is higher; cautious, as the two are of the same images."""
         halves = [(high - low) / 2 for low, high in (self.interval, other.interval)]
         return abs(self.mean - other.mean) <= sum(half**2 for half in halves) ** 0.5

@@ -99,8 +99,8 @@ def run_chunk(evaluation: Evaluation, data: Measurable, file: Path, report: Repo
     Raises:
         StorageError: The disk refuses `file`, or a process that shares the work was killed.
     """
-    clock, done = time.monotonic(), 0.0
-    if file.exists():
+    clock, done, known = time.monotonic(), 0.0, file.exists()
+    if known:
         chunk = _same_images(read_chunk(file), file, evaluation, data)
     else:
         with products_in(evaluation.precision):
@@ -118,7 +118,7 @@ def run_chunk(evaluation: Evaluation, data: Measurable, file: Path, report: Repo
             done = _run_stage(evaluation, chunk, batches, images, done, report, write)
         chunk.stage, chunk.met = chunk.stage + 1, np.zeros_like(chunk.met)
         write()
-    if not evaluation.stages:
+    if not evaluation.stages and not known:
         write()
     last = evaluation.stages[-1].name if evaluation.stages else CLEAN
     report(Progress(last, 1, 1, len(data), int((chunk.broken_by == ROBUST).sum()), done, 0.0))

@@ -88,8 +88,8 @@ def readme(entries: Sequence[dict[str, Any]], tables: Sequence[dict[str, Any]] =
     several = f"""
 ## Under corruptions, and by shape or texture
 
-Entries of several accuracies on the same images, {len(tables)} of them, in the folder `tables` of each checkpoint: which
-images are right under which condition is in the .npz beside each.
+Entries of several accuracies on the same images, {len(tables)} of them, in the folder `tables` of each checkpoint:
+which images are right under which condition is in the .npz beside each.
 
 {table_report.markdown(tables)}"""
     return f"""# Results

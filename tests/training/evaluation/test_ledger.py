@@ -22,6 +22,7 @@ from robust_zoo.training.attacks.pgd import pgd_until_wrong
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
 from robust_zoo.training.data.dataset import spread
 from robust_zoo.training.evaluation import engine, entries, fates, ledger, report
+from robust_zoo.training.evaluation.tables import read_tables
 
 ROBUST, STANDARD = "resnet18_x0_25_cifar10_l2_eps0_5", "resnet18_x0_25_cifar10_l2_eps0"
 ATTACK = "pgd-4x2"  # short, and with random starts
@@ -126,9 +127,9 @@ def test_clean_entries_say_how_long_they_took(tmp_path):
 
 
 def test_the_table_of_results_is_generated():
-    assert (ROOT / "results" / "README.md").read_text() == report.readme(entries.read_ledger(ROOT / "results")), (
-        "make results"
-    )
+    assert (ROOT / "results" / "README.md").read_text() == report.readme(
+        entries.read_ledger(ROOT / "results"), read_tables(ROOT / "results")
+    ), "make results"
 
 
 def test_an_entry_that_exists_is_not_computed_again(whole):
@@ -178,6 +179,21 @@ def test_shards_join_to_the_same_file(whole, tmp_path, monkeypatch):
     evaluate(apart, "--shard", "0/2")
     assert without_times(apart) == without_times(together) and len(without_times(apart)) == 2
     assert set(without_times(together)) != set(without_times(whole))  # chunks decide random numbers: another key
+
+
+def test_a_table_is_the_same_by_two_processes_and_after_kills(zygote, tmp_path):
+    """568 images in three parts: a kill before the first is stored, one after it, and the same with the second."""
+    corrupted = ["evaluate", ROBUST, "--attack", "corruptions", "--n", "8", "--out"]
+    output, killed = tmp_path / "output.txt", [*corrupted, tmp_path / "killed"]
+    run(*corrupted, tmp_path / "alone")
+    for _ in range(2):
+        assert zygote.wait(zygote.start(killed, output, die_at=("replace", 1))) == -signal.SIGKILL, output.read_text()
+        assert zygote.wait(zygote.start(killed, output, die_at=("replace", -1))) == -signal.SIGKILL
+    assert len(list(tmp_path.glob("killed/parts/*/*.npz"))) == 2 and not list(tmp_path.glob("killed/*/*/*.json"))
+    for command in (killed, [*corrupted, tmp_path / "two", "--jobs", "2"]):
+        assert zygote.wait(zygote.start(command, output)) == 0, output.read_text()
+    alone = without_times(tmp_path / "alone")
+    assert len(alone) == 2 and without_times(tmp_path / "killed") == alone == without_times(tmp_path / "two")
 
 
 def test_another_seed_is_another_entry(whole, tmp_path):
