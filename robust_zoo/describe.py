@@ -75,6 +75,9 @@ def all_of(checkpoint: Checkpoint) -> dict[str, Any]:
         "preprocessing": asdict(checkpoint.preprocessing),
         "reported": [asdict(figure) for figure in checkpoint.reported],
         "measured": [{**asdict(m), "accuracy": round(m.accuracy, 2)} for m in checkpoint.measured],
+        "corruptions": [
+            {**vars(c), "correct": dict(c.correct), "mean": round(c.mean, 2)} for c in checkpoint.corruptions
+        ],
     }
 
 

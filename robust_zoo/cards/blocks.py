@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from robust_zoo import home
-from robust_zoo.cards import bundled, ladders, strongest
+from robust_zoo.cards import bundled, corruptions, ladders, strongest
 from robust_zoo.errors import UsageError
 from robust_zoo.weights.variables import VARIABLES
 
@@ -75,7 +75,11 @@ PAGES: Mapping[str, Blocks] = {
     },
     "docs/use.md": {"Through torch.hub": elsewhere},
     "docs/trust.md": {"Variables of the environment": environment},
-    "docs/measured.md": {"On all test images": bundled.on_all_images, "On fewer": bundled.on_fewer_images},
+    "docs/measured.md": {
+        "On all test images": bundled.on_all_images,
+        "On fewer": bundled.on_fewer_images,
+        "Under corruptions": corruptions.bundled,
+    },
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from robust_zoo import home as project
+from robust_zoo.cards.corruptions import section
 from robust_zoo.cards.curve import curve
 from robust_zoo.cards.figures import figures
 from robust_zoo.cards.front_matter import front_matter, written
@@ -76,7 +77,7 @@ def card(
 ## Figures
 
 {figures(checkpoint, results)}
-{_curve(checkpoint, picture)}
+{_curve(checkpoint, picture)}{_corruptions(checkpoint, results)}
 - They are of the original head on the original classes. With a new head, other input channels or fine-tuned weights
   they do not apply.
 - An eps is a radius in units of images with pixels in [0, 1], before normalisation. Robust accuracy at other radii, in
@@ -152,6 +153,10 @@ def _curve(checkpoint: Checkpoint, picture: str) -> str:
     if not picture:
         return ""
     return f"\n![Accuracy of {checkpoint.name} over the radius of the attack, with 95 % intervals]({picture})\n"
+
+
+def _corruptions(checkpoint: Checkpoint, results: str) -> str:
+    return f"\n### Measured under corruptions\n\n{section(checkpoint, results)}\n" if checkpoint.corruptions else ""
 
 
 def _code(text: str) -> str:

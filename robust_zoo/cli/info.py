@@ -101,6 +101,9 @@ def command(name: str, as_json: bool) -> None:
             lines.append(("reported", f"{f.title}: {f.value:.2f} %{images}, by {f.by}"))
     for m in checkpoint.measured:
         lines.append(("measured", f"{m.title}: {m.accuracy:.2f} % ({m.correct:,} of {m.n:,}, {m.data}, {m.code})"))
+    for c in checkpoint.corruptions:
+        low, high = c.interval
+        lines.append(("corruptions", f"{c.mean:.2f} % on average ({low:.1f}-{high:.1f}; {c.n:,}, {c.data}, {c.code})"))
     for key, text in lines:
         if text:
             click.echo(f"{key + ':':<16}{printable(text, limit=None)}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from robust_zoo.cli import ranking
 from robust_zoo.cli.options import (
     CACHE_DIR,
     DEVICE,
@@ -36,7 +37,13 @@ _PATH = click.Path(path_type=Path)
 
 
 @click.command("recommend")
-@click.argument("folder", type=_PATH)
+@click.argument("folder", type=_PATH, required=False)
+@click.option(
+    "--for",
+    "purpose",
+    type=click.Choice(["corruptions"]),
+    help="Without FOLDER: who is best under noise, blur and weather, by what was measured.",
+)
 @click.option("--architecture", "-a", multiple=True, help="Compare this architecture's checkpoints (repeatable).")
 @collection()
 @MAX_PARAMS
@@ -52,7 +59,8 @@ _PATH = click.Path(path_type=Path)
 @click.option("--plot", "picture", type=_PATH, help="Also draw accuracy against eps (a .png).")
 @click.option("--json", "as_json", is_flag=True, help="The ranking as JSON.")
 def command(
-    folder: Path,
+    folder: Path | None,
+    purpose: str | None,
     more: tuple[str, ...],
     under: str | None,
     min_robust: float | None,
@@ -73,6 +81,7 @@ def command(
     robust-zoo recommend photos/ --architecture resnet50 --norm l2 --budget 20 --plot eps.png
     robust-zoo recommend photos/ --under linf:4/255 --min-robust 50 --max-params 100M
     robust-zoo recommend photos/ -a resnet50 -c weights.safetensors
+    robust-zoo recommend --for corruptions
 
     FOLDER holds a folder of images for each class, five images or more in each; of a folder of splits the training
     images are taken. Features are extracted once for each checkpoint, linear probes are cross-validated on them, and
@@ -83,16 +92,26 @@ def command(
     long the features take is said before anything is fetched; --budget takes fewer images. Checkpoints without a public
     hash are compared when they are named, or here already.
     """
+    own = select(more)
+    at = robust_at(under, min_robust)
+    filters["min_robust"] = (*at, min_robust) if at and min_robust is not None else (at or None)
+    asked = {name: value for name, value in filters.items() if value not in (None, ())}
+    if purpose:
+        _by_corruptions(folder, own, norm, asked, as_json)
+        return
+    if folder is None:
+        raise UsageError(
+            "no images to choose by",
+            expected="FOLDER, or --for corruptions",
+            actual="neither",
+            next="robust-zoo recommend photos/",
+        )
     if picture:
         require_picture(picture)
     use_cache(cache_dir or cache)
     from robust_zoo.training.transfer.recommend import open_images, recommend, table
     from robust_zoo.training.transfer.recommend import picture as draw
 
-    own = select(more)
-    at = robust_at(under, min_robust)
-    filters["min_robust"] = (*at, min_robust) if at and min_robust is not None else (at or None)
-    asked = {name: value for name, value in filters.items() if value not in (None, ())}
     chosen = [*own, *_filtered(own, norm, asked)]
     images, classes = open_images(folder, workers=workers)
     if images.source.note:
@@ -106,7 +125,7 @@ def command(
         draw(advice, folder.name, picture)
         click.echo(f"figure: {picture}", err=True)
     if as_json:
-        ranking = [
+        advised = [
             {
                 "checkpoint": a.checkpoint.name,
                 "correct": a.correct,
@@ -117,10 +136,26 @@ def command(
             }
             for a in advice
         ]
-        click.echo(json.dumps(ranking, indent=1))
+        click.echo(json.dumps(advised, indent=1))
     else:
         click.echo(table(advice, len(classes)))
         click.echo(f"robust-zoo finetune {quote(str(folder))} --model {quote(advice[0].checkpoint.handle)}")
+
+
+def _by_corruptions(
+    folder: Path | None, own: Sequence[Checkpoint], norm: str | None, asked: dict[str, Any], as_json: bool
+) -> None:
+    """The ranking by what rows say of corruptions; no weights are needed."""
+    if folder is not None:
+        raise UsageError(
+            "corruptions were measured on images of their own",
+            expected="--for corruptions without FOLDER",
+            actual=f"FOLDER {folder}",
+            next=f"robust-zoo recommend {quote(str(folder))}",
+        )
+    rows = [get(name) for name in list_models(norm=norm, **asked)] if asked or norm or not own else []
+    found = ranking.by_corruptions({row.handle: row for row in (*own, *rows)}.values())
+    click.echo(json.dumps(ranking.as_json(found), indent=1) if as_json else ranking.table(found))
 
 
 def _filtered(own: Sequence[Checkpoint], norm: str | None, asked: dict[str, Any]) -> list[Checkpoint]:

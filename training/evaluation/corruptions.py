@@ -23,8 +23,8 @@ from robust_zoo.training.data.image_files import ImageFiles
 from robust_zoo.training.data.imagenet import validation
 from robust_zoo.training.data.npz import read_npy
 from robust_zoo.training.evaluation.series import Series
+from robust_zoo.training.evaluation.tables import CLEAN
 
-CLEAN = "clean"  # the condition without any corruption
 OURS = "our corruptions"  # in what such images are called, which is never the official name
 
 

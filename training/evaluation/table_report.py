@@ -8,8 +8,7 @@ from typing import Any
 from robust_zoo.text import markdown as cell
 from robust_zoo.training.choices import CORRUPTIONS, CUES, IMAGE_SETS
 from robust_zoo.training.corruptions.kinds import GROUPS, KINDS, SEVERITIES, mean_corruption_error
-from robust_zoo.training.evaluation.corruptions import CLEAN
-from robust_zoo.training.evaluation.tables import SHAPE, TEXTURE, TableKey
+from robust_zoo.training.evaluation.tables import CLEAN, SHAPE, TEXTURE, TableKey
 
 Table = Mapping[str, Any]
 

@@ -23,6 +23,7 @@ from robust_zoo.training.evaluation.entries import not_sound
 from robust_zoo.training.evaluation.fates import ROBUST
 
 FOLDER = "tables"  # in a checkpoint's folder of a ledger
+CLEAN = "clean"  # the condition without any corruption
 SHAPE, TEXTURE = "shape", "texture"  # the conditions of a cue conflict
 Right = Mapping[str, np.ndarray]
 """By condition which images are right: (n,) bool."""
