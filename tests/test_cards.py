@@ -33,7 +33,10 @@ from robust_zoo.weights.safetensors_file import write_safetensors
 CARDS = Path(__file__).parents[1] / "model_cards"
 TOML = tomllib.loads((Path(load.__file__).parent / "checkpoints.toml").read_text(encoding="utf-8"))
 NAMES = [row["name"] for row in TOML["checkpoint"]]
-FIGURES = json.loads(load.MEASURED.read_text(encoding="utf-8"))
+FIGURES = {
+    name: [figure for figure in figures if "table" not in figure]
+    for name, figures in json.loads(load.MEASURED.read_text(encoding="utf-8")).items()
+}
 MEASURED = Measurement(
     attack="apgd-ce", correct=31, n=64, data="imagenet validation", weights_sha256="ab" * 32, code="robust_zoo 9.9",
     norm="linf", eps=4 / 255, settings="100 iterations",

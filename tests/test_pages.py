@@ -96,6 +96,55 @@ def test_a_cards_figures_are_those_of_rows_and_results(name):
     assert all((ROOT / "model_cards" / line[-1]).is_file() for line in measured)
 
 
+@cache
+def corrupted(name):
+    """Tables of results/ of a checkpoint, as they lie there: path from model_cards/ -> entry."""
+    return {
+        f"../results/{name}/tables/{path.name}": json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted((ROOT / "results" / name / "tables").glob("*.json"))
+    }
+
+
+def mean(entry, kind, severities=(1, 2, 3, 4, 5)):
+    counts = [entry["correct"][f"{kind.replace(' ', '_')} {severity}"] for severity in severities]
+    return f"{100 * sum(counts) / (entry['n'] * len(counts)):.1f}"
+
+
+BUNDLED = [name for name, row in BY_NAME.items() if row.get("bundled")]
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_a_cards_figures_under_corruptions_are_those_of_results(name):
+    page, ((link, entry),) = read(f"model_cards/{name}.md"), corrupted(name).items()
+    (table,) = [table for table in tables(page) if table.section == "Measured under corruptions"]
+    assert len(table.rows) == (len(entry["correct"]) - 1) / 5
+    for kind, *cells in table.rows:
+        single = [mean(entry, kind.text, [severity]) for severity in range(1, 6)]
+        assert [cell.text for cell in cells] == [*single, mean(entry, kind.text)]
+    (low, high), clean = entry["mean_interval_95"], 100 * entry["correct"]["clean"] / entry["n"]
+    said = f"severities {entry['mean_accuracy']:.1f} % ({low:.1f}-{high:.1f}), without any {clean:.1f} %"
+    assert f"{said} ([{link[-17:-5]}]({link}))" in page and (ROOT / "model_cards" / link).is_file()
+
+
+def test_the_bundled_models_under_corruptions_are_those_of_results():
+    (table,) = [table for table in tables(read("docs/measured.md")) if "our corruptions" in table.head[0]]
+    found = [entry for name in BUNDLED for entry in corrupted(name).values()]
+    assert len(table.head) == 1 + len(BUNDLED) and table.head[0].startswith(
+        f"{found[0]['n']:,} of {found[0]['dataset']}"
+    )
+    assert table.head[1:] == [
+        radius(BY_NAME[name]["norm"], BY_NAME[name]["eps"]) if BY_NAME[name]["eps"] else "standard" for name in BUNDLED
+    ]
+    for kind, *cells in table.rows:
+        values = [
+            f"{100 * entry['correct']['clean'] / entry['n']:.1f}" if kind.text == "none"
+            else f"{entry['mean_accuracy']:.1f}" if kind.text == "mean" else mean(entry, kind.text)
+            for entry in found
+        ]  # fmt: skip
+        assert [cell.text for cell in cells] == values
+    assert len(table.rows) == 2 + 14
+
+
 def strongest(name, threat):
     """(value, attack, by) of the figure with the strongest evidence, worked out anew."""
     row, found = BY_NAME[name], []

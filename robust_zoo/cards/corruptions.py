@@ -66,7 +66,7 @@ def _beside(data: str, pairs: list[tuple[Checkpoint, Corruptions]]) -> str:
         lines.insert(0, ["none", *_best([figure.clean_accuracy or 0.0 for figure in figures])])
     lines += [[words(kind), *_best([figure.by_kind[kind] for figure in figures])] for kind in figures[0].correct]
     head = [markdown(f"{figures[0].n:,} of {data}"), *(_short(checkpoint) for checkpoint, _ in pairs)]
-    return table(head, lines, numbers=range(1, len(head)))
+    return table(head, lines)
 
 
 def _best(values: list[float]) -> list[str]:

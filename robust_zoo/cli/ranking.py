@@ -44,7 +44,7 @@ def as_json(found: Ranking) -> list[dict[str, Any]]:
     """An object for each checkpoint and set of images, the best of a set first."""
     return [
         {
-            "checkpoint": checkpoint.name, "data": data, "n": figure.n, "mean": figure.mean,
+            "checkpoint": checkpoint.name, "data": data, "n": figure.n, "mean": round(figure.mean, 2),
             "interval_95": figure.interval, "clean": figure.clean_accuracy, "tied_with_best": figure.tied(pairs[0][1]),
         }
         for data, pairs in found.items() for checkpoint, figure in pairs

@@ -78,9 +78,8 @@ def command(
 
     \b
     robust-zoo recommend photos/
-    robust-zoo recommend photos/ --architecture resnet50 --norm l2 --budget 20 --plot eps.png
+    robust-zoo recommend photos/ --architecture resnet50 --norm l2 -c weights.safetensors --plot eps.png
     robust-zoo recommend photos/ --under linf:4/255 --min-robust 50 --max-params 100M
-    robust-zoo recommend photos/ -a resnet50 -c weights.safetensors
     robust-zoo recommend --for corruptions
 
     FOLDER holds a folder of images for each class, five images or more in each; of a folder of splits the training

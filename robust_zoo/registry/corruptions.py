@@ -12,21 +12,21 @@ from robust_zoo.counts import Count
 
 @dataclass(frozen=True)
 class Corruptions:
-    """Accuracies under corruptions that this project measured, of the same images each time.
+    """Accuracies under corruptions, measured here on the same images.
 
     Attributes:
-        data: Which images, in words; "our corruptions" stands in it where they are not the official ones.
+        data: Which images.
         n: How many.
-        correct: By corruption, as official files call it: how many were right at severities 1 to 5.
-        interval: 95 % of `mean` over images, in percent.
+        correct: By corruption: how many were right at severities 1 to 5.
+        interval: 95 % of `mean`, in percent.
         weights_sha256: Of the file that was measured.
         code: The version that measured.
-        entry: The name of its evidence, in the folder tables of the checkpoint's results/.
-        clean: How many were right without a corruption; None where that was not measured with them.
-        mce: The mean corruption error, in percent of AlexNet's; None but for the official images of ImageNet-C.
+        entry: Its evidence, in results/NAME/tables.
+        clean: How many were right without any; None where that is not known.
+        mce: Mean corruption error, in percent of AlexNet's: of ImageNet-C alone.
 
     Raises:
-        ValueError: A count that is none of `n` images, or not five severities.
+        ValueError: Counts of other images, or not five of them.
     """
 
     data: str
@@ -49,7 +49,9 @@ class Corruptions:
 
     @classmethod
     def parse(cls, row: Mapping[str, Any]) -> Corruptions:
-        """A row of measured.json. Raises ValueError and TypeError for another."""
+        """A row of measured.json."""
+        if row["table"] != "corruptions":
+            raise ValueError(f"a table of {row['table']!r:.80}")
         fixed: dict[str, Any] = {
             "correct": MappingProxyType({kind: tuple(counts) for kind, counts in row["correct"].items()}),
             "interval": tuple(row["interval"]),
@@ -58,20 +60,20 @@ class Corruptions:
 
     @property
     def by_kind(self) -> dict[str, float]:
-        """The mean accuracy over severities of each corruption, in percent."""
+        """Means over severities, in percent."""
         return {kind: 100 * sum(counts) / (len(counts) * self.n) for kind, counts in self.correct.items()}
 
     @property
     def mean(self) -> float:
-        """The mean accuracy over corruptions and severities, in percent."""
+        """Over corruptions and severities, in percent."""
         return sum(self.by_kind.values()) / len(self.correct)
 
     @property
     def clean_accuracy(self) -> float | None:
-        """Of the same images without a corruption, in percent."""
+        """Without any corruption, in percent."""
         return None if self.clean is None else Count(self.clean, self.n).accuracy
 
     def tied(self, other: Corruptions) -> bool:
-        """Whether intervals leave it open which mean is higher; cautious, as the two are of the same images."""
+        """Whether the intervals leave it open which mean is higher."""
         halves = [(high - low) / 2 for low, high in (self.interval, other.interval)]
         return abs(self.mean - other.mean) <= sum(half**2 for half in halves) ** 0.5

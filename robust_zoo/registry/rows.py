@@ -47,7 +47,7 @@ class Checkpoint:
         tuned_from: The name of the checkpoint that it was fine-tuned or transferred from, "" for none.
         reported: The accuracies reported by others.
         measured: The accuracies measured by this project.
-        corruptions: Those under corruptions, which it measured too.
+        corruptions: The same under corruptions.
         fingerprint: What its network says of the bundled images; None where its behaviour was not verified yet.
     """
 

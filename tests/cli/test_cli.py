@@ -259,7 +259,8 @@ def test_info(name, own_machine, monkeypatch):
     for key in ("recipe", "licence", "licence_from", "origin", "paper"):
         assert found[key] == collection[key]
     assert found["addresses"] == [at.replace("{file}", row["file"]) for at in collection["sources"]]
-    assert [m["correct"] for m in found["measured"]] == [m["correct"] for m in FIGURES.get(row["name"], [])]
+    stored = [figure["correct"] for figure in FIGURES.get(row["name"], [])]
+    assert [figure["correct"] for figure in [*found["measured"], *found["corruptions"]]] == stored
     directories, extra = cache.local_directories(), mirrors()
     planned = sources_for(get(name), directories=directories, extra_mirrors=extra, offline=False)
     assert found["sources"] == [source.location for source in planned]

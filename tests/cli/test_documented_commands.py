@@ -46,6 +46,8 @@ NOT_RUN = {
     "robust-zoo evaluate --launcher": "a cluster; tests/training/evaluation runs its jobs",
     "robust-zoo evaluate --jobs": "processes that import torch; tests/training/evaluation shares work among them",
     "robust-zoo evaluate robustbench": "ImageNet; tests/training/data reads its layout",
+    "robust-zoo evaluate cifar10-c": "the official arrays; tests/training/evaluation writes such",
+    "robust-zoo evaluate cue-conflict": "the official images; tests/training/evaluation makes such",
     "robust-zoo publish": "sends to the hub; tests/publishing publishes to a stand-in",
     "robust-zoo data prepare": "downloads; tests/training/transfer prepares from made copies",
     "robust-zoo download --signature": "nothing is signed yet; tests/weights/test_bundle.py signs and takes",
@@ -58,6 +60,7 @@ SMALL = {
     "resnet50_l2_eps0": BUNDLED,
     "resnet50_linf_eps4": "resnet18_x0_25_cifar10_linf_eps8",
     "resnet50_l2_*": f"{ROBUST}*",
+    "resnet18_x0_25_cifar10_*": f"{ROBUST}*",
     "resnet50_*": FETCHED,
     "resnet18_linf_*": FETCHED,
     "resnet18_l2_eps3": FETCHED,
@@ -195,7 +198,8 @@ def smaller(command):
     args = [small.get(word, word) for word in rest]
     if verb == "train":
         args = [f"{word}-here" if word.startswith("runs/") else word for word in args]
-    return [verb, *args, *CHEAPER.get(verb, []), *(["--settings", "quick.toml"] if "finetune" in rest else [])]
+    cheaper = ["--n", "2"] if "corruptions" in args and verb == "evaluate" else CHEAPER.get(verb, [])
+    return [verb, *args, *cheaper, *(["--settings", "quick.toml"] if "finetune" in rest else [])]
 
 
 @pytest.mark.parametrize("command", RUN, ids=" ".join)

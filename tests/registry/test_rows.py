@@ -98,7 +98,8 @@ def test_measurements_of_no_row_are_refused(tmp_path, monkeypatch):
 
 def test_every_measured_figure_names_its_evidence():
     root = Path(__file__).parents[2] / "results"
-    named = {name: [figure["entry"] for figure in figures] for name, figures in FIGURES.items()}
+    folder = {True: "tables/", False: ""}
+    named = {name: [folder["table" in f] + f["entry"] for f in figures] for name, figures in FIGURES.items()}
     assert {f"{name}/{entry}" for name, found in named.items() for entry in found} == {
         path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.json")
     }
@@ -107,6 +108,14 @@ def test_every_measured_figure_names_its_evidence():
             entry = json.loads((root / name / f"{m.entry}.json").read_text())
             assert (entry["robust_correct"], entry["n"], entry["norm"], entry["eps"]) == (m.correct, m.n, m.norm, m.eps)
             assert m.digits == m.entry.rpartition("__")[2] and len(m.digits) == 12
+        for c in get(name).corruptions:
+            entry = json.loads((root / name / "tables" / f"{c.entry}.json").read_text())
+            assert {
+                f"{kind} {i}": count for kind, counts in c.correct.items() for i, count in enumerate(counts, 1)
+            } == {condition: count for condition, count in entry["correct"].items() if condition != "clean"}
+            assert (c.clean, c.n, c.weights_sha256) == (entry["correct"]["clean"], entry["n"], get(name).sha256)
+            assert (c.data, c.mean) == (entry["dataset"], pytest.approx(entry["mean_accuracy"]))
+            assert c.interval == pytest.approx(entry["mean_interval_95"], abs=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,11 @@ from typing import Any
 import second_generation
 
 from robust_zoo.files import sha256_of
+from robust_zoo.registry.corruptions import Corruptions
 from robust_zoo.registry.measurement import Measurement
 from robust_zoo.registry.rows import DATA, Checkpoint
 from robust_zoo.threat import parse_eps
-from robust_zoo.training.evaluation import entries, report
+from robust_zoo.training.evaluation import entries, report, table_report, tables
 from robust_zoo.weights.safetensors_file import read_header
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +35,13 @@ def evidence() -> frozenset[Measurement]:
     return frozenset(found)
 
 
+@cache
+def corrupted() -> tuple[Corruptions, ...]:
+    """The same under corruptions."""
+    claimed = (table_report.claim(entry) for entry in tables.read_tables(ROOT / "results"))
+    return tuple(Corruptions.parse(row) for row in claimed if row)
+
+
 def differences(row: Checkpoint) -> list[str]:
     """Fields of a row that are not what its oracle says; all of them are compared."""
     if row.name in second_generation.ROWS:
@@ -47,6 +55,7 @@ def differences(row: Checkpoint) -> list[str]:
         "converted_sha256": row.converted_sha256, "bundled": row.bundled, "training": row.training,
         "robustbench": row.robustbench, "reported": [(f.value, f.attack) for f in row.reported],
         "clean_accuracy": row.clean_accuracy, "measured": set(row.measured) <= evidence() and len(row.measured),
+        "corruptions": [*row.corruptions],
     }  # fmt: skip
     wrong = [field for field in found if not _same(found[field], expected[field])]
     return wrong + ["measured"] * any(m.weights_sha256 != row.sha256 for m in row.measured)
@@ -67,7 +76,7 @@ def _upstream(row: Checkpoint) -> dict[str, Any]:
         "sha256": told["sha256"] or None, "size": SIZES.get(row.name), "bundled": False, "training": "",
         "converted_sha256": None,  # until someone online has given `robust-zoo pin`
         "robustbench": board, "reported": [(float(told["imagenet_top1"]), "none"), *figures],
-        "clean_accuracy": float(told["imagenet_top1"]), "measured": 0,
+        "clean_accuracy": float(told["imagenet_top1"]), "measured": 0, "corruptions": [],
     }  # fmt: skip
 
 
@@ -85,4 +94,5 @@ def _bundled(name: str) -> dict[str, Any] | None:
         "converted_sha256": None,
         "training": header["training"].replace("on 1 CPU threads", "on 1 CPU thread"),
         "robustbench": "", "reported": [], "clean_accuracy": clean.pop(), "measured": len(mine),
+        "corruptions": [c for c in corrupted() if c.weights_sha256 == sha256],
     }  # fmt: skip
