@@ -33,7 +33,7 @@ def section(checkpoint: Checkpoint, results: str = "") -> str:
 def _of_one(figure: Corruptions, where: str) -> str:
     rows = [
         [words(kind), *(_percent(100 * count / figure.n) for count in counts), _percent(figure.by_kind[kind])]
-        for kind, counts in figure.correct.items()
+        for kind, counts in figure.correct
     ]
     low, high = figure.interval
     digits = figure.entry[-12:]
@@ -64,7 +64,7 @@ def _beside(data: str, pairs: list[tuple[Checkpoint, Corruptions]]) -> str:
     lines = [["mean", *_best([figure.mean for figure in figures])]]
     if all(figure.clean is not None for figure in figures):
         lines.insert(0, ["none", *_best([figure.clean_accuracy or 0.0 for figure in figures])])
-    lines += [[words(kind), *_best([figure.by_kind[kind] for figure in figures])] for kind in figures[0].correct]
+    lines += [[words(kind), *_best([figure.by_kind[kind] for figure in figures])] for kind, _ in figures[0].correct]
     head = [markdown(f"{figures[0].n:,} of {data}"), *(_short(checkpoint) for checkpoint, _ in pairs)]
     return table(head, lines)
 

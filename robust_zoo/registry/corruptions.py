@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 from robust_zoo.counts import Count
@@ -17,7 +16,7 @@ class Corruptions:
     Attributes:
         data: Which images.
         n: How many.
-        correct: By corruption: how many were right at severities 1 to 5.
+        correct: Each corruption, with how many were right at severities 1 to 5.
         interval: 95 % of `mean`, in percent.
         weights_sha256: Of the file that was measured.
         code: The version that measured.
@@ -31,7 +30,7 @@ class Corruptions:
 
     data: str
     n: int
-    correct: Mapping[str, Sequence[int]]
+    correct: tuple[tuple[str, tuple[int, ...]], ...]
     interval: tuple[float, float]
     weights_sha256: str
     code: str
@@ -40,11 +39,11 @@ class Corruptions:
     mce: float | None = None
 
     def __post_init__(self) -> None:
-        counts = [count for severities in self.correct.values() for count in severities]
+        counts = [count for _, severities in self.correct for count in severities]
         counts += [] if self.clean is None else [self.clean]
         if not self.correct or not all(type(count) is int and 0 <= count <= self.n for count in counts):
             raise ValueError(f"corruptions of {self.n!r} images with other counts than of them")
-        if any(len(severities) != 5 for severities in self.correct.values()):
+        if any(len(severities) != 5 for _, severities in self.correct):
             raise ValueError("corruptions at other severities than five")
 
     @classmethod
@@ -53,7 +52,7 @@ class Corruptions:
         if row["table"] != "corruptions":
             raise ValueError(f"a table of {row['table']!r:.80}")
         fixed: dict[str, Any] = {
-            "correct": MappingProxyType({kind: tuple(counts) for kind, counts in row["correct"].items()}),
+            "correct": tuple((kind, tuple(counts)) for kind, counts in row["correct"].items()),
             "interval": tuple(row["interval"]),
         }
         return cls(**{key: value for key, value in row.items() if key != "table"} | fixed)
@@ -61,7 +60,7 @@ class Corruptions:
     @property
     def by_kind(self) -> dict[str, float]:
         """Means over severities, in percent."""
-        return {kind: 100 * sum(counts) / (len(counts) * self.n) for kind, counts in self.correct.items()}
+        return {kind: 100 * sum(counts) / (len(counts) * self.n) for kind, counts in self.correct}
 
     @property
     def mean(self) -> float:

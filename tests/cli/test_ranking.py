@@ -15,7 +15,7 @@ BUNDLED = list_models(bundled=True)
 
 def figure(mean, half, data="a", n=100):
     """Of one corruption, right in so many percent at every severity."""
-    return Corruptions(data, n, {"fog": (mean,) * 5}, (mean - half, mean + half), "0" * 64, "", "", clean=90)
+    return Corruptions(data, n, (("fog", (mean,) * 5),), (mean - half, mean + half), "0" * 64, "", "", clean=90)
 
 
 def test_all_that_were_measured_are_ranked_by_their_means():

@@ -110,9 +110,9 @@ def test_every_measured_figure_names_its_evidence():
             assert m.digits == m.entry.rpartition("__")[2] and len(m.digits) == 12
         for c in get(name).corruptions:
             entry = json.loads((root / name / "tables" / f"{c.entry}.json").read_text())
-            assert {
-                f"{kind} {i}": count for kind, counts in c.correct.items() for i, count in enumerate(counts, 1)
-            } == {condition: count for condition, count in entry["correct"].items() if condition != "clean"}
+            assert {f"{kind} {i}": count for kind, counts in c.correct for i, count in enumerate(counts, 1)} == {
+                condition: count for condition, count in entry["correct"].items() if condition != "clean"
+            }
             assert (c.clean, c.n, c.weights_sha256) == (entry["correct"]["clean"], entry["n"], get(name).sha256)
             assert (c.data, c.mean) == (entry["dataset"], pytest.approx(entry["mean_accuracy"]))
             assert c.interval == pytest.approx(entry["mean_interval_95"], abs=1e-4)

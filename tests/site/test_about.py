@@ -26,7 +26,7 @@ def text(contents):
 def test_counts_are_those_of_rows_and_results(text, results):
     assert f"{len(ROWS)} checkpoints of {len({row['architecture'] for row in ROWS})} architectures" in text
     assert f"{sum(bool(row['eps']) for row in ROWS)} trained against an adversary" in text
-    assert f"{len([*results.rglob('*.json')])} of {len([*results.glob('*/')])} checkpoints, each with" in text
+    assert f"{len([*results.glob('*/*.json')])} of {len([*results.glob('*/')])} checkpoints, each with" in text
 
 
 def test_states_and_licences_add_up(text, contents):
