@@ -101,8 +101,8 @@ def table(checkpoints: Sequence[Checkpoint], measured: Sequence[Checkpoint], cou
         `facts`: names of facts. `words`: what facts say, each once. `kinds`: [title, threat model or "", whether the
         number of images is known]. `by`: who has figures. `rows`: name -> [places of its facts in `words`, {kind:
         [value, low, high, place in `by`, measured, bound]}, other spellings]; low and high are what so many images
-        allow. `pairs`: "name name" -> {kind: [apart, numbers, p in words]}. `says`: the sentence that the numbers of a
-        pair are put into. `most`: how many at once.
+        allow. `pairs`: "name name" -> {kind: [apart, numbers, p in words]}, where it is `tiny` without it. `says`: the
+        sentence that the numbers of a pair are put into. `most`: how many at once.
     """
     found = [by_kind(checkpoint) for checkpoint in checkpoints]
     kinds = in_order(found)
@@ -118,6 +118,7 @@ def table(checkpoints: Sequence[Checkpoint], measured: Sequence[Checkpoint], cou
     return {
         "most": _MOST,
         "says": _SAYS,
+        "tiny": p_text(0.0),
         "facts": [*facts(checkpoints[0])] if checkpoints else [],
         "words": [*words],
         "kinds": [[title(figure), str(under(figure) or ""), figure.n is not None] for figure in kinds.values()],
@@ -138,7 +139,7 @@ def _pairs(measured: Sequence[Checkpoint], counts: Paired, places: dict[Kind, in
         for kind, figure in by_kind(first).items():
             if counted := counts(i, j, figure):
                 of = found.setdefault(f"{first.name} {second.name}", {})
-                of[places[kind]] = [int(counted.p < 0.05), numbers(counted), p_text(counted.p)]
+                of[places[kind]] = [int(counted.p < 0.05), numbers(counted), *_not_tiny(counted.p)]
     return found
 
 
@@ -156,6 +157,11 @@ def signed(points: float) -> str:
 def p_text(p: float) -> str:
     """A p-value in two digits: "p = 0.031", "p < 0.0001"."""
     return f"p = {p:.2g}" if p >= 0.0001 else "p < 0.0001"
+
+
+def _not_tiny(p: float) -> list[str]:
+    """Most are tiny, and are left out."""
+    return [words] if (words := p_text(p)) != p_text(0.0) else []
 
 
 def as_script(value: Any) -> Any:

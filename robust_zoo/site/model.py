@@ -17,7 +17,7 @@ from robust_zoo.site.fates import classes, suites
 from robust_zoo.site.ladders import Ladder
 from robust_zoo.site.pages import Contents, Page
 from robust_zoo.site.snippets import snippets
-from robust_zoo.site.words import threat_title
+from robust_zoo.site.words import statistics_of, threat_title
 from robust_zoo.threat import NORMS
 from robust_zoo.visualization.beside import standard_of
 
@@ -80,6 +80,7 @@ def page(checkpoint: Checkpoint, contents: Contents, ladders: Sequence[Ladder]) 
         "known": checkpoint.recipe in load_registry().recipes,
         "state": promise(checkpoint),
         "size": size_text(checkpoint),
+        "statistics": statistics_of(checkpoint.preprocessing),
         "converted": megabytes(4 * checkpoint.network.parameters),
         "seen": checkpoint.name in contents.seen,
         "beside": standard_of(checkpoint),

@@ -47,6 +47,6 @@ def _timm(checkpoint: Checkpoint) -> str:
     load = f'model = timm.create_model("{name}", pretrained=True)'
     if published and checkpoint.network.plain_timm:
         return f"import timm\n{load}"
-    why = "not published on the hub yet" if checkpoint.may_be_passed_on else "without a licence never published"
+    why = "not on the hub yet" if checkpoint.may_be_passed_on else "without a licence never published"
     said = "timm alone lacks this network" if published else why
     return f"import robust_zoo, timm\nrobust_zoo.register_with_timm()  # {said}\n{load}"

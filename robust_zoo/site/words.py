@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from robust_zoo.registry.families import Preprocessing
 from robust_zoo.registry.reported import NORM_TITLES
 from robust_zoo.registry.robustness import figures, radius_of
 from robust_zoo.registry.rows import Checkpoint
@@ -51,3 +52,14 @@ def letters(checkpoints: Iterable[Checkpoint]) -> dict[str, str]:
 def norm_title(norm: str) -> str:
     """A norm in sentences: "Linf"."""
     return NORMS[norm].label
+
+
+_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of every first network for ImageNet, and of timm's default
+
+
+def statistics_of(preprocessing: Preprocessing) -> str:
+    """What a network's images are normalised with."""
+    mean, std = preprocessing.mean, preprocessing.std
+    if (mean, std) == _IMAGENET:
+        return "ImageNet's mean and std"
+    return f"mean {', '.join(map(str, mean))}; std {', '.join(map(str, std))}"

@@ -107,7 +107,8 @@ def test_pairs_are_those_of_the_command(data):
             if counted:
                 kind = str(titles.index(page.title(line.kind)))
                 said = data["pairs"][f"{MEASURED[i]} {MEASURED[j]}"][kind]
-                assert said == [int(apart), page.numbers(counted), page.p_text(counted.p)]
+                p = page.p_text(counted.p)
+                assert said == [int(apart), page.numbers(counted), p][: 2 if p == data["tiny"] else 3]
                 seen += 1
     assert seen == sum(len(of) for of in data["pairs"].values()) > 30
 

@@ -45,7 +45,7 @@ def test_timm_alone_only_where_it_can():
 
 
 def test_what_is_not_published_is_said_to_be_so():
-    assert "# not published on the hub yet" in lines(get("resnet50_l2_eps3"))["timm"]
+    assert "# not on the hub yet" in lines(get("resnet50_l2_eps3"))["timm"]
     closed = next(get(name) for name in list_models() if not get(name).may_be_passed_on)
     assert "# without a licence never published" in lines(closed)["timm"]
     assert all("hf-hub" not in code for name in list_models() for code in lines(get(name)).values())

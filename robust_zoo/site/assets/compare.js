@@ -28,7 +28,7 @@ function comparison(chosen) {
 function pair(chosen, i, j, kind) {
   const counted = zoo.pairs[`${chosen[i]} ${chosen[j]}`]?.[kind];
   const words = counted?.[1].split(" ").reduce((text, number) => text.replace("{}", number), zoo.says);
-  if (counted) return { i, j, apart: Boolean(counted[0]), words: `${words}; ${counted[2]}.`, p: ` (${counted[2]})` };
+  if (counted) return { i, j, apart: Boolean(counted[0]), words: `${words}; ${counted[2] || zoo.tiny}.`, p: ` (${counted[2] || zoo.tiny})` };
   const [[, low, high], [, from, to]] = [i, j].map((at) => zoo.rows[chosen[at]][1][kind]);
   const apart = low > to || from > high;
   return { i, j, apart, words: `The 95 % intervals that so many images allow ${apart ? "do not " : ""}overlap.`, p: "" };
