@@ -21,6 +21,7 @@ from robust_zoo.threat import ThreatModel
 CURVES = {"l2": ("0.1", "0.25", "0.5", "1"), "linf": ("2/255", "4/255", "8/255", "16/255")}
 EVERYWHERE = (ThreatModel("l2", 0.5), ThreatModel("linf", 8 / 255))  # for all models alike
 FEWER = ["--n", "1000"]
+SAMPLE = ["-a", "corruptions"]  # of the bundled images
 
 
 def under(threat: ThreatModel) -> list[str]:
@@ -39,6 +40,7 @@ def quick(row: Checkpoint) -> Iterator[list[str]]:
     yield ["-a", "pgd-20", "--norm", row.norm, *(word for eps in CURVES[row.norm] for word in ("--eps", eps)), *FEWER]
     for threat in threats(row):
         yield from (["-a", attack, *under(threat), *FEWER] for attack in ("fgsm", "pgd-20", "apgd-ce"))
+    yield SAMPLE
 
 
 def slow(row: Checkpoint) -> Iterator[list[str]]:
@@ -59,7 +61,8 @@ def main() -> None:
 
     def run(task: tuple[Checkpoint, list[str]]) -> int:
         row, what = task
-        words = [row.name, "-d", "cifar10", "--data", arguments.data, "--out", arguments.out, "--jobs", arguments.jobs]
+        images = [] if what is SAMPLE else ["-d", "cifar10", "--data", arguments.data]
+        words = [row.name, *images, "--out", arguments.out, "--jobs", arguments.jobs]
         command = [sys.executable, "-m", "robust_zoo", "evaluate", *map(str, words), *what, "--json"]
         return subprocess.run(command, stdout=subprocess.DEVNULL).returncode
 
