@@ -76,6 +76,7 @@ def command(
     robust-zoo evaluate resnet18_x0_25_cifar10_l2_eps0_5 --attack pgd-20
     robust-zoo evaluate resnet18_x0_25_cifar10_l2_eps0_5 --data cifar10.npz --n 1000 --jobs 2
     robust-zoo evaluate resnet18_x0_25_cifar10_l2_eps0_5 -a pgd-20 --norm l2 --eps 0.25 --eps 0.5 --eps 1
+    robust-zoo evaluate resnet18_x0_25_cifar10_l2_eps0_5 --attack corruptions --n 250
 
     NAMES are checkpoints, wildcards, or files that robust-zoo wrote. Without --data it is the bundled
     sample of CIFAR-10. Folders are called as the model's classes are: a WordNet id or any English name.
@@ -83,6 +84,9 @@ def command(
     An entry is keyed by the sha256 of the weights, of the images and of the attack's settings: what exists is not
     computed again, a killed evaluation goes on where it was, and shards on any machines that share the directory
     join to the same file. robust-zoo report turns a ledger into tables and a picture.
+
+    --attack corruptions and the datasets that are corrupted already give one entry of all conditions, in the ledger's
+    folder tables. It depends on no batch; --seed is of the corruptions, and --norm and --eps mean nothing.
 
     --jobs shares the batches of each attack: on a CPU with as many as there are cores, when there are as many batches
     of --batch-size; on a GPU one is best. --launcher slurm submits a job for each model and radius; give --shard 0/4,
