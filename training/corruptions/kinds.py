@@ -20,13 +20,11 @@ class Kind:
     """One corruption.
 
     Attributes:
-        about: What its strength is.
         small: Its strength at severities 1 to 5, for images of about 32 pixels; () where we have no version of it.
         large: The same for images of about 224.
         alexnet: The error of AlexNet on ImageNet-C, the mean over severities; what a corruption error is relative to.
     """
 
-    about: str
     small: tuple[tuple[float, ...], ...]
     large: tuple[tuple[float, ...], ...]
     alexnet: float
@@ -43,39 +41,42 @@ def _each(*values: float) -> tuple[tuple[float, ...], ...]:
 # By the name of the official file or folder, in the official order. The errors of AlexNet are those of
 # google-research/augmix@202cf4c, imagenet.py, which took them from hendrycks/robustness.
 KINDS: Mapping[str, Kind] = MappingProxyType({
+    # deviation
     "gaussian_noise": Kind(
-        "deviation", _each(0.04, 0.06, 0.08, 0.09, 0.10), _each(0.08, 0.12, 0.18, 0.26, 0.38), 0.886428
+        _each(0.04, 0.06, 0.08, 0.09, 0.10), _each(0.08, 0.12, 0.18, 0.26, 0.38), 0.886428
     ),
-    "shot_noise": Kind("photons at white", _each(500, 250, 100, 75, 50), _each(60, 25, 12, 5, 3), 0.894468),
+    # photons at white
+    "shot_noise": Kind(_each(500, 250, 100, 75, 50), _each(60, 25, 12, 5, 3), 0.894468),
+    # share of values
     "impulse_noise": Kind(
-        "share of values", _each(0.01, 0.02, 0.03, 0.05, 0.07), _each(0.03, 0.06, 0.09, 0.17, 0.27), 0.922640
+        _each(0.01, 0.02, 0.03, 0.05, 0.07), _each(0.03, 0.06, 0.09, 0.17, 0.27), 0.922640
     ),
+    # radius of the disk, deviation of its edge
     "defocus_blur": Kind(
-        "radius of the disk, deviation of its edge",
         ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)),
         ((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5)),
         0.819880,
     ),
+    # deviation of the blurs, farthest exchange, rounds
     "glass_blur": Kind(
-        "deviation of the blurs, farthest exchange, rounds",
         ((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)),
         ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)),
         0.826268,
     ),
+    # length, deviation
     "motion_blur": Kind(
-        "length, deviation",
         ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),
         ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15)),
         0.785948,
     ),
+    # how many zooms, step
     "zoom_blur": Kind(
-        "how many zooms, step",
         ((5, 0.01), (10, 0.01), (15, 0.01), (20, 0.01), (25, 0.01)),
         ((10, 0.01), (15, 0.01), (10, 0.02), (12, 0.02), (10, 0.03)),
         0.798360,
     ),
+    # flakes' mean, deviation, zoom and threshold, their fall's length and deviation, the image's share
     "snow": Kind(
-        "flakes' mean, deviation, zoom and threshold, their fall's length and deviation, the image's share",
         (
             (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
             (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
@@ -92,25 +93,30 @@ KINDS: Mapping[str, Kind] = MappingProxyType({
         ),
         0.866816,
     ),
-    "frost": Kind("made of photographs, which we do not have", (), (), 0.826572),
+    # made of photographs, which we do not have
+    "frost": Kind((), (), 0.826572),
+    # amount, decay of its octaves
     "fog": Kind(
-        "amount, decay of its octaves",
         ((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)),
         ((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)),
         0.819324,
     ),
-    "brightness": Kind("added", _each(0.05, 0.1, 0.15, 0.2, 0.3), _each(0.1, 0.2, 0.3, 0.4, 0.5), 0.564592),
-    "contrast": Kind("factor", _each(0.75, 0.5, 0.4, 0.3, 0.15), _each(0.4, 0.3, 0.2, 0.1, 0.05), 0.853204),
+    # added
+    "brightness": Kind(_each(0.05, 0.1, 0.15, 0.2, 0.3), _each(0.1, 0.2, 0.3, 0.4, 0.5), 0.564592),
+    # factor
+    "contrast": Kind(_each(0.75, 0.5, 0.4, 0.3, 0.15), _each(0.4, 0.3, 0.2, 0.1, 0.05), 0.853204),
+    # amplitude, deviation, shift of the corners, as shares of the side
     "elastic_transform": Kind(
-        "amplitude, deviation, shift of the corners, as shares of the side",
         ((0, 0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05), (0.1, 0.03, 0.03)),
         ((2, 0.7, 0.1), (2, 0.08, 0.2), (0.05, 0.01, 0.02), (0.07, 0.01, 0.02), (0.12, 0.01, 0.02)),
         0.646056,
     ),
+    # share of a side
     "pixelate": Kind(
-        "share of a side", _each(0.95, 0.9, 0.85, 0.75, 0.65), _each(0.6, 0.5, 0.4, 0.3, 0.25), 0.717840
+        _each(0.95, 0.9, 0.85, 0.75, 0.65), _each(0.6, 0.5, 0.4, 0.3, 0.25), 0.717840
     ),
-    "jpeg_compression": Kind("quality", _each(80, 65, 58, 50, 40), _each(25, 18, 15, 10, 7), 0.606500),
+    # quality
+    "jpeg_compression": Kind(_each(80, 65, 58, 50, 40), _each(25, 18, 15, 10, 7), 0.606500),
 })  # fmt: skip
 GROUPS = {
     "noise": ("gaussian_noise", "shot_noise", "impulse_noise"),
