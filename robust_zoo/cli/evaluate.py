@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shlex import quote
 
 import click
 
@@ -86,7 +87,7 @@ def command(
     join to the same file. robust-zoo report turns a ledger into tables and a picture.
 
     --attack corruptions and the datasets that are corrupted already give one entry of all conditions, in the ledger's
-    folder tables. It depends on no batch; --seed is of the corruptions, and --norm and --eps mean nothing.
+    folder tables. It depends on no batch, and --seed is of the corruptions.
 
     --jobs shares the batches of each attack: on a CPU with as many as there are cores, when there are as many batches
     of --batch-size; on a GPU one is best. --launcher slurm submits a job for each model and radius; give --shard 0/4,
@@ -98,6 +99,14 @@ def command(
 
     measured_as_they_are = dataset in IMAGE_SETS and IMAGE_SETS[dataset].table
     attack = attack or ("none" if measured_as_they_are else "autoattack")
+    if (attack in CORRUPTED or measured_as_they_are) and (norm or eps):
+        again = f"--attack {attack}" if attack in CORRUPTED else f"--dataset {dataset} --data {quote(data or 'DIR')}"
+        raise UsageError(
+            f"{attack if attack in CORRUPTED else dataset} has no threat model",
+            expected="no --norm and no --eps with it",
+            actual=" ".join([f"--norm {norm}"] * bool(norm) + [f"--eps {radius}" for radius in eps]),
+            next=f"robust-zoo evaluate {quote(names[0])} {again}",
+        )
     plan = EvaluationPlan(attack, threats(norm, *eps), n, batch_size, seed, _shard(shard), not no_checks, precision)
     if launcher == "slurm":
         where = (data, dataset, ledger_dir)

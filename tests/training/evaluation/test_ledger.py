@@ -332,6 +332,11 @@ def test_the_counts_are_those_of_the_attack(whole):
     [
         (["evaluate", ROBUST, "--attack", "autoatack"], "--attack autoattack"),
         (["evaluate", ROBUST, "--norm", "l2"], "--norm and --eps go together"),
+        (
+            ["evaluate", ROBUST, "-a", "corruptions", "--eps", "1"],
+            f"next:     robust-zoo evaluate {ROBUST} --attack corr",
+        ),
+        (["evaluate", ROBUST, "-d", "cifar10-c", "--norm", "l2"], "cifar10-c has no threat model"),
         (["evaluate", STANDARD, "--attack", "fgsm"], "was trained for no radius"),
         (["evaluate", ROBUST, "--shard", "2/2"], "is not i/k"),
         (["evaluate", "resnet18_l2_eps3"], "no images given"),
