@@ -72,9 +72,9 @@ figure.savefig("which_eps.png", dpi=100)
 # %% [markdown]
 # ## Read it
 #
-# - **The best `eps` depends on the images.** On digits the robust checkpoints win; on photos of classes that it was
-#   trained on, the standard one does. Nobody can know it beforehand, and it takes a minute to measure. The paper finds
-#   the same on twelve datasets ([Salman et al. 2020](https://arxiv.org/abs/2007.08489), section 4.3).
+# - **The best `eps` depends on the images.** On digits L2 0.25 and 0.5 win; on photos of classes that all were trained
+#   on, the standard one and the smallest radius. Nobody can know it beforehand, and it takes a minute to measure. The
+#   paper finds the same on twelve datasets ([Salman et al. 2020](https://arxiv.org/abs/2007.08489), section 4.3).
 # - **`not told apart from the first`** marks checkpoints that lost on so few images that it may be luck (a paired test
 #   of the same images, 95 %). Among those choose by other reasons: robustness, size, or the `eps` in the middle.
 # - **The interval is of one accuracy**, not of a difference: two checkpoints whose intervals overlap can still be told
@@ -86,8 +86,7 @@ figure.savefig("which_eps.png", dpi=100)
 
 # %%
 accuracy = {folder: {a.checkpoint.eps: a.accuracy for a in ranking} for folder, ranking in advice.items()}
-assert advice["photos"][0].checkpoint.eps == 0
-assert advice["digits"][0].checkpoint.eps > 0
+assert all(a.tied == (a.checkpoint.eps <= 0.1) for a in advice["photos"])
 assert accuracy["photos"][0] - accuracy["photos"][0.5] > 5
 assert accuracy["digits"][0.25] - accuracy["digits"][0] > 3
-assert all(not a.tied for a in advice["photos"][2:])
+assert all(a.tied == (a.checkpoint.eps in (0.25, 0.5)) for a in advice["digits"])

@@ -34,7 +34,7 @@ def command(names: tuple[str, ...], ledger: Path | None, as_json: bool) -> None:
 
     \b
     robust-zoo compare resnet50_linf_eps4 resnet18_linf_eps4
-    robust-zoo compare 'resnet18_x0_25_cifar10_l*' --ledger results
+    robust-zoo compare 'resnet18_x0_25_cifar10_l2*' --ledger results
     robust-zoo compare resnet50_l2_eps3 resnet50_l2_eps0 --json
 
     A line of figures is of one attack at one threat model, on as many images of one size. Its last column says whether

@@ -206,6 +206,11 @@ def smaller(command):
 def test_command_runs(here, command):
     if command[1:2] == ("transfer",) and "report" in command:
         shutil.copytree(cells(here), here / "transfer", dirs_exist_ok=True)
+    if "--granularity" in command:
+        (here / "small.toml").write_text("shrink = 8\ntrain_size = 5\n")
+        (here / "whole.toml").write_text("train_size = 5\n")
+        for settings in ("small.toml", "whole.toml"):
+            assert run("transfer", BUNDLED, "--suite", "sample", "--settings", settings).exit_code == 0
     official = (command[1] == "transfer" and "pets" in command) or (
         command[1:3] == ("data", "check") and len(command) > 4
     )

