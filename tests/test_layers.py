@@ -65,7 +65,7 @@ def test_wings_are_floors():
     """Each wing stands in the list as one piece, so that arrows between wings cannot go round in a circle."""
     wings = ["/".join(path.split("/")[:2]) if path.count("/") > 1 else path for path in LISTED]
     pieces = [wing for wing, before in zip(wings, [None, *wings], strict=False) if wing != before]
-    assert len(pieces) == len(set(pieces)) <= 56
+    assert len(pieces) == len(set(pieces)) <= 57
 
 
 def test_light_modules_do_not_import_torch():
