@@ -101,8 +101,8 @@ def table(checkpoints: Sequence[Checkpoint], measured: Sequence[Checkpoint], cou
         `facts`: names of facts. `words`: what facts say, each once. `kinds`: [title, threat model or "", whether the
         number of images is known]. `by`: who has figures. `rows`: name -> [places of its facts in `words`, {kind:
         [value, low, high, place in `by`, measured, bound]}, other spellings]; low and high are what so many images
-        allow. `pairs`: "name name" -> {kind: [apart, numbers, p in words]}, where it is `tiny` without it. `says`: the
-        sentence that the numbers of a pair are put into. `most`: how many at once.
+        allow. `pairs`: "place place" in `rows` -> {kind: [apart, numbers, p in words]}, where it is `tiny` without it.
+        `says`: the sentence that the numbers of a pair are put into. `most`: how many at once.
     """
     found = [by_kind(checkpoint) for checkpoint in checkpoints]
     kinds = in_order(found)
@@ -124,7 +124,7 @@ def table(checkpoints: Sequence[Checkpoint], measured: Sequence[Checkpoint], cou
         "kinds": [[title(figure), str(under(figure) or ""), figure.n is not None] for figure in kinds.values()],
         "by": [*by],
         "rows": rows,
-        "pairs": _pairs(measured, counts, places),
+        "pairs": _pairs(measured, counts, places, [*rows]),
     }
 
 
@@ -133,12 +133,15 @@ def _figure(figure: Figure, by: dict[str, int]) -> list[Any]:
     return [figure.value, low, high, by.setdefault(source_of(figure), len(by)), int(figure.measured), int(figure.bound)]
 
 
-def _pairs(measured: Sequence[Checkpoint], counts: Paired, places: dict[Kind, int]) -> dict[str, dict[int, list[Any]]]:
+def _pairs(
+    measured: Sequence[Checkpoint], counts: Paired, places: dict[Kind, int], names: Sequence[str]
+) -> dict[str, dict[int, list[Any]]]:
+    at = [names.index(checkpoint.name) for checkpoint in measured]
     found: dict[str, dict[int, list[Any]]] = {}
-    for (i, first), (j, second) in combinations(enumerate(measured), 2):
+    for (i, first), (j, _) in combinations(enumerate(measured), 2):
         for kind, figure in by_kind(first).items():
             if counted := counts(i, j, figure):
-                of = found.setdefault(f"{first.name} {second.name}", {})
+                of = found.setdefault(f"{at[i]} {at[j]}", {})
                 of[places[kind]] = [int(counted.p < 0.05), numbers(counted), *_not_tiny(counted.p)]
     return found
 

@@ -100,13 +100,13 @@ def test_pairs_are_those_of_the_command(data):
     """`training.evaluation.paired` reads the ledger by itself."""
     checkpoints = [get(name) for name in MEASURED]
     counts = paired(RESULTS, checkpoints)
-    titles = [title for title, *_ in data["kinds"]]
+    titles, names = [title for title, *_ in data["kinds"]], [*data["rows"]]
     seen = 0
     for line in compare(checkpoints, counts):
         for (i, j, counted), apart in zip(line.pairs, line.apart, strict=True):
             if counted:
                 kind = str(titles.index(page.title(line.kind)))
-                said = data["pairs"][f"{MEASURED[i]} {MEASURED[j]}"][kind]
+                said = data["pairs"][" ".join(str(names.index(MEASURED[k])) for k in (i, j))][kind]
                 p = page.p_text(counted.p)
                 assert said == [int(apart), page.numbers(counted), p][: 2 if p == data["tiny"] else 3]
                 seen += 1

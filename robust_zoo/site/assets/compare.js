@@ -1,6 +1,7 @@
 "use strict";
 // compare.html#compare=NAME,NAME: which names is in the address, what is known of them in the page, by site/compare.py.
 const zoo = JSON.parse(one("#zoo").textContent), letters = "ABCDEF";
+const places = Object.fromEntries(Object.keys(zoo.rows).map((name, place) => [name, place]));
 const known = Object.entries(zoo.rows).map(([name, [, , also]]) => ({ name, also: also.split(" ") }));
 
 function put(node, attributes, inside) {
@@ -26,7 +27,7 @@ function comparison(chosen) {
 }
 
 function pair(chosen, i, j, kind) {
-  const counted = zoo.pairs[`${chosen[i]} ${chosen[j]}`]?.[kind];
+  const counted = zoo.pairs[`${places[chosen[i]]} ${places[chosen[j]]}`]?.[kind];
   const words = counted?.[1].split(" ").reduce((text, number) => text.replace("{}", number), zoo.says);
   if (counted) return { i, j, apart: Boolean(counted[0]), words: `${words}; ${counted[2] || zoo.tiny}.`, p: ` (${counted[2] || zoo.tiny})` };
   const [[, low, high], [, from, to]] = [i, j].map((at) => zoo.rows[chosen[at]][1][kind]);
