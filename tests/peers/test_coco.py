@@ -104,7 +104,7 @@ def test_a_thousand_random_sets(kind: str) -> None:
         np.testing.assert_allclose([-1 if x is None else x for x in ours], theirs, rtol=0, atol=1e-12)
         seen.append(theirs)
     spread = np.array(seen)
-    assert (spread.max(0) > 0.8).all() and (spread.min(0) == -1).all() and (spread.std(0) > 0.1).all()
+    assert (spread.max(0) > 0.7).all() and (spread.min(0) == -1).all() and (spread.std(0) > 0.05).all()
 
 
 def test_boxes_of_masks() -> None:
