@@ -28,7 +28,7 @@ from robust_zoo.files import GO_ON, replace_file
 from robust_zoo.registry.lookup import get
 from robust_zoo.threat import NORMS, ThreatModel
 from robust_zoo.training.evaluation.entries import read_entry
-from robust_zoo.training.jobs.commands import Commands
+from robust_zoo.training.jobs.commands import Commands, Training
 from robust_zoo.training.recipes import Recipe, from_dict, load_overrides, recipe_for
 from robust_zoo.training.signals import EXIT_STOPPED
 
@@ -124,18 +124,15 @@ class Study:
     def one(self, training: str, seed: int) -> int:
         """Trains a model and judges it, where that is not done; the exit code of what failed or was stopped, else 0."""
         run, epochs = self.run(training, seed), recipe_of(training, seed, self.epochs).epochs
-        run.mkdir(parents=True, exist_ok=True)
-        output, recipe = run / "output.txt", run / "recipe.toml"
         if not self.weights(training, seed):
-            recipe.write_text(f"{TRAININGS[training]}seed = {seed}\nepochs = {epochs}\n")
-            how = ["--data", self.training_data(), "--out", run, "--recipe", recipe, "--device", self.device]
-            if code := self.commands.robust_zoo(["train", BASE, *how], output):
+            recipe, device = f"{TRAININGS[training]}seed = {seed}\nepochs = {epochs}\n", ("--device", self.device)
+            if code := Training(BASE, recipe, self.training_data(), run, device).by(self.commands):
                 return code
         where = ["-d", "cifar10", "--data", self.data, "--out", run / "ledger", "--device", self.device]
         for attack, threat in [(CLEAN, None), *product(ATTACKS, JUDGES)]:
             how = ["--norm", threat.norm, "--eps", threat.radius, "--n", self.images] if threat else []
             judge = ["evaluate", self.weights(training, seed), *where, "-a", attack, *how]
-            if code := self.commands.robust_zoo(judge, output):
+            if code := self.commands.robust_zoo(judge, run / "output.txt"):
                 return code
         write(self.cells, self.found())
         return 0

@@ -3,7 +3,7 @@
 import socket
 
 import pytest
-from runs import command
+from runs import command, losses
 from zygote import Zygote
 
 
@@ -32,3 +32,18 @@ def two_ranks(zygote, tmp_path):
         ]  # fmt: skip
 
     return start
+
+
+@pytest.fixture
+def apart_from_one(zygote, two_ranks, tmp_path):
+    """Trains a recipe in float64 by one process and by two; returns the greatest difference of their losses."""
+
+    def train(recipe):
+        one, two = tmp_path / "one", tmp_path / "two"
+        arguments = command(tmp_path, one, "--precision", "fp64", recipe=recipe)
+        assert zygote.wait(zygote.start(arguments, tmp_path / "output.txt")) == 0
+        assert [zygote.wait(pid) for pid in two_ranks(two, "--precision", "fp64", recipe=recipe)] == [0, 0]
+        pairs = zip(losses(one), losses(two), strict=True)
+        return max(abs(float.fromhex(a) - float.fromhex(b)) for (_, a), (_, b) in pairs)
+
+    return train

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from reads import Reads
 from runs import EXPORTED, NAME, RECIPE, command, losses, status, until, weights_sha256
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from verbs import run_to
 
 from robust_zoo.cards.card import card
@@ -152,19 +152,6 @@ def test_regional_at_the_paths_end_without_smoothing_is_adversarial_bit_for_bit(
     assert found[0][0] == found[1][0] and all(map(torch.equal, found[0][1:], found[1][1:]))
 
 
-class Reads(TorchDispatchMode):
-    """Notes what hands a number of a tensor to Python, for which a GPU would have to be waited for."""
-
-    def __init__(self):
-        super().__init__()
-        self.seen = []
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        if function in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default):
-            self.seen.append(str(function))
-        return function(*args, **kwargs or {})
-
-
 @ROWS
 def test_a_step_loses_nothing_in_bf16_and_waits_for_no_device(recipe):
     found = []
@@ -273,15 +260,9 @@ def test_what_a_file_says_in_its_note_is_text():
 
 
 @pytest.mark.peers
-def test_two_ranks_train_arks_as_one_does(zygote, two_ranks, tmp_path):
-    """With SyncBN in float64: the same losses and, but for rounding, the same weights."""
-    recipe = RECIPE.replace("epochs = 3", "epochs = 2") + 'sync_bn = true\nobjective = "arks"\n'
-    one, two = tmp_path / "one", tmp_path / "two"
-    arguments = command(tmp_path, one, "--precision", "fp64", recipe=recipe)
-    assert zygote.wait(zygote.start(arguments, tmp_path / "output.txt")) == 0
-    assert [zygote.wait(pid) for pid in two_ranks(two, "--precision", "fp64", recipe=recipe)] == [0, 0]
-    pairs = zip(losses(one), losses(two), strict=True)
-    assert max(abs(float.fromhex(a) - float.fromhex(b)) for (_, a), (_, b) in pairs) < 1e-9
+def test_two_ranks_train_arks_as_one_does(apart_from_one):
+    """With SyncBN in float64: the same losses but for rounding."""
+    assert apart_from_one(RECIPE.replace("epochs = 3", "epochs = 2") + 'sync_bn = true\nobjective = "arks"\n') < 1e-9
 
 
 @pytest.mark.peers

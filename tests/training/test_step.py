@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from reads import Reads
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from robust_zoo.architectures.build import build
 from robust_zoo.errors import UsageError
@@ -271,19 +271,6 @@ def test_images_outside_the_range_are_said_at_the_next_look():
     step(2 * images, labels)
     with pytest.raises(UsageError, match=r"pixels in \[0, 1\]"):
         step(images, labels)
-
-
-class Reads(TorchDispatchMode):
-    """Notes what hands a number of a tensor to Python, for which a GPU would have to be waited for."""
-
-    def __init__(self):
-        super().__init__()
-        self.seen = []
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        if function in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default):
-            self.seen.append(str(function))
-        return function(*args, **kwargs or {})
 
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])

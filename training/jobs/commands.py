@@ -77,12 +77,14 @@ class Training:
         recipe: TOML, the fields in which its recipe differs.
         data: What `--data` takes.
         out: The run's directory; what the command prints is in its output.txt.
+        more: Further words of the command.
     """
 
     base: str
     recipe: str
     data: Path
     out: Path
+    more: tuple[str, ...] = ()
 
     def by(self, commands: Commands) -> int:
         """Trains it where that is not done.
@@ -98,7 +100,7 @@ class Training:
         self.out.mkdir(parents=True, exist_ok=True)
         recipe = self.out / "recipe.toml"
         recipe.write_text(self.recipe, encoding="utf-8")
-        words = ["train", self.base, "--data", self.data, "--out", self.out, "--recipe", recipe]
+        words = ["train", self.base, "--data", self.data, "--out", self.out, "--recipe", recipe, *self.more]
         return commands.robust_zoo(words, self.out / "output.txt")
 
 
