@@ -30,7 +30,7 @@ from robust_zoo import list_models
 from robust_zoo.training.data.dataset import Dataset, Images
 from robust_zoo.training.transfer import cells, granularity
 from robust_zoo.training.transfer.crossed import Crossed
-from robust_zoo.training.transfer.protocols.linear import PENALTIES, Linear, train_heads
+from robust_zoo.training.transfer.protocols.linear import Linear, chosen_head
 from robust_zoo.training.transfer.protocols.table import Workspace
 from robust_zoo.training.transfer.sample_suite import cifar10_half
 from robust_zoo.training.transfer.splits import hold_out, stratified_split
@@ -105,10 +105,8 @@ def colours(target: Target, labels: int) -> Crossed:
         train = target.train.subset(kept)
         x, y = _means(train), train.labels
         check, fit = hold_out(y, Linear().holdout, draw)
-        candidates = [{"penalty": penalty} for penalty in PENALTIES]
-        heads = train_heads(x[None, fit], y[fit], len(target.classes), candidates, "lbfgs", draw)
-        hits = [score(head(x[check]).argmax(1), y[check])[0] for head in heads]
-        (head,) = train_heads(x[None], y, len(target.classes), [candidates[int(np.argmax(hits))]], "lbfgs", draw)
+        parts = (x[None, fit], y[fit]), (x[check], y[check]), (x[None], y)
+        head, *_ = chosen_head(*parts, len(target.classes), "lbfgs", draw)
         values.append(score(head(_means(target.test)).argmax(1), target.test.labels)[2])
     return Crossed(np.array([values]))
 

@@ -113,19 +113,44 @@ def linear(
         check, fit = hold_out(y.cpu(), settings.holdout, seed)
         x_check, y_check = x[0, check], y[check]
         x_all, y_all = x, y
-    classes, candidates = len(target.classes), _candidates(settings)
-    heads = train_heads(x[:, fit], y[fit], classes, candidates, settings.solver, seed)
-    hits = [score(head(x_check).argmax(1), y_check)[0] for head in heads]
-    best = int(np.argmax(hits))  # of tied ones the first: the stronger penalty
-    (head,) = train_heads(x_all, y_all, classes, [candidates[best]], settings.solver, seed)
+    fitted, checked, whole = (x[:, fit], y[fit]), (x_check, y_check), (x_all, y_all)
+    head, chosen, tried = chosen_head(fitted, checked, whole, len(target.classes), settings.solver, seed)
     x_test = of(target.test, 1, "test")[0]
     correct, n, mean_per_class = score(head(x_test).argmax(1).cpu(), target.test.labels)
-    tried = [c | {"validation_accuracy": 100 * h / len(y_check)} for c, h in zip(candidates, hits, strict=True)]
-    return Outcome(correct, n, mean_per_class, candidates[best], tried, {"n_train": len(y_all)}), head
+    return Outcome(correct, n, mean_per_class, chosen, tried, {"n_train": len(y_all)}), head
 
 
-def _candidates(settings: Linear) -> list[dict[str, float]]:
-    if settings.solver == "lbfgs":
+Labelled = tuple[Tensor, Tensor]
+"""Features and labels (N,)."""
+
+
+def chosen_head(
+    fit: Labelled, check: Labelled, whole: Labelled, classes: int, solver: str, seed: int
+) -> tuple[Head, dict[str, float], list[dict[str, float]]]:
+    """Trains a head for each candidate, and the best of them once more, on all images that are for training.
+
+    Args:
+        fit: What candidates are trained on, features (V, N, D).
+        check: What they are compared on, (N, D).
+        whole: Both together, (V, N, D).
+        classes: K.
+        solver: One of SOLVERS, whose candidates they are.
+        seed: Of the order of images, for "sgd".
+
+    Returns:
+        The head, its candidate, and all of them with their accuracy in `check`.
+    """
+    candidates = _candidates(solver)
+    heads = train_heads(*fit, classes, candidates, solver, seed)
+    hits = [score(head(check[0]).argmax(1), check[1])[0] for head in heads]
+    best = candidates[int(np.argmax(hits))]  # of tied ones the first: the stronger penalty
+    (head,) = train_heads(*whole, classes, [best], solver, seed)
+    tried = [c | {"validation_accuracy": 100 * h / len(check[1])} for c, h in zip(candidates, hits, strict=True)]
+    return head, best, tried
+
+
+def _candidates(solver: str) -> list[dict[str, float]]:
+    if solver == "lbfgs":
         return [{"penalty": penalty} for penalty in PENALTIES]
     return [{"lr": rate, "weight_decay": decay} for rate, decay in GRID]
 
