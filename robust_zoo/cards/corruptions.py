@@ -6,9 +6,9 @@ from robust_zoo.cards.figures import table
 from robust_zoo.registry.corruptions import Corruptions
 from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.ranking import ranked
+from robust_zoo.registry.reported import threat_title
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.text import markdown
-from robust_zoo.threat import NORMS
 
 
 def words(kind: str) -> str:
@@ -65,17 +65,15 @@ def _beside(data: str, pairs: list[tuple[Checkpoint, Corruptions]]) -> str:
     if all(figure.clean is not None for figure in figures):
         lines.insert(0, ["none", *_best([figure.clean_accuracy or 0.0 for figure in figures])])
     lines += [[words(kind), *_best([figure.by_kind[kind] for figure in figures])] for kind, _ in figures[0].correct]
-    head = [markdown(f"{figures[0].n:,} of {data}"), *(_short(checkpoint) for checkpoint, _ in pairs)]
+    head = [
+        markdown(f"{figures[0].n:,} of {data}"),
+        *(threat_title(checkpoint.norm, checkpoint.eps) for checkpoint, _ in pairs),
+    ]
     return table(head, lines)
 
 
 def _best(values: list[float]) -> list[str]:
     return [f"**{_percent(value)}**" if value == max(values) else _percent(value) for value in values]
-
-
-def _short(checkpoint: Checkpoint) -> str:
-    """What tells bundled models apart: their threat."""
-    return f"{NORMS[checkpoint.norm].label} {checkpoint.threat.radius}" if checkpoint.eps else "standard"
 
 
 def _percent(value: float) -> str:

@@ -39,6 +39,11 @@ def radius_of(norm: str, eps: float) -> str:
     return NORMS[norm].spell(eps) if norm in NORMS else f"{eps:g}"
 
 
+def threat_title(norm: str, eps: float) -> str:
+    """A threat model as the field writes it: "Linf 4/255", "L2 3"; "standard" for no threat."""
+    return f"{NORM_TITLES[norm]} {radius_of(norm, eps)}" if eps else "standard"
+
+
 @dataclass(frozen=True)
 class Reported:
     """An accuracy that was not measured by this project.

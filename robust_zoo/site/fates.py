@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from robust_zoo.counts import Count
-from robust_zoo.registry.reported import attack_title
+from robust_zoo.registry.reported import attack_title, threat_title
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.site.pages import Evidence
-from robust_zoo.site.words import threat_title
 from robust_zoo.training.evaluation.fates import ROBUST, WRONG
 
 _MOST_CLASSES = 20

@@ -12,13 +12,14 @@ from robust_zoo.describe import promise
 from robust_zoo.registry.comparison import Kind
 from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.pareto import Rival, fields
+from robust_zoo.registry.reported import threat_title
 from robust_zoo.registry.robustness import figures
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.site import model
 from robust_zoo.site.ladders import Table, ladders, tables
 from robust_zoo.site.pages import Contents, Page, Raw
 from robust_zoo.site.table import FACTS, facets, lines
-from robust_zoo.site.words import STATES, letters, threat_title
+from robust_zoo.site.words import STATES, letters
 from robust_zoo.threat import NORMS
 
 _DESCRIPTION = (

@@ -11,13 +11,14 @@ from robust_zoo.charts.curve import eps_curve
 from robust_zoo.describe import megabytes, promise, size_text
 from robust_zoo.registry.curves import eps_curves
 from robust_zoo.registry.load import load_registry
+from robust_zoo.registry.reported import threat_title
 from robust_zoo.registry.robustness import Figure, best_robust, figures
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.site.fates import classes, suites
 from robust_zoo.site.ladders import Ladder
 from robust_zoo.site.pages import Contents, Page
 from robust_zoo.site.snippets import snippets
-from robust_zoo.site.words import statistics_of, threat_title
+from robust_zoo.site.words import statistics_of
 from robust_zoo.threat import NORMS
 from robust_zoo.visualization.beside import standard_of
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from robust_zoo.describe import promise, short_count, size_text
 from robust_zoo.registry.lookup import natural_key
+from robust_zoo.registry.reported import threat_title
 from robust_zoo.registry.robustness import Figure, best_robust, by_robustness, figures
 from robust_zoo.registry.rows import Checkpoint
-from robust_zoo.site.words import KINDS, norm_title, radius_key, threat_title
+from robust_zoo.site.words import KINDS, norm_title, radius_key
 
 _Sort = Callable[[str], Any]
 _SIZES = (10, 30, 60, 100, 300)  # millions of parameters that one may ask for at most

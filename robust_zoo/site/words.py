@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from robust_zoo.registry.families import Preprocessing
-from robust_zoo.registry.reported import NORM_TITLES
-from robust_zoo.registry.robustness import figures, radius_of
+from robust_zoo.registry.robustness import figures
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import NORMS
 
@@ -18,11 +17,6 @@ STATES = {
     "unverified": "no hash is public: taken only when asked for, then noted, and other bytes later are an alarm",
 }
 KINDS = {"classifier": "classifier", "encoder": "image encoder"}
-
-
-def threat_title(norm: str, eps: float) -> str:
-    """A threat model as the field writes it: "Linf 4/255", "L2 3"; "standard" for no threat."""
-    return f"{NORM_TITLES[norm]} {radius_of(norm, eps)}" if eps else "standard"
 
 
 def radius_key(text: str) -> tuple[bool, float]:

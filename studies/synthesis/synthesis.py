@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from robust_zoo import create_model, get, list_models, pixel_model, visualization
-from robust_zoo.threat import NORMS
+from robust_zoo.registry.reported import threat_title
 
 HERE = Path(__file__).parent
 CELLS = HERE / "cells.jsonl"
@@ -29,7 +29,7 @@ Cell = Mapping[str, Any]
 def title(name: str) -> str:
     """A bundled model as the table has it: "standard", "L2 0.5"."""
     row = get(name)
-    return f"{NORMS[row.norm].label} {row.threat.radius}" if row.eps else "standard"
+    return threat_title(row.norm, row.eps)
 
 
 def draw() -> Iterable[Cell]:
