@@ -11,6 +11,7 @@ _EXPORTS = {
     "ThreatModel": "threat",
     "ZooError": "errors",
     "create_model": "factory",
+    "detection_backbone": "training.detection.backbone",
     "finetune": "training.transfer.tuning.run",
     "get": "registry.lookup",
     "list_models": "registry.lookup",
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from robust_zoo.registry.lookup import get, list_models
     from robust_zoo.registry.rows import Checkpoint
     from robust_zoo.threat import ThreatModel
+    from robust_zoo.training.detection.backbone import detection_backbone
     from robust_zoo.training.transfer.tuning.run import finetune
     from robust_zoo.views import transform
     from robust_zoo.visualization.sheets import visualize

@@ -8,7 +8,7 @@ _EXPORTS = {  # name -> the module that has it, and what it is called there wher
     "Machine": "machine",
     "Recipe": "recipes",
     "TransferPlan": "transfer.sweep",
-    "Workspace": "transfer.protocols.table",
+    "Workspace": "transfer.protocols.work",
     "apgd": "attacks.apgd",
     "attack_each": "evaluation.attack_images",
     "attack_images": "evaluation.attack_images",
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from robust_zoo.training.machine import Machine
     from robust_zoo.training.recipes import Recipe, recipe_for
     from robust_zoo.training.run import train
-    from robust_zoo.training.transfer.protocols.table import Workspace
+    from robust_zoo.training.transfer.protocols.work import Workspace
     from robust_zoo.training.transfer.recommend import recommend
     from robust_zoo.training.transfer.sweep import TransferPlan
     from robust_zoo.training.transfer.sweep import transfer as transfer_models

@@ -22,7 +22,7 @@ from robust_zoo.training.attacks.pgd import pgd
 from robust_zoo.training.data.cifar10_sample import CLASSES, cifar10_classes, cifar10_sample
 from robust_zoo.training.figures import tiles
 from robust_zoo.training.figures.tiles import Row
-from robust_zoo.training.transfer.protocols.table import Workspace
+from robust_zoo.training.transfer.protocols.work import Workspace
 from robust_zoo.training.transfer.report import figures, value_text
 from robust_zoo.training.transfer.sample_suite import SAMPLE_PLAN, digits
 from robust_zoo.training.transfer.sweep import transfer

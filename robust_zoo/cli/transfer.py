@@ -203,8 +203,8 @@ def _entries(
 
     from robust_zoo.registry.lookup import list_models
     from robust_zoo.training.transfer import sample_suite, sweep
-    from robust_zoo.training.transfer.datasets import open_target
-    from robust_zoo.training.transfer.protocols.table import PROTOCOLS, Workspace, load_settings
+    from robust_zoo.training.transfer.protocols.table import PROTOCOLS, load_settings
+    from robust_zoo.training.transfer.protocols.work import Workspace
     from robust_zoo.weights.cache import cache_root
 
     workspace = Workspace(out, cache_root() / "features", device, jobs, keep=keep)
@@ -227,10 +227,10 @@ def _entries(
         )
     chosen = variants(settings, datasets) if quirks and variants else [settings]
     plans = [sweep.TransferPlan(protocol, each, threat, range(seeds)) for each in chosen]
-    openers = [partial(open_target, name, root, workers=workers) for name in datasets]
+    openers = [partial(PROTOCOLS[protocol].open, name, root, workers=workers) for name in datasets]
     for number, name in enumerate(datasets):
         if Path(name).is_dir():  # any folder of images: what was taken of it, before the work begins
-            target = openers[number]()
+            target: Any = openers[number]()
             click.echo(f"{name}: {target.note}", err=True)
             if launcher == "local" and jobs == 1:  # other processes open it themselves
                 openers[number] = partial(replace, target)

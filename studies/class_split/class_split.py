@@ -28,7 +28,7 @@ from robust_zoo.training.transfer import cells
 from robust_zoo.training.transfer.crossed import Crossed
 from robust_zoo.training.transfer.protocols.finetune import Finetune
 from robust_zoo.training.transfer.protocols.linear import Linear
-from robust_zoo.training.transfer.protocols.table import Workspace
+from robust_zoo.training.transfer.protocols.work import Workspace
 from robust_zoo.training.transfer.sample_suite import digits
 from robust_zoo.training.transfer.sweep import TransferPlan, transfer
 from robust_zoo.training.transfer.task import Target

@@ -31,7 +31,7 @@ from robust_zoo.training.data.dataset import Dataset, Images
 from robust_zoo.training.transfer import cells, granularity
 from robust_zoo.training.transfer.crossed import Crossed
 from robust_zoo.training.transfer.protocols.linear import Linear, chosen_head
-from robust_zoo.training.transfer.protocols.table import Workspace
+from robust_zoo.training.transfer.protocols.work import Workspace
 from robust_zoo.training.transfer.sample_suite import cifar10_half
 from robust_zoo.training.transfer.splits import hold_out, stratified_split
 from robust_zoo.training.transfer.sweep import TransferPlan, transfer

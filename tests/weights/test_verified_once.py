@@ -20,7 +20,7 @@ from robust_zoo.training.data.dataset import spread
 from robust_zoo.training.evaluation.run import EvaluationPlan, evaluate
 from robust_zoo.training.transfer.protocols.finetune import Finetune
 from robust_zoo.training.transfer.protocols.linear import Linear
-from robust_zoo.training.transfer.protocols.table import Workspace
+from robust_zoo.training.transfer.protocols.work import Workspace
 from robust_zoo.training.transfer.sample_suite import cifar10_half
 from robust_zoo.training.transfer.sweep import TransferPlan, transfer
 from robust_zoo.weights.ensure import ensure

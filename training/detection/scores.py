@@ -49,6 +49,58 @@ class Scores:
     ar_large: float | None
 
 
+class Tally:
+    """Average precision of images that come one by one; of each only what was matched is kept.
+
+    Attributes:
+        masks: Overlaps and detections' areas are those of masks, instead of boxes.
+        images: How many there were so far.
+    """
+
+    def __init__(self, *, masks: bool = False) -> None:
+        self.masks = masks
+        self.images = 0
+        self._matched: dict[int, list[Matched]] = {}
+        self._labels: set[int] = set()  # of what was to be found
+
+    def add(self, truth: Objects, found: Detections) -> None:
+        """Counts one more image.
+
+        Args:
+            truth: What stands in it.
+            found: What was found in it.
+
+        Raises:
+            UsageError: Masks are asked for and one has none, or theirs are of different sizes.
+        """
+        if self.masks:
+            _check_masks(truth, found, self.images)
+        here = set(truth.labels.tolist())
+        for label in here | set(found.labels.tolist()):
+            self._matched.setdefault(label, []).append(match(truth, found, label, masks=self.masks))
+        self._labels |= here
+        self.images += 1
+
+    def scores(self) -> Scores:
+        """The twelve figures of the images so far."""
+        precision, recall = [], []
+        for label in sorted(self._labels):
+            curves, ends = zip(*(_curves(self._matched[label], cut) for cut in _CUTS), strict=True)
+            precision.append(curves[-1])
+            recall.append(ends)
+        p = np.stack(precision) if precision else np.full((1, len(AREAS), len(IOUS), len(RECALLS)), np.nan)
+        r = np.stack(recall) if recall else np.full((1, len(_CUTS), len(AREAS), len(IOUS)), np.nan)
+        figures = [p[:, 0], p[:, 0, 0], p[:, 0, 5], p[:, 1], p[:, 2], p[:, 3]]
+        figures += [r[:, 0, 0], r[:, 1, 0], r[:, 2, 0], r[:, 2, 1], r[:, 2, 2], r[:, 2, 3]]
+        return Scores(*map(_mean, figures))
+
+    def found(self) -> tuple[int, int]:
+        """How many objects were found at an IoU of .5, by any of an image's 100 surest; and how many there are."""
+        parts = [part for label in self._labels for part in self._matched[label]]
+        right = sum(np.count_nonzero(part.hit[0, 0] & ~part.ignored[0, 0]) for part in parts)
+        return int(right), int(sum(part.objects[0] for part in parts))
+
+
 def average_precision(truth: Sequence[Objects], found: Sequence[Detections], *, masks: bool = False) -> Scores:
     """How well objects were found.
 
@@ -63,19 +115,12 @@ def average_precision(truth: Sequence[Objects], found: Sequence[Detections], *, 
     Raises:
         UsageError: As many images are not in both, or one has no masks, or masks of another size.
     """
-    _check(truth, found, masks)
-    labels = np.unique(np.concatenate([[], *(image.labels for image in truth)])).astype(int)
-    precision, recall = [], []
-    for label in labels:
-        parts = [match(t, f, label, masks=masks) for t, f in zip(truth, found, strict=True)]
-        curves, ends = zip(*(_curves(parts, cut) for cut in _CUTS), strict=True)
-        precision.append(curves[-1])
-        recall.append(ends)
-    p = np.stack(precision) if precision else np.full((1, len(AREAS), len(IOUS), len(RECALLS)), np.nan)
-    r = np.stack(recall) if recall else np.full((1, len(_CUTS), len(AREAS), len(IOUS)), np.nan)
-    figures = [p[:, 0], p[:, 0, 0], p[:, 0, 5], p[:, 1], p[:, 2], p[:, 3]]
-    figures += [r[:, 0, 0], r[:, 1, 0], r[:, 2, 0], r[:, 2, 1], r[:, 2, 2], r[:, 2, 3]]
-    return Scores(*map(_mean, figures))
+    if len(truth) != len(found):
+        raise _differ(f"{len(truth)} and {len(found)} images", masks)
+    tally = Tally(masks=masks)
+    for pair in zip(truth, found, strict=True):
+        tally.add(*pair)
+    return tally.scores()
 
 
 def _curves(parts: Sequence[Matched], cut: int) -> tuple[Floats, Floats]:
@@ -115,15 +160,16 @@ def _mean(values: Floats) -> float | None:
     return float(there.mean()) if there.size else None
 
 
-def _check(truth: Sequence[Objects], found: Sequence[Detections], masks: bool) -> None:
-    wrong = f"{len(truth)} and {len(found)} images" if len(truth) != len(found) else ""
-    for i, pair in enumerate(zip(truth, found, strict=False) if masks and not wrong else ()):
-        shapes = {None if x.masks is None else x.masks.shape[1:] for x in pair if len(x.labels)}
-        wrong = wrong or (f"image {i}: {sorted(map(str, shapes))}" if None in shapes or len(shapes) > 1 else "")
-    if wrong:
-        raise UsageError(
-            "truth and detections are not of the same images",
-            expected="as many of both, in one order" + ", with masks of one size (H, W)" * masks,
-            actual=wrong,
-            next="hand Detections without boxes where nothing was found",
-        )
+def _check_masks(truth: Objects, found: Detections, image: int) -> None:
+    shapes = {None if x.masks is None else x.masks.shape[1:] for x in (truth, found) if len(x.labels)}
+    if None in shapes or len(shapes) > 1:
+        raise _differ(f"image {image}: {sorted(map(str, shapes))}", True)
+
+
+def _differ(actual: str, masks: bool) -> UsageError:
+    return UsageError(
+        "truth and detections are not of the same images",
+        expected="as many of both, in one order" + ", with masks of one size (H, W)" * masks,
+        actual=actual,
+        next="hand Detections without boxes where nothing was found",
+    )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from robust_zoo.counts import Count
 from robust_zoo.files import is_sha256
+from robust_zoo.training.detection.scores import Scores
 from robust_zoo.training.evaluation import fields
 from robust_zoo.training.transfer.task import METRICS
 
@@ -18,6 +20,7 @@ _ROBUST: dict[str, fields.Rule] = {
     "norm": fields.is_norm, "eps": fields.is_number, "attack": fields.is_name, "correct": fields.is_count,
     "n": fields.is_positive,
 }  # fmt: skip
+_SCORES = {field.name for field in dataclasses.fields(Scores)}
 
 
 def _is_model(value: Any) -> bool:
@@ -25,12 +28,26 @@ def _is_model(value: Any) -> bool:
 
 
 def _is_details(value: Any) -> bool:
-    """Whatever a protocol reports; robust accuracy is read again, by its fields."""
-    if not fields.is_table(value) or "robust" not in value:
-        return fields.is_table(value)
+    """Whatever a protocol reports; robust accuracy and COCO's figures are read again, by their fields."""
+    if not fields.is_table(value) or not _are_scores(value.get("ap", {})):
+        return False
+    if "robust" not in value:
+        return True
     robust = value["robust"]
     sound = fields.is_table(robust) and not fields.wrong_field(robust, _ROBUST)
     return sound and robust["correct"] <= robust["n"]
+
+
+def _are_scores(value: Any) -> bool:
+    """COCO's figures, by what was compared."""
+    return fields.is_table(value) and all(
+        fields.is_table(scores) and scores.keys() == _SCORES and all(map(_is_part, scores.values()))
+        for scores in value.values()
+    )
+
+
+def _is_part(value: Any) -> bool:
+    return value is None or (fields.is_number(value) and 0 <= value <= 1)
 
 
 def _is_settings(value: Any) -> bool:

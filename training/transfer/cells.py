@@ -15,6 +15,7 @@ from robust_zoo.files import GO_ON, replace_file
 from robust_zoo.names import within
 from robust_zoo.readers import read_json, read_text
 from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.training.detection.scenes import DetectionTarget
 from robust_zoo.training.transfer.cell_fields import contradiction, wrong_field
 from robust_zoo.training.transfer.task import Outcome, Target
 from robust_zoo.training.version import code_version
@@ -93,14 +94,14 @@ def _safe(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)[:60]
 
 
-def images_sha256(target: Target) -> str:
+def images_sha256(target: Target | DetectionTarget) -> str:
     """sha256 of the content of every image of every split, and of its labels."""
     splits = (target.train, target.val, target.test)
     return hashlib.sha256(" ".join(s.sha256 if s is not None else "-" for s in splits).encode()).hexdigest()
 
 
 def fill(
-    folder: Path, cell: Cell, checkpoint: Checkpoint, target: Target, compute: Callable[[], Outcome],
+    folder: Path, cell: Cell, checkpoint: Checkpoint, target: Target | DetectionTarget, compute: Callable[[], Outcome],
     kept: Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """The cell's entry: read when it is there, else computed and written whole.

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from robust_zoo.architectures.batch_norm import adapt
 from robust_zoo.errors import damaged
 from robust_zoo.factory import create_model
 from robust_zoo.pixels import PixelModel
@@ -149,29 +150,6 @@ class Backbone:
             images = images.to(self.device, memory_format=torch.channels_last)
             with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
                 yield self.model(images).float().cpu()
-
-
-@torch.no_grad()
-def adapt(model: nn.Module, batches: Batches, device: torch.device) -> None:
-    """BatchNorm's running statistics become the plain average over the batches; nothing else of the model changes.
-
-    Args:
-        model: Changed in place; in eval mode afterwards where it has BatchNorm.
-        batches: Images as the model takes them; their labels are not looked at, batches of one image are left out.
-        device: Where the model is.
-    """
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # torch: the cumulative average
-        norm.train()
-    for images, _ in batches:
-        if len(images) > 1:
-            model(images.to(device, memory_format=torch.channels_last))
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-        norm.eval()
 
 
 def features(

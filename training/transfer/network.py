@@ -83,13 +83,6 @@ def _classifier(model: nn.Module) -> nn.Module:
     return head
 
 
-def freeze_batch_norm(model: nn.Module) -> None:
-    """BatchNorm goes on with the statistics it has; for after `model.train()`."""
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.eval()
-
-
 def order(n: int, batch_size: int, seed: int, epoch: int) -> Sequence[Tensor]:
     """Shuffles an epoch's images into batches, the short last one too: a small target has none to spare.
 
@@ -137,17 +130,31 @@ def train_epoch(
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             loss = loss_of(images.to(device), labels.to(device), index)
-        if not torch.isfinite(loss):
-            raise UsageError(
-                "the loss is not finite any more",
-                expected="a learning rate that the network bears",
-                actual=f"lr {optimizer.param_groups[0]['lr']:g}, step {step}",
-                next="give smaller learning rates",
-            )
-        loss.backward()
-        optimizer.step()
+        descend(loss, optimizer, step)
         total, seen = total + loss.item() * len(labels), seen + len(labels)
     return total / seen
+
+
+def descend(loss: Tensor, optimizer: torch.optim.Optimizer, step: int) -> None:
+    """One step down a loss.
+
+    Args:
+        loss: Of a batch; the gradients of what is trained are zero.
+        optimizer: Of the parameters that are trained.
+        step: Its number, for the error.
+
+    Raises:
+        UsageError: The loss is no number: the learning rate is too high.
+    """
+    if not torch.isfinite(loss):
+        raise UsageError(
+            "the loss is not finite any more",
+            expected="a learning rate that the network bears",
+            actual=f"lr {optimizer.param_groups[0]['lr']:g}, step {step}",
+            next="give smaller learning rates",
+        )
+    loss.backward()
+    optimizer.step()
 
 
 @torch.no_grad()

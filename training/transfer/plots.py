@@ -45,7 +45,7 @@ class Column:
 
 
 def _point(x: float, f: Figure) -> Point:
-    low, high = f.interval if f.error is None else (f.value - f.error, f.value + f.error)
+    low, high = f.interval if f.interval and f.error is None else (f.value - error_of(f), f.value + error_of(f))
     return Point(x, f.value, low, high)
 
 
@@ -203,7 +203,7 @@ def _meaning(columns: Sequence[Column], members: Sequence[Sequence[Figure]]) -> 
 def _bars(found: Sequence[Figure]) -> str:
     """What the bars of figures are."""
     seeds = {f"standard error over {f.seeds} seeds" for f in found if f.error is not None}
-    images = {f"95 % interval of {several(f.n, 'image')}" for f in found if f.error is None}
+    images = {f"95 % interval of {several(f.n, 'image')}" for f in found if f.error is None and f.interval}
     return ", ".join(sorted(seeds | images))
 
 

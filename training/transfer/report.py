@@ -16,6 +16,7 @@ from robust_zoo.registry.lookup import natural_key
 from robust_zoo.text import markdown as cell
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.transfer.cells import Model
+from robust_zoo.training.transfer.detected import coco_table
 from robust_zoo.training.transfer.protocols.salman2020 import QUIRKS
 from robust_zoo.training.transfer.reported import beside
 
@@ -31,9 +32,10 @@ class Figure:
         metric: One of `task.METRICS`.
         value: Mean over the seeds of `metric`, in percent.
         error: Its standard error over them, None for one seed.
-        interval: 95 % Wilson, in percent, of the seeds' mean count (they share test images: read it as one seed's).
+        interval: 95 % Wilson, in percent, of the seeds' mean count (they share test images: read it as one seed's);
+            None for AP, which is no count.
         seeds: How many.
-        n: Test images.
+        n: Test images; of AP the objects in them.
         robust: PGD-20 accuracy after the transfer, percent, None where it was not measured.
         threat: What that is under, None likewise.
         note: What differs from the official dataset.
@@ -46,7 +48,7 @@ class Figure:
     metric: str
     value: float
     error: float | None
-    interval: tuple[float, float]
+    interval: tuple[float, float] | None
     seeds: int
     n: int
     robust: float | None
@@ -90,7 +92,7 @@ def figures(entries: Iterable[dict[str, Any]]) -> list[Figure]:
 
 def _figure(entries: Sequence[dict[str, Any]]) -> Figure:
     first = entries[0]
-    values = [e["mean_per_class"] if first["metric"] == "mean per-class" else e["accuracy"] for e in entries]
+    values = [_value(e) for e in entries]
     error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
     mean = statistics.fmean(values)
     correct = statistics.fmean(e["correct"] for e in entries)
@@ -103,7 +105,7 @@ def _figure(entries: Sequence[dict[str, Any]]) -> Figure:
         first["metric"],
         mean,
         error,
-        Count(round(correct), first["n"]).interval,
+        None if first["metric"] == "AP" else Count(round(correct), first["n"]).interval,
         len(entries),
         first["n"],
         statistics.fmean(robust) if robust else None,
@@ -111,6 +113,12 @@ def _figure(entries: Sequence[dict[str, Any]]) -> Figure:
         first["settings"].get("mode", ""),
         ThreatModel(under["norm"], under["eps"]) if robust and under else None,
     )
+
+
+def _value(entry: dict[str, Any]) -> float:
+    """What an entry's metric says, in percent."""
+    value: float = entry["accuracy" if entry["metric"] == "top-1" else "mean_per_class"]
+    return value
 
 
 def by_protocol(found: Iterable[Figure]) -> list[tuple[str, list[Figure]]]:
@@ -132,12 +140,16 @@ def value_text(figure: Figure) -> str:
     """The value in percent, with its standard error or, of one seed, its interval."""
     if figure.error is not None:
         return f"{figure.value:.1f} ± {figure.error:.1f} %"
+    if figure.interval is None:
+        return f"{figure.value:.1f} %"
     return f"{figure.value:.1f} % ({figure.interval[0]:.1f}-{figure.interval[1]:.1f})"
 
 
 def error_of(figure: Figure) -> float:
-    """How far the value may be off, as bars show it: its standard error or, of one seed, half its interval."""
-    return figure.error if figure.error is not None else (figure.interval[1] - figure.interval[0]) / 2
+    """How far the value may be off, as bars show it: its standard error or, of one seed, half its interval;
+    0 where it has none."""
+    low, high = figure.interval or (0.0, 0.0)
+    return figure.error if figure.error is not None else (high - low) / 2
 
 
 def markdown(entries: Iterable[dict[str, Any]]) -> str:
@@ -153,10 +165,10 @@ def markdown(entries: Iterable[dict[str, Any]]) -> str:
     for protocol, found in by_protocol(figures(entries)):
         seeds = {f.seeds for f in found}
         spread = "± standard error over seeds" if max(seeds) > 1 else "with 95 % interval"
+        spread = "one seed" if max(seeds) == 1 and found[0].interval is None else spread
         robust = any(f.robust is not None for f in found)
-        head = f"| dataset | model | accuracy, {spread} | metric | seeds | test images |" + (
-            " PGD-20 |" if robust else ""
-        )
+        value, of = ("AP", "objects") if found[0].metric == "AP" else ("accuracy", "images")
+        head = f"| dataset | model | {value}, {spread} | metric | seeds | test {of} |" + (" PGD-20 |" if robust else "")
         lines = [f"### {cell(protocol)}", "", head, "|---|---|---|---|---|---|" + ("---|" if robust else "")]
         winners = best(found)
         for f in found:
@@ -167,7 +179,7 @@ def markdown(entries: Iterable[dict[str, Any]]) -> str:
         lines += ["", "Bold: the best of its dataset and architecture."]
         lines += sorted({f"{cell(f.dataset)}: {cell(f.note)}" for f in found if f.note})
         parts.append("\n".join(lines + _reported(found)))
-    return "\n\n".join(parts + _quirks(entries)) + "\n"
+    return "\n\n".join(parts + _quirks(entries) + coco_table(entries)) + "\n"
 
 
 def _reported(found: Sequence[Figure]) -> list[str]:
@@ -197,8 +209,7 @@ def _quirks(entries: Sequence[dict[str, Any]]) -> list[str]:
     for e in theirs:
         if len(off(e)) == 1 and (base := whole.get(setup(e))):
             key = (cell(e["dataset"]), cell(e["model"]), cell(e["settings"]["mode"]), off(e)[0])
-            value = "mean_per_class" if e["metric"] == "mean per-class" else "accuracy"
-            changes.setdefault(key, []).append((base[value], e[value]))
+            changes.setdefault(key, []).append((_value(base), _value(e)))
     if not changes:
         return []
     lines = [
@@ -230,7 +241,7 @@ def as_csv(entries: Iterable[dict[str, Any]]) -> str:
         model = f.model
         writer.writerow([
             f.dataset, model.name, model.architecture, model.norm, model.eps, f.protocol, f.metric, f.value, f.error,
-            *f.interval, f.seeds, f.n, f.robust, f.threat and f.threat.norm, f.threat and f.threat.eps,
-            model.clean_accuracy,
+            *(f.interval or (None, None)), f.seeds, f.n, f.robust,
+            f.threat and f.threat.norm, f.threat and f.threat.eps, model.clean_accuracy,
         ])  # fmt: skip
     return out.getvalue()

@@ -15,12 +15,14 @@ from tqdm import tqdm
 from robust_zoo.names import within
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
+from robust_zoo.training.detection.scenes import DetectionTarget
 from robust_zoo.training.distributed import device_of
 from robust_zoo.training.jobs.slurm import Requeued, submit
 from robust_zoo.training.jobs.workers import Tell, Workers
 from robust_zoo.training.transfer.cells import Cell, fill, images_sha256
 from robust_zoo.training.transfer.protocols.linear import Linear
-from robust_zoo.training.transfer.protocols.table import PROTOCOLS, ROBUST_IMAGES, Transfer, Workspace
+from robust_zoo.training.transfer.protocols.table import PROTOCOLS, ROBUST_IMAGES
+from robust_zoo.training.transfer.protocols.work import Transfer, Workspace
 from robust_zoo.training.transfer.task import Target
 from robust_zoo.weights.ensure import Weights, ensure, is_present
 from robust_zoo.weights.exported import checkpoint_of
@@ -44,7 +46,10 @@ class TransferPlan:
 
 
 def transfer(
-    names: Iterable[str | Checkpoint], targets: Sequence[Callable[[], Target]], plan: TransferPlan, workspace: Workspace
+    names: Iterable[str | Checkpoint],
+    targets: Sequence[Callable[[], Target | DetectionTarget]],
+    plan: TransferPlan,
+    workspace: Workspace,
 ) -> list[dict[str, Any]]:
     """Fills the cells of every model, dataset and seed; cells that exist are read.
 
@@ -102,7 +107,10 @@ def _weights(checkpoint: Checkpoint) -> Weights:
 
 
 def _opened(
-    plan: TransferPlan, workspace: Workspace, pair: tuple[Checkpoint, Callable[[], Target]], tell: Tell | None = None
+    plan: TransferPlan,
+    workspace: Workspace,
+    pair: tuple[Checkpoint, Callable[[], Target | DetectionTarget]],
+    tell: Tell | None = None,
 ) -> list[dict[str, Any]]:
     checkpoint, opener = pair
     return _pair(_weights(checkpoint), checkpoint, opener(), plan, replace(workspace, jobs=1, progress=False))
@@ -120,7 +128,7 @@ class TransferJob(Requeued):
     """
 
     backbone: Checkpoint
-    opener: Callable[[], Target]
+    opener: Callable[[], Target | DetectionTarget]
     plan: TransferPlan
     workspace: Workspace
 
@@ -140,7 +148,7 @@ class TransferJob(Requeued):
 
 def submit_all(
     names: Iterable[str | Checkpoint],
-    targets: Sequence[Callable[[], Target]],
+    targets: Sequence[Callable[[], Target | DetectionTarget]],
     plan: TransferPlan,
     workspace: Workspace,
     parameters: Mapping[str, Any],
@@ -167,7 +175,7 @@ def submit_all(
 
 
 def _pair(
-    weights: Weights, checkpoint: Checkpoint, target: Target, plan: TransferPlan, workspace: Workspace
+    weights: Weights, checkpoint: Checkpoint, target: Target | DetectionTarget, plan: TransferPlan, workspace: Workspace
 ) -> list[dict[str, Any]]:
     robust = {"robust": {"norm": plan.threat.norm, "eps": plan.threat.eps, "n": ROBUST_IMAGES}} if plan.threat else {}
     settings = json.loads(json.dumps(asdict(plan.settings) | robust))  # as a cell is read again: lists for tuples

@@ -22,7 +22,8 @@ from robust_zoo.training.transfer import sweep as sweep_module
 from robust_zoo.training.transfer.datasets import load_datasets
 from robust_zoo.training.transfer.protocols.linear import Linear
 from robust_zoo.training.transfer.protocols.salman2020 import MODES, Salman2020
-from robust_zoo.training.transfer.protocols.table import Workspace, settings_for
+from robust_zoo.training.transfer.protocols.table import settings_for
+from robust_zoo.training.transfer.protocols.work import Workspace
 from robust_zoo.training.transfer.recommend import cross_validated, fold_of, recommend, table
 from robust_zoo.training.transfer.reported import published
 from robust_zoo.training.transfer.sample_suite import cifar10_half, digits

@@ -18,7 +18,7 @@ from robust_zoo.training.transfer.features import Backbone, as_files, features
 from robust_zoo.training.transfer.network import choose_trainable, in_pixels, order, with_new_head
 from robust_zoo.training.transfer.protocols.finetune import Finetune, finetune, rate
 from robust_zoo.training.transfer.protocols.salman2020 import QUIRKS, Salman2020, fit, salman2020, variants
-from robust_zoo.training.transfer.protocols.table import Workspace
+from robust_zoo.training.transfer.protocols.work import Workspace
 from robust_zoo.training.transfer.splits import stratified_split
 from robust_zoo.training.transfer.sweep import TransferPlan, transfer
 from robust_zoo.training.transfer.task import Target, joined

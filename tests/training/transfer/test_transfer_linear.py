@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from robust_zoo import create_model, pixel_model
+from robust_zoo.architectures.batch_norm import adapt
 from robust_zoo.errors import StorageError, UsageError, VerificationFailed
 from robust_zoo.registry.lookup import get
 from robust_zoo.threat import ThreatModel
@@ -20,7 +21,7 @@ from robust_zoo.training.data.dataset import Images, epoch_order
 from robust_zoo.training.data.folders import open_folder
 from robust_zoo.training.data.image_files import ImageFiles
 from robust_zoo.training.transfer.feature_files import kept, store
-from robust_zoo.training.transfer.features import Backbone, adapt, batches_for, features
+from robust_zoo.training.transfer.features import Backbone, batches_for, features
 from robust_zoo.training.transfer.heads import Head, Scale, sgd_grid
 from robust_zoo.training.transfer.logistic import logistic_path, objective
 from robust_zoo.training.transfer.protocols.linear import PENALTIES, Linear, linear, robust_accuracy, with_head

@@ -19,13 +19,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from robust_zoo.architectures.batch_norm import freeze_batch_norm
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.data.dataset import Dataset, Images
 from robust_zoo.training.objectives import features_and_logits
 from robust_zoo.training.transfer.features import Backbone, as_files, batches_for, features, shrunk
 from robust_zoo.training.transfer.network import (
     choose_trainable,
-    freeze_batch_norm,
     in_pixels,
     order,
     predictions,

@@ -15,19 +15,13 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
+from robust_zoo.architectures.batch_norm import freeze_batch_norm
 from robust_zoo.errors import UsageError
 from robust_zoo.pixels import PixelModel
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.data.dataset import Dataset
 from robust_zoo.training.transfer.features import as_files, shrunk
-from robust_zoo.training.transfer.network import (
-    choose_trainable,
-    freeze_batch_norm,
-    order,
-    predictions,
-    train_epoch,
-    with_new_head,
-)
+from robust_zoo.training.transfer.network import choose_trainable, order, predictions, train_epoch, with_new_head
 from robust_zoo.training.transfer.splits import hold_out
 from robust_zoo.training.transfer.task import Outcome, Target, score
 from robust_zoo.views import View

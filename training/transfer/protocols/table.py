@@ -12,74 +12,26 @@ from torch import nn
 
 from robust_zoo.errors import UsageError, cannot_read, unknown
 from robust_zoo.readers import read_toml
-from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training import choices
 from robust_zoo.training.attacks.settings import in_words
+from robust_zoo.training.detection.folders import open_scenes
+from robust_zoo.training.detection.scenes import DetectionTarget
 from robust_zoo.training.transfer.about import About
 from robust_zoo.training.transfer.cells import images_sha256
+from robust_zoo.training.transfer.datasets import open_target
 from robust_zoo.training.transfer.features import shrunk
 from robust_zoo.training.transfer.kept import keep
+from robust_zoo.training.transfer.protocols.detection import Detection, detection
 from robust_zoo.training.transfer.protocols.finetune import Finetune, finetune
 from robust_zoo.training.transfer.protocols.linear import Linear, linear, robust_accuracy, with_head
 from robust_zoo.training.transfer.protocols.salman2020 import Salman2020, salman2020, variants
 from robust_zoo.training.transfer.protocols.settings import HELP
+from robust_zoo.training.transfer.protocols.work import Transfer
 from robust_zoo.training.transfer.task import Outcome, Target
 from robust_zoo.training.version import code_version
-from robust_zoo.weights.ensure import Weights
 
 ROBUST_IMAGES = 1000  # what the robust accuracy of a transferred model is measured on
-
-
-@dataclass(frozen=True)
-class Workspace:
-    """Where the work is done; nothing here changes a result.
-
-    Attributes:
-        out: The folder of cells.
-        cache: The folder of features.
-        device: "auto", "cpu", "cuda" or "cuda:N".
-        jobs: Processes that share the work.
-        progress: Show progress bars on stderr.
-        keep: Write each cell's model beside it, to a folder of the cell's name.
-    """
-
-    out: Path
-    cache: Path
-    device: str = "auto"
-    jobs: int = 1
-    progress: bool = True
-    keep: bool = False
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """One transfer, but for its protocol.
-
-    Attributes:
-        checkpoint: What is transferred.
-        weights: The checkpoint's, verified.
-        target: What it is transferred to.
-        seed: Of everything that is random.
-        threat: Also measure the PGD-20 accuracy of the transferred model under it; None for clean accuracy alone.
-        workspace: Folders and progress.
-        device: What workspace.device is here.
-        kept: The folder that the model is written to; None: it is not kept.
-    """
-
-    checkpoint: Checkpoint
-    weights: Weights
-    target: Target
-    seed: int
-    threat: ThreatModel | None
-    workspace: Workspace
-    device: torch.device
-    kept: Path | None = None
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What every protocol takes by name."""
-        return {"weights": self.weights, "seed": self.seed, "device": self.device, "progress": self.workspace.progress}
 
 
 @dataclass(frozen=True)
@@ -91,11 +43,13 @@ class Protocol:
         run: Of a `Transfer` and settings; its outcome.
         variants: Of settings and names of targets; the settings, then those without each quirk that matters. None for a
             protocol without quirks.
+        open: (name, root, workers=) -> the target of that name.
     """
 
     settings: type
     run: Callable[[Transfer, Any], Outcome]
     variants: Callable[[Any, Sequence[str]], list[Any]] | None = None
+    open: Callable[..., Target | DetectionTarget] = open_target
 
 
 def _linear(t: Transfer, settings: Linear) -> Outcome:
@@ -119,6 +73,20 @@ def _salman2020(t: Transfer, settings: Salman2020) -> Outcome:
         )
     outcome, model = salman2020(t.checkpoint, t.target, settings, **t.options)
     return _ended(outcome, t, settings, lambda: model)
+
+
+def _detection(t: Transfer, settings: Detection) -> Outcome:
+    asked = [word for word, given in (("--norm", t.threat), ("--keep", t.kept)) if given is not None]
+    if asked or not isinstance(t.target, DetectionTarget):
+        raise UsageError(
+            "a detector is trained and tested, and nothing more" if asked else "images without boxes",
+            model=t.checkpoint.name,
+            expected="--protocol detection without --norm, --eps and --keep, and images with objects",
+            actual=" and ".join(asked) or f"{t.target.name}, whose labels are of whole images",
+            next="docs/transfer.md, Detection   has lines that train a detector and keep it",
+        )
+    outcome, _ = detection(t.checkpoint, t.target, settings, **t.options)
+    return outcome
 
 
 def _ended(outcome: Outcome, t: Transfer, settings: Any, model: Callable[[], nn.Module]) -> Outcome:
@@ -169,6 +137,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
     "linear": Protocol(Linear, _linear),
     "finetune": Protocol(Finetune, _finetune),
     "salman2020": Protocol(Salman2020, _salman2020, variants),
+    "detection": Protocol(Detection, _detection, open=open_scenes),
 }
 choices.go_together("training/transfer/protocols/table.py", PROTOCOLS, choices.PROTOCOLS)
 

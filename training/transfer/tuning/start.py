@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from robust_zoo.architectures.batch_norm import freeze_batch_norm
 from robust_zoo.errors import NewHeadWarning
 from robust_zoo.factory import create_model
 from robust_zoo.pixels import PixelModel
@@ -16,7 +17,7 @@ from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.data.dataset import Dataset
 from robust_zoo.training.transfer.features import Backbone, features
 from robust_zoo.training.transfer.heads import Head
-from robust_zoo.training.transfer.network import choose_trainable, freeze_batch_norm
+from robust_zoo.training.transfer.network import choose_trainable
 from robust_zoo.training.transfer.protocols.linear import PENALTIES, train_heads, with_head
 from robust_zoo.training.transfer.tuning.modes import Tuning
 from robust_zoo.weights.ensure import Weights
