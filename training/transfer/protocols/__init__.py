@@ -1,1 +1,1 @@
-"""How a model is transferred: linear probes, fine-tuning, and the paper's own procedure."""
+"""How a model is transferred: linear probes, fine-tuning, the paper's own procedure, detectors."""

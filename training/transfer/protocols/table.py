@@ -43,13 +43,27 @@ class Protocol:
         run: Of a `Transfer` and settings; its outcome.
         variants: Of settings and names of targets; the settings, then those without each quirk that matters. None for a
             protocol without quirks.
+        target: What is transferred to.
         open: (name, root, workers=) -> the target of that name.
     """
 
     settings: type
     run: Callable[[Transfer, Any], Outcome]
     variants: Callable[[Any, Sequence[str]], list[Any]] | None = None
+    target: type = Target
     open: Callable[..., Target | DetectionTarget] = open_target
+
+    def check(self, target: Target | DetectionTarget) -> None:
+        """Raises UsageError when a target is of another kind."""
+        if not isinstance(target, self.target):
+            boxes = self.target is DetectionTarget
+            raise UsageError(
+                f"{target.name} is not what this protocol transfers to",
+                source=target.name,
+                expected="images with boxes" if boxes else "images of one class each",
+                actual="images of one class each" if boxes else "images with boxes",
+                next="leave --suite out, and name a folder by --dataset" if boxes else "--protocol detection",
+            )
 
 
 def _linear(t: Transfer, settings: Linear) -> Outcome:
@@ -76,13 +90,13 @@ def _salman2020(t: Transfer, settings: Salman2020) -> Outcome:
 
 
 def _detection(t: Transfer, settings: Detection) -> Outcome:
-    asked = [word for word, given in (("--norm", t.threat), ("--keep", t.kept)) if given is not None]
-    if asked or not isinstance(t.target, DetectionTarget):
+    if asked := [word for word, given in (("--norm", t.threat), ("--keep", t.kept)) if given is not None]:
         raise UsageError(
-            "a detector is trained and tested, and nothing more" if asked else "images without boxes",
+            "a detector is trained and tested, and nothing more",
             model=t.checkpoint.name,
-            expected="--protocol detection without --norm, --eps and --keep, and images with objects",
-            actual=" and ".join(asked) or f"{t.target.name}, whose labels are of whole images",
+            source=t.target.name,
+            expected="--protocol detection without --norm, --eps and --keep",
+            actual=" and ".join(asked),
             next="docs/transfer.md, Detection   has lines that train a detector and keep it",
         )
     outcome, _ = detection(t.checkpoint, t.target, settings, **t.options)
@@ -137,7 +151,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
     "linear": Protocol(Linear, _linear),
     "finetune": Protocol(Finetune, _finetune),
     "salman2020": Protocol(Salman2020, _salman2020, variants),
-    "detection": Protocol(Detection, _detection, open=open_scenes),
+    "detection": Protocol(Detection, _detection, target=DetectionTarget, open=open_scenes),
 }
 choices.go_together("training/transfer/protocols/table.py", PROTOCOLS, choices.PROTOCOLS)
 
