@@ -95,12 +95,6 @@ class Page(HTMLParser):
         return [e for e in self.elements if e["tag"] == tag and (not word or word in (e.get("class") or "").split())]
 
 
-def figures(page):
-    """The accuracies of a page: (kind, value, of what, element)."""
-    kinds = {"b": "measured", "i": "reported"}
-    return [(kinds[e["tag"]], e["text"].removeprefix("≤ "), e["data-of"], e) for e in page.elements if "data-of" in e]
-
-
 def links(element):
     """The checkpoints that an element's links lead to."""
     found = [e["href"] for e in element["inside"] if e["tag"] == "a" and "model/" in e["href"]]

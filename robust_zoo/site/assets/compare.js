@@ -56,7 +56,7 @@ function section(line, chosen) {
   const rows = line.figures.flatMap((figure, i) => {
     if (!figure) return [];
     const [value, low, high, by, measured, bound] = figure;
-    const words = el("span", {}, el(measured ? "b" : "i", { "data-of": line.title }, `${bound ? "≤ " : ""}${value.toFixed(2)}`), el("small", {}, measured ? `${low.toFixed(1)} to ${high.toFixed(1)}` : "reported"));
+    const words = el("span", {}, el(measured ? "b" : "i", {}, `${bound ? "≤ " : ""}${value.toFixed(2)}`), el("small", {}, measured ? `${low.toFixed(1)} to ${high.toFixed(1)}` : "reported"));
     const name = el("th", { scope: "row" }, letter(i), " ", ...broken(chosen[i]), ...(by === common ? [] : [el("small", {}, zoo.by[by])]));
     return [el("tr", {}, name, el("td", { class: "n" }, el("div", {}, words, strip(figure, i))))];
   });
