@@ -11,7 +11,6 @@ from robust_zoo.charts.curve import eps_curve
 from robust_zoo.describe import megabytes, promise, size_text
 from robust_zoo.registry.curves import eps_curves
 from robust_zoo.registry.load import load_registry
-from robust_zoo.registry.reported import threat_title
 from robust_zoo.registry.robustness import Figure, best_robust, figures
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.site.fates import classes, suites
@@ -64,14 +63,13 @@ def page(checkpoint: Checkpoint, contents: Contents, ladders: Sequence[Ladder]) 
     """
     known, evidence = figures(checkpoint), contents.of(checkpoint)
     authors = {figure.by for figure in known}
-    title = threat_title(checkpoint.norm, checkpoint.eps)
     values = {
         "row": checkpoint,
-        "threat": title,
         "clean": next((figure for figure in known if figure.attack == "none"), None),
         "robust": best_robust(checkpoint),
         "figures": [(figure, contents.file_of(checkpoint, figure)) for figure in sorted(known, key=_order)],
         "files": any(contents.file_of(checkpoint, figure) for figure in known),
+        "measured": any(figure.measured for figure in known),
         "author": next(iter(authors)) if len(authors) == 1 and not any(figure.measured for figure in known) else "",
         "steps": [Steps(ladder, ladder.rungs.index(checkpoint)) for ladder in ladders],
         "snippets": snippets(checkpoint),

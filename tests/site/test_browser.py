@@ -252,7 +252,8 @@ def test_minified_pages_are_the_same_pages(browser, folder):
 CUT = """
 const wrong = [], say = (element) => wrong.push(element.outerHTML.slice(0, 150)), root = document.documentElement;
 if (root.scrollWidth > root.clientWidth) wrong.push(`a page of ${root.scrollWidth} pixels on ${root.clientWidth}`);
-for (const cell of document.querySelectorAll(".n, .numbers :is(td, th), :is(.facts, .of) :is(b, i), #checkpoints :is(td, th), svg")) {
+const told = ".n, :is(.numbers, #checkpoints) :is(td, th), :is(.facts, .of) :is(b, i), svg";
+for (const cell of document.querySelectorAll(told)) {
   const box = cell.getBoundingClientRect();
   if (box.left < 0 || box.right > root.clientWidth + 1) if (arguments[0] || !cell.closest(".scroll")) say(cell);
 }
