@@ -1,4 +1,4 @@
-"""Everything as three tables, each as JSON and as CSV of the same columns, packed, and the page that explains them."""
+"""Everything as three tables, packed: as CSV, and as JSON of the same columns; and the page that explains them."""
 
 from __future__ import annotations
 
@@ -97,19 +97,21 @@ _LEDGER = {
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the data page: NAME.json.gz and NAME.csv.gz.
+    """A table of the data page: NAME.csv.gz, and NAME.json.gz.
 
     Attributes:
         name: Of its files.
         title: What a line is.
         fields: A column's name -> what it means, in the columns' order.
         records: Contents -> its lines.
+        kinds: Endings of its files.
     """
 
     name: str
     title: str
     fields: Mapping[str, str]
     records: Callable[[Contents], Iterator[Record]]
+    kinds: tuple[str, ...] = ("json", "csv")
 
 
 def _models(contents: Contents) -> Iterator[Record]:
@@ -152,7 +154,14 @@ def _ledger(contents: Contents) -> Iterator[Record]:
 TABLES = (
     Table("models", "A line for each checkpoint.", _MODELS, _models),
     Table("figures", "A line for each accuracy that is known, measured here or reported.", _FIGURES, _figures),
-    Table("ledger", "A line for each entry of the ledger: what was measured here, and how.", _LEDGER, _ledger),
+    Table(
+        "ledger",
+        "A line for each entry of the ledger: what was measured here, and how. The entries are JSON themselves, in "
+        "results/ of the repository.",
+        _LEDGER,
+        _ledger,
+        ("csv",),
+    ),
 )
 
 
@@ -179,13 +188,13 @@ def build(contents: Contents) -> list[Page | Raw]:
         contents: Of the site.
 
     Returns:
-        data.html, and two files for each of TABLES.
+        data.html, and the files of TABLES.
     """
     shown, files = [], []
     for table in TABLES:
         records = list(table.records(contents))
         texts = {"json": as_json(records), "csv": as_csv([*table.fields], records)}
-        made = [Raw(f"data/{table.name}.{kind}.gz", packed(text)) for kind, text in texts.items()]
+        made = [Raw(f"data/{table.name}.{kind}.gz", packed(texts[kind])) for kind in table.kinds]
         files += made
         sizes = [(file.path, f"{len(file.content) / 1000:.0f} kB") for file in made]
         shown.append({"table": table, "lines": len(records), "files": sizes})

@@ -177,7 +177,7 @@ def test_copy_button(browser):
 def test_csv_and_json_are_handed_out(browser, folder):
     browser.open("data.html")
     links = [link.get_attribute("href").removeprefix(f"{browser.root}/") for link in browser.all("main a[download]")]
-    assert len(links) == 6 and all((folder / link).is_file() for link in links)
+    assert len(links) == 5 and all((folder / link).is_file() for link in links)
     browser.one("a[href='data/models.csv.gz']").click()
     file = browser.downloads / "models.csv.gz"
     browser.wait(file.is_file)
