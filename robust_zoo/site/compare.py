@@ -171,4 +171,4 @@ def as_script(value: Any) -> Any:
     """A value as JSON that may stand in a <script> element."""
     from markupsafe import Markup
 
-    return Markup(json.dumps(value, separators=(",", ":")).replace("<", "\\u003c"))
+    return Markup(json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"))

@@ -22,7 +22,7 @@ function startTheme() {
   turn.id = "theme";
   system.addEventListener("change", show);
   show();
-  one("header.top").append(turn);
+  one("header").append(turn);
 }
 
 // --- Copying ---
