@@ -101,6 +101,21 @@ def test_every_export_is_there_with_every_parameter(page, name):
     assert Ids(page).bold.get(place, [])[: len(found.parameters)] == [p.name for p in found.parameters]
 
 
+def test_a_dataclass_says_its_defaults_beside_its_fields(page):
+    """Once: it has no call that would say them again."""
+    told = 0
+    for entry in (entry for entry in entries().values() if entry.kind == "dataclass"):
+        place = entry.short if f'id="{entry.short}"' in page else entry.name
+        part = page.partition(f'<section class="entry" id="{place}">')[2].partition("<section")[0]
+        terms = html.unescape(re.sub(r"<(?!/?d[td]>).*?>", "", part))
+        for p in entry.parameters:
+            default = "" if p.default is None else f" = {p.default}"
+            assert f"<dt>{p.name}: {''.join(word.text for word in p.type)}{default}</dt>" in terms, (entry.name, p.name)
+            told += bool(default)
+        assert f"{entry.short}({p.name}" not in terms
+    assert told > 60
+
+
 def undescribed(entry):
     """What an entry leaves unsaid."""
     items = [*entry.parameters, *(a for a in entry.attributes if a.kind == "property")]

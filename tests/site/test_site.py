@@ -137,6 +137,14 @@ def test_pages_of_bundled_models_show_what_they_see():
         assert beside == ([f"{standard_of(get(name)).name}.html"] if get(name).eps else [])
 
 
+def test_pages_of_models_say_their_threat_model_in_words(pages):
+    for checkpoint in built_site.contents().checkpoints:
+        page = pages[f"model/{checkpoint.name}.html"]
+        (lead,) = (e["text"] for e in page.all("p", "lead"))
+        said = f"may {checkpoint.threat.adversary}; pixels stay in [0, 1]" if checkpoint.eps else "the standard way"
+        assert said in lead and page.all("main")[0]["text"].count("adversary") == bool(checkpoint.eps)
+
+
 def test_budgets():
     """A megabyte without pictures: all rows, data, references, guides, tutorials and notebooks."""
     files = build(built_site.checkout())
