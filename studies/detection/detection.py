@@ -36,7 +36,7 @@ PARTS = ("head", "all")
 SEEDS = range(3)
 SCENES = {"train": 600, "val": 250}
 GROUNDS = 2_000  # photographs behind scenes, of each split
-SETTINGS = {"optimizer": "adamw", "lr": 0.001, "epochs": 6, "batch_size": 4, "side": 96, "longest": 96, "maps": 3,
+SETTINGS = {"optimizer": "sgd", "lr": 0.02, "epochs": 6, "batch_size": 4, "side": 96, "longest": 96, "maps": 3,
             "width": 64, "samples": 128}  # fmt: skip
 
 
