@@ -1,6 +1,6 @@
 """The detection study: does a robust backbone make a better detector, on objects that no model has seen?
 
-    python studies/detection/detection.py cifar10.npz FOLDER --jobs 2
+    python -m studies.detection.detection cifar10.npz FOLDER --jobs 2
 
 Faster R-CNN on three bundled models, the network frozen and fine-tuned, three seeds each, by the protocol `detection`.
 Scenes are pasted: stamps of Tux Paint (Debian's tuxpaint-stamps-default, GPL, fetched by apt-get download) on blurred
