@@ -3,7 +3,7 @@
     python -m studies.objectives.objectives cifar10.npz RUNS --jobs 2
 
 Each training of TRAININGS is run from scratch on CIFAR-10, in three seeds, then judged on the same 250 test images by
-PGD-20 and AutoAttack at each of JUDGES. Seed 0 of all comes first. What is done is not done again; SIGTERM and Ctrl-C
+PGD-20 and AutoAttack under JUDGE. Seed 0 of all comes first. What is done is not done again; SIGTERM and Ctrl-C
 let trainings save, and the same command goes on. After each model all cells that there are go to cells.jsonl beside
 this file; at the end the table of README.md is printed.
 """
@@ -37,16 +37,14 @@ CELLS = HERE / "cells.jsonl"
 BASE = "resnet18_x0_25_cifar10_l2_eps0_5"  # whose recipe is followed, but for what TRAININGS say, and epochs
 # What differs, as a file of recipe values has it; in the order in which they are trained.
 TRAININGS = {
-    "adversarial, L2 0.25": "threat = {eps = 0.25}\n",
-    "arks, sigma 0.3": 'objective = "arks"\narks_sigma = 0.3\n',
-    "regional, L2 0.25": 'objective = "regional"\nthreat = {eps = 0.25}\n',
     "adversarial, L2 0.5": "threat = {eps = 0.5}\n",
-    "arks, sigma 0.6": 'objective = "arks"\narks_sigma = 0.6\n',
+    "arks, sigma 0.3": 'objective = "arks"\narks_sigma = 0.3\n',
     "regional, L2 0.5": 'objective = "regional"\nthreat = {eps = 0.5}\n',
+    "arks, sigma 0.6": 'objective = "arks"\narks_sigma = 0.6\n',
     "arks, sigma 0.1": 'objective = "arks"\narks_sigma = 0.1\n',
 }
 SEEDS = 3
-JUDGES = (ThreatModel("l2", 0.25), ThreatModel("l2", 0.5), ThreatModel("linf", 2 / 255))
+JUDGE = ThreatModel("l2", 0.5)
 CLEAN = "none"  # on all test images
 ATTACKS = ("pgd-20", "autoattack")
 IMAGES = 250  # that judge, evenly spread over the test images
@@ -129,8 +127,8 @@ class Study:
             if code := Training(BASE, recipe, self.training_data(), run, device).by(self.commands):
                 return code
         where = ["-d", "cifar10", "--data", self.data, "--out", run / "ledger", "--device", self.device]
-        for attack, threat in [(CLEAN, None), *product(ATTACKS, JUDGES)]:
-            how = ["--norm", threat.norm, "--eps", threat.radius, "--n", self.images] if threat else []
+        under = ["--norm", JUDGE.norm, "--eps", JUDGE.radius, "--n", self.images]
+        for attack, how in [(CLEAN, []), *((attack, under) for attack in ATTACKS)]:
             judge = ["evaluate", self.weights(training, seed), *where, "-a", attack, *how]
             if code := self.commands.robust_zoo(judge, run / "output.txt"):
                 return code
@@ -161,18 +159,17 @@ def read(file: Path = CELLS) -> list[Cell]:
     return [json.loads(line) for line in file.read_text("utf-8").splitlines()]
 
 
-def percent(cells: Iterable[Cell], attack: str, threat: ThreatModel | None = None) -> list[float]:
+def percent(cells: Iterable[Cell], attack: str) -> list[float]:
     """Accuracies of one training, in percent.
 
     Args:
         cells: Of the training.
         attack: One of ATTACKS, or CLEAN.
-        threat: One of JUDGES; None for clean accuracy.
 
     Returns:
         One for each seed that is done.
     """
-    under = (threat.norm, threat.eps) if threat else (None, None)
+    under = (None, None) if attack == CLEAN else (JUDGE.norm, JUDGE.eps)
     of = [c for c in cells if (c["attack"], c["norm"], c["eps"]) == (attack, *under)]
     return [100 * c["robust_correct"] / c["n"] for c in sorted(of, key=lambda c: c["seed"])]
 
@@ -186,17 +183,16 @@ def table(cells: Sequence[Cell]) -> str:
     Returns:
         Markdown: mean and standard error over seeds; by how many points PGD-20 flatters; figures with a failed check.
     """
-    radii = [f"{NORMS[threat.norm].label} {threat.radius}" for threat in JUDGES]
-    head = ["training", "passes", "seeds", "clean", *radii, "PGD-20 above it, L2 0.5", "flagged"]
+    judge = f"{NORMS[JUDGE.norm].label} {JUDGE.radius}"
+    head = ["training", "passes", "seeds", "clean", f"AutoAttack, {judge}", "PGD-20 above it", "flagged"]
     lines = [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
     for training in TRAININGS:
         mine = [c for c in cells if c["training"] == training]
-        judged = [percent(mine, "autoattack", threat) for threat in JUDGES]
-        if not any(judged):
+        judged = percent(mine, "autoattack")
+        if not judged:
             continue
-        weaker = percent(mine, "pgd-20", JUDGES[1])
-        gap = [weak - strong for weak, strong in zip(weaker, judged[1], strict=False)]
-        numbers = [_mean(values) for values in (percent(mine, CLEAN), *judged, gap)]
+        gap = [weak - strong for weak, strong in zip(percent(mine, "pgd-20"), judged, strict=False)]
+        numbers = [_mean(values) for values in (percent(mine, CLEAN), judged, gap)]
         seeds, flagged = len({c["seed"] for c in mine}), sum(bool(c["flags"]) for c in mine)
         lines.append(f"| {' | '.join([training, str(mine[0]['passes']), str(seeds), *numbers, str(flagged)])} |")
     return "\n".join(lines) + "\n"

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from robust_zoo.training.detection.objects import Detections, Objects, boxes_of
+from robust_zoo.training.detection.outlines import outline
 from robust_zoo.training.detection.scores import average_precision
 
 pytestmark = pytest.mark.peers
@@ -114,3 +115,33 @@ def test_boxes_of_masks() -> None:
     masks = np.concatenate([_masks(rng, _random_boxes(rng, 50)), np.zeros((1, SIDE, SIDE), bool)])
     encoded = [mask.encode(np.asfortranarray(m.astype(np.uint8))) for m in masks]
     assert (boxes_of(masks) == mask.toBbox(encoded)).all()
+
+
+def test_packed_masks_are_read_as_they_wrote_them():
+    from pycocotools import mask
+
+    rng = np.random.default_rng(3)
+    for _ in range(200):
+        height, width = (int(v) for v in rng.integers(1, 90, 2))
+        pixels = rng.random((height, width)) < rng.random()
+        text = mask.encode(np.asfortranarray(pixels.astype(np.uint8)))["counts"].decode()
+        found = outline({"size": [height, width], "counts": text}, height, width)
+        assert (found.mask(height, width) == pixels).all()
+
+
+def test_polygons_differ_from_theirs_along_the_edge_alone():
+    from pycocotools import mask
+
+    rng = np.random.default_rng(4)
+    for _ in range(100):
+        angles = np.sort(rng.uniform(0, 2 * np.pi, 9))
+        radii = rng.uniform(15, 50, 9)
+        corners = np.stack([60 + radii * np.cos(angles), 60 + radii * np.sin(angles)], axis=1)
+        [drawn] = mask.frPyObjects([corners.ravel().tolist()], SIDE, SIDE)
+        theirs = outline({"size": [SIDE, SIDE], "counts": drawn["counts"].decode()}, SIDE, SIDE).mask(SIDE, SIDE)
+        ours = outline([corners.ravel().tolist()], SIDE, SIDE).mask(SIDE, SIDE)
+        edge = np.zeros((SIDE, SIDE), bool)
+        steps = np.linspace(0, 1, 400)[:, None, None]
+        for x, y in ((1 - steps) * corners + steps * np.roll(corners, -1, axis=0)).reshape(-1, 2).astype(int):
+            edge[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2] = True
+        assert not ((ours != theirs) & ~edge).any()
