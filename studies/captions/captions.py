@@ -171,11 +171,11 @@ def cells(
         yield about | judge(net, None, test, vocabulary)
     for name, raw in seen.items():
         images = Scale.of(raw[fit.images])(raw)
-        pairs = [(images[part.images], part.words) for part in (fit, check)]
+        fitted, checked = ((images[part.images], part.words) for part in (fit, check))
         for start in tables.STARTS:
             began = time.process_time()
             net = captioner(vocabulary.size, images.shape[1], start, models, split)
-            epochs = train(net, *pairs, Training(), split)
+            epochs = train(net, fitted, checked, Training(), split)
             about = {"split": split, "sees": name, "text": start.text, "frozen": start.frozen, "epochs": epochs}
             measured = judge(net, images[test.images], test, vocabulary)
             yield about | measured | {"cpu seconds": round(time.process_time() - began, 2)}

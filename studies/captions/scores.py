@@ -62,8 +62,7 @@ def cider(written: Sequence[Sentence], references: Sequence[Sentence]) -> float:
         seen = Counter(gram for caption in yours for gram in caption)
         rare = {gram: math.log(len(yours) / max(1, seen[gram])) for caption in (*mine, *yours) for gram in caption}
         scores.append([_cosine(*both, rare) for both in zip(mine, yours, strict=True)])
-    pairs = [[max(0, len(caption) - 1) for caption in captions] for captions in (written, references)]
-    apart = np.subtract(*pairs)
+    apart = np.array([max(0, len(a) - 1) - max(0, len(b) - 1) for a, b in zip(written, references, strict=True)])
     return 10 * float((np.mean(scores, 0) * np.exp(-(apart**2) / (2 * _SIGMA**2))).mean())
 
 
