@@ -96,3 +96,48 @@ def test_the_studys_tables_are_its_cells():
     assert len(CELLS) == len(captions.SPLITS) * (len(tables.TEXTS) + len(tables.SEEN) * len(tables.STARTS))
     assert f"{len(CELLS)} cells" in text and tables.tables(CELLS) in text
     assert {c["split"] for c in CELLS} == set(captions.SPLITS)
+
+
+def test_the_studys_claims_are_its_cells():
+    text = " ".join((STUDY / "README.md").read_text("utf-8").split())
+
+    def start(name, frozen=False):
+        return tables.Start(name, frozen), tables.SEEN
+
+    def gap(ours, theirs, field="perplexity"):
+        return tables.difference(CELLS, field, ours, theirs)
+
+    def said(figure):
+        return f"{figure.mean:+.2f} ± {figure.error:.2f}"
+
+    scratch, same = start(None), start(tables.SAME)
+    alone = {name: tables.language(CELLS, "perplexity", name) for name in tables.TEXTS}
+    assert alone[tables.SAME].mean < alone["WordNet"].mean < alone["Austen"].mean  # the best language model, and
+    gains = {name: gap(start(name), scratch) for name in tables.TEXTS}
+    assert min(gains, key=lambda name: gains[name].mean) == "WordNet"  # the one that transfers best
+    assert all(said(gain) in text and f"{alone[name].mean:.1f}" in text for name, gain in gains.items())
+    assert all(gain.mean < -2 * gain.error for gain in gains.values())
+    lead = gap(same, start("WordNet"))
+    assert f"{lead.mean:.2f} ± {lead.error:.2f}, in {int((lead.values > 0).sum())} of ten splits" in text
+    for name in tables.TEXTS:
+        assert said(gap(start(name, True), start(name))) in text
+    assert gap(start("Austen", True), scratch).mean > 0
+    assert max(tables.STARTS, key=lambda s: tables.captioners(CELLS, "perplexity", s).mean) == start(None, True)[0]
+    assert max(abs(gap(start(name), scratch, "cider").mean) for name in tables.TEXTS) < 0.0045
+    moved = {
+        (field, name): gap(start(name), scratch, field) for field in ("cider", "f1", "recall") for name in tables.TEXTS
+    }
+    beyond = {key: f"{one.mean:+.3f}" for key, one in moved.items() if abs(one.mean) > 2 * one.error}
+    assert beyond == {("f1", tables.SAME): "-0.006", ("recall", tables.SAME): "+0.004"}
+    recalls = [tables.captioners(CELLS, "recall", each).mean for each in tables.STARTS]
+    assert f"{min(recalls):.3f} to {max(recalls):.3f}" in text
+    silent = [c["different"] for c in CELLS if c["sees"] and c["text"] is None and c["frozen"]]
+    assert f"in {silent.count(1)} of {len(silent)} captioners" in text
+    for field in ("cider", "f1"):
+        best = max(tables.STARTS, key=lambda s: tables.captioners(CELLS, field, s).mean)
+        assert best == start(None, True)[0]
+    for ours in (scratch, same):
+        assert said(tables.captioners(CELLS, "perplexity", *ours) - alone[tables.SAME]) in text
+    seen = {name: gap((tables.SCRATCH, (name,)), (tables.SCRATCH, tables.SEEN[:1])) for name in tables.SEEN[1:]}
+    assert said(seen[tables.BACKBONES[1]]) in text and said(seen[tables.COLOURS]) in text
+    assert all(abs(one.mean) < 2 * one.error for one in seen.values())
