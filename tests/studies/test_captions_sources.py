@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from robust_zoo.errors import UsageError
+from robust_zoo.errors import Unavailable, UsageError
 from studies.captions import sources, text
 
 
@@ -124,6 +124,13 @@ def test_packages_that_are_there_are_not_fetched(tmp_path, monkeypatch):
         (tmp_path / part).mkdir(parents=True)
     sources.bring(tmp_path)
     assert len(told) == 1
+
+
+def test_where_there_is_no_apt_it_is_said_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Unavailable, match="cannot bring") as said:
+        sources.bring(tmp_path / "here")
+    assert "apt-get" in said.value.actual and str(tmp_path) in said.value.source and said.value.next
 
 
 def test_words_are_numbered_and_rare_ones_are_read_alone():

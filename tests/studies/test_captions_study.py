@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from robust_zoo import create_model, pixel_model
 from studies.captions import captions, sources, tables
 from studies.captions.sources import Stamps
 
@@ -141,3 +142,17 @@ def test_the_studys_claims_are_its_cells():
     seen = {name: gap((tables.SCRATCH, (name,)), (tables.SCRATCH, tables.SEEN[:1])) for name in tables.SEEN[1:]}
     assert said(seen[tables.BACKBONES[1]]) in text and said(seen[tables.COLOURS]) in text
     assert all(abs(one.mean) < 2 * one.error for one in seen.values())
+
+
+def test_captioners_see_features_and_mean_colours(tmp_path, monkeypatch):
+    """Of one colour each: shrunk to the network's pixels they are the same, and so are the features."""
+    monkeypatch.setattr(tables, "BACKBONES", tables.BACKBONES[2:3])
+    colours = torch.tensor([[200, 10, 30], [0, 90, 255]], dtype=torch.uint8)
+    seen = captions.vectors(colours[:, :, None, None].expand(2, 3, 64, 64).contiguous(), tmp_path)
+    assert list(seen) == [*tables.BACKBONES, tables.COLOURS]
+    cells = seen[tables.COLOURS].view(2, 3, 36)
+    assert torch.allclose(cells, colours[:, :, None].expand(2, 3, 36) / 255)
+    model = pixel_model(create_model(tables.BACKBONES[0], num_classes=0)).eval()
+    with torch.no_grad():
+        expected = model(colours[:, :, None, None].expand(2, 3, 32, 32) / 255)
+    assert torch.allclose(seen[tables.BACKBONES[0]], expected, atol=1e-4) and expected.std(0).max() > 0.1
