@@ -33,6 +33,7 @@ from studies.captions import scores, sources, tables
 from studies.captions.beam import write
 from studies.captions.merge import Captioner, Language, Training, mean_surprise, seeded, train
 from studies.captions.text import Sentence, Vocabulary
+from studies.debian import STAMPS, bring
 
 HERE = Path(__file__).parent
 SPLITS = range(10)
@@ -194,8 +195,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="of the packages, the cells, and the cache of features")
     folder = parser.parse_args().folder
-    sources.bring(folder)
-    stamps = sources.stamps(folder / sources.STAMPS)
+    bring(sources.PACKAGES, (STAMPS, sources.GLOSSES, sources.NOVELS), folder)
+    stamps = sources.stamps(folder / STAMPS)
     texts = {"WordNet": sources.glosses(folder / sources.GLOSSES), "Austen": sources.novels(folder / sources.NOVELS)}
     seen = vectors(stamps.images, folder / "features")
     for split in SPLITS:

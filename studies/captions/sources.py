@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-import subprocess
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,41 +14,19 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from robust_zoo.errors import Unavailable, ZooError, cannot_read
+from robust_zoo.errors import ZooError, cannot_read
 from robust_zoo.readers import Malformed, read_bytes, read_text
 from studies.captions.text import Sentence, sentences
+from studies.debian import unpack
 
 PACKAGES = ("tuxpaint-stamps-default", "wordnet-base", "r-cran-janeaustenr")
-STAMPS, GLOSSES = Path("usr/share/tuxpaint/stamps"), Path("usr/share/wordnet")
+GLOSSES = Path("usr/share/wordnet")
 NOVELS = Path("usr/lib/R/site-library/janeaustenr/data/Rdata.rdb")
 WITHOUT = "symbols"  # letters, digits, coins
 SIDE = 64  # pixels of a picture; the networks take 32
 _PARTS = ("noun", "verb", "adj", "adv")
 _LARGEST = 1 << 26  # bytes of a file or of what is packed in it
-_NEXT = f"unpack the packages there: apt-get download {' '.join(PACKAGES)}; dpkg-deb -x FILE FOLDER, each"
 _TEXTS, _TEXT, _LACKS = 16, 9, -1  # R's types: texts, one of them; the length of one that is missing
-
-
-def bring(folder: Path) -> None:
-    """Has the packages unpacked in a folder, by apt-get and dpkg-deb, unless they are.
-
-    Args:
-        folder: Where they are, or are brought to.
-
-    Raises:
-        Unavailable: There is no apt-get here, or it fails.
-    """
-    if not all((folder / part).exists() for part in (STAMPS, GLOSSES, NOVELS)):
-        packed = folder / "packages"
-        packed.mkdir(parents=True, exist_ok=True)
-        try:
-            subprocess.run(["apt-get", "download", "-q", *PACKAGES], cwd=packed, check=True)
-            for package in sorted(packed.glob("*.deb")):
-                subprocess.run(["dpkg-deb", "-x", package, folder], check=True)
-        except (OSError, subprocess.CalledProcessError) as error:
-            expected = "apt-get and dpkg-deb, and Debian's packages within their reach"
-            text = "cannot bring the packages"
-            raise Unavailable(text, source=str(folder), expected=expected, actual=str(error), next=_NEXT) from error
 
 
 @dataclass(frozen=True)
@@ -191,4 +168,4 @@ def _strings(chunk: bytes) -> Iterator[str]:
 
 
 def _unread(what: str, source: Path, expected: str, cause: Exception | str) -> ZooError:
-    return cannot_read(what, source, expected, cause, next=_NEXT)
+    return cannot_read(what, source, expected, cause, next=unpack(PACKAGES))

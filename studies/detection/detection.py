@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import subprocess
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -26,11 +25,11 @@ from robust_zoo.training.transfer import cells, report
 from robust_zoo.training.transfer.protocols.detection import Detection
 from robust_zoo.training.transfer.protocols.work import Workspace
 from robust_zoo.training.transfer.sweep import TransferPlan, transfer
+from studies.debian import STAMPS, bring
 from studies.detection.scenes import cut_outs, halves, write
 
 HERE = Path(__file__).parent
 PACKAGE = "tuxpaint-stamps-default"
-STAMPS = Path("usr/share/tuxpaint/stamps")
 MODELS = tuple(f"resnet18_x0_25_cifar10_l2_eps{eps}" for eps in ("0", "0_25", "1"))
 PARTS = ("head", "all")
 SEEDS = range(3)
@@ -40,21 +39,12 @@ SETTINGS = {"optimizer": "sgd", "lr": 0.02, "epochs": 6, "batch_size": 4, "side"
             "width": 64, "samples": 128}  # fmt: skip
 
 
-def stamps(folder: Path) -> Path:
-    """The package's stamps, fetched and unpacked where they are not there; nothing is installed."""
-    if not (folder / STAMPS).is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["apt-get", "download", "-q", PACKAGE], cwd=folder, check=True)
-        [package] = folder.glob(f"{PACKAGE}_*.deb")
-        subprocess.run(["dpkg-deb", "-x", package.name, "."], cwd=folder, check=True)
-    return folder / STAMPS
-
-
 def pasted(data: Path, folder: Path) -> Path:
     """The scenes, made where they are not there; a folder in COCO's layout."""
     place = folder / "pasted-scenes"
     if not (place / "annotations" / "instances_val.json").exists():  # what is written last
-        train, test = halves(cut_outs(stamps(folder / "stamps")))
+        bring((PACKAGE,), (STAMPS,), folder / "stamps")
+        train, test = halves(cut_outs(folder / "stamps" / STAMPS))
         with np.load(data, allow_pickle=False) as images:
             for split, of, name in (("train", train, "x_train"), ("val", test, "x_test")):
                 write(place, split, of, images[name][:GROUNDS].transpose(0, 3, 1, 2), SCENES[split], 0)

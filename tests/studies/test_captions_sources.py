@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from robust_zoo.errors import Unavailable, UsageError
+from robust_zoo.errors import UsageError
 from studies.captions import sources, text
 
 
@@ -113,24 +113,6 @@ def test_other_folders_are_no_stamps_and_no_glosses(tmp_path):
     with pytest.raises(UsageError, match="a picture") as said:
         sources.stamps(tmp_path)
     assert said.value.source.endswith("frog.png")
-
-
-def test_packages_that_are_there_are_not_fetched(tmp_path, monkeypatch):
-    told = []
-    monkeypatch.setattr(sources.subprocess, "run", lambda words, **_: told.append(words[:2]))
-    sources.bring(tmp_path)
-    assert told == [["apt-get", "download"]]
-    for part in (sources.STAMPS, sources.GLOSSES, sources.NOVELS):
-        (tmp_path / part).mkdir(parents=True)
-    sources.bring(tmp_path)
-    assert len(told) == 1
-
-
-def test_where_there_is_no_apt_it_is_said_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(Unavailable, match="cannot bring") as said:
-        sources.bring(tmp_path / "here")
-    assert "apt-get" in said.value.actual and str(tmp_path) in said.value.source and said.value.next
 
 
 def test_words_are_numbered_and_rare_ones_are_read_alone():

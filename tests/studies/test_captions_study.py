@@ -45,7 +45,7 @@ def test_captioners_of_one_split_differ_in_their_language_part_alone():
 def test_a_split_that_is_done_is_not_done_again(tmp_path, monkeypatch, capsys):
     """Three small texts, two splits of few captions, all from reading to the table."""
     texts = [(("a", "red", "car"), ("a", "green", "cup"))] * 20
-    monkeypatch.setattr(sources, "bring", lambda folder: None)
+    monkeypatch.setattr(captions, "bring", lambda packages, parts, folder: None)
     monkeypatch.setattr(sources, "stamps", lambda folder: Stamps(torch.zeros(24, 3, 8, 8), CAPTIONS))
     monkeypatch.setattr(sources, "glosses", lambda folder: [s for pair in texts for s in pair])
     monkeypatch.setattr(sources, "novels", lambda folder: [s for pair in texts for s in pair[:1]])
