@@ -17,6 +17,7 @@ import click
 import pytest
 import trees
 from hub import Hub
+from object_files import squares
 from PIL import Image
 from runs import RECIPE, write_data
 from searches import shorten
@@ -137,6 +138,9 @@ def place(tmp_path_factory):
             Image.fromarray(pixels.images[6 * label + i].permute(1, 2, 0).numpy()).save(file)
     for name in ("cat.jpg", "dog.jpg"):
         Image.fromarray(pixels.images[len(name)].permute(1, 2, 0).numpy()).save(root / name)
+    squares(root / "coco", train=8, val=2)
+    tiny = 'part = "head"\nepochs = 1\nside = 32\nlongest = 32\nmaps = 2\nwidth = 8\nsamples = 8\n'
+    (root / "frozen.toml").write_text(tiny)
     write_data(root / "cifar10.npz")
     (root / "quick.toml").write_text("epochs = 1\n")
     shutil.copytree(HOME / "model_cards", root / "model_cards")
