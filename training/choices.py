@@ -94,7 +94,7 @@ PROTOCOLS = {
     "linear": "logistic regression on cached features, chosen on validation images",
     "finetune": "training all or a part of the network, chosen on validation images",
     "salman2020": "as the paper, quirks included",
-    "detection": "Faster R-CNN or Mask R-CNN on images with boxes (COCO's json, VOC's xml)",
+    "detection": "a detector on it; --dataset is a folder of COCO's or VOC's layout",
 }
 
 # plan.kinds has what each takes.
