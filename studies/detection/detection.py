@@ -13,14 +13,18 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from robust_zoo.registry.lookup import get
 from robust_zoo.training.detection.folders import open_scenes
+from robust_zoo.training.jobs.workers import Tell, Workers
 from robust_zoo.training.transfer import cells, report
 from robust_zoo.training.transfer.protocols.detection import Detection
 from robust_zoo.training.transfer.protocols.work import Workspace
@@ -89,6 +93,12 @@ def _mean(values: Sequence[float], sign: str = "") -> str:
     return f"{statistics.fmean(values):{sign}.1f} ± {error:.1f}"
 
 
+def _one(workspace: Workspace, scenes: str, work: tuple[str, TransferPlan], tell: Tell | None = None) -> None:
+    """A backbone's cells, in one process of several."""
+    name, plan = work
+    transfer([name], (partial(open_scenes, scenes),), plan, replace(workspace, progress=False))
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -97,12 +107,12 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="processes that share the transfers")
     parser.add_argument("--device", default="cpu", help="cuda for a GPU")
     arguments = parser.parse_args()
-    workspace = Workspace(
-        arguments.folder / "cells", arguments.folder / "features", device=arguments.device, jobs=arguments.jobs
-    )
-    opener = partial(open_scenes, str(pasted(arguments.data, arguments.folder)))
-    for plan in plans():
-        transfer(MODELS, (opener,), plan, workspace)
+    workspace = Workspace(arguments.folder / "cells", arguments.folder / "features", device=arguments.device)
+    one = partial(_one, workspace, str(pasted(arguments.data, arguments.folder)))
+    work = list(product(MODELS, plans()))
+    with Workers(arguments.jobs) as workers:
+        for _ in tqdm(workers.run(one, work, len(work)), total=len(work), unit="backbone"):
+            pass
     entries = cells.read_cells(workspace.out)
     cells.write_lines(HERE / "cells.jsonl", entries)
     print(table(entries))
