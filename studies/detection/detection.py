@@ -11,7 +11,6 @@ all cells in cells.jsonl beside this file and the tables of README.md.
 from __future__ import annotations
 
 import argparse
-import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -23,9 +22,11 @@ import numpy as np
 from tqdm import tqdm
 
 from robust_zoo.registry.lookup import get
+from robust_zoo.registry.reported import threat_title
 from robust_zoo.training.detection.folders import open_scenes
 from robust_zoo.training.jobs.workers import Tell, Workers
 from robust_zoo.training.transfer import cells, report
+from robust_zoo.training.transfer.crossed import Crossed
 from robust_zoo.training.transfer.protocols.detection import Detection
 from robust_zoo.training.transfer.protocols.work import Workspace
 from robust_zoo.training.transfer.sweep import TransferPlan, transfer
@@ -73,24 +74,19 @@ def table(entries: Sequence[dict[str, Any]]) -> str:
     for part in PARTS:
         standard = ap(entries, MODELS[0], part)
         for name in MODELS:
-            mine = ap(entries, name, part)
-            gains = [a - b for a, b in zip(mine, standard, strict=True)]
-            row = get(name)
-            words = ["frozen" if part == "head" else "fine-tuned", f"L2 {row.threat.radius}" if row.eps else "standard"]
-            numbers = [_mean(mine), _mean(ap(entries, name, part, "ap50")), _mean(gains, "+") if row.eps else "-"]
-            lines.append(f"| {' | '.join(words + numbers)} |")
+            row, mine = get(name), ap(entries, name, part)
+            gain = mine - standard
+            words = ["frozen" if part == "head" else "fine-tuned", threat_title(row.norm, row.eps)]
+            words += [str(mine), str(ap(entries, name, part, "ap50"))]
+            lines.append(f"| {' | '.join(words)} | {f'{gain.mean:+.1f} ± {gain.error:.1f}' if row.eps else '-'} |")
     return "\n".join(lines) + "\n"
 
 
-def ap(entries: Sequence[dict[str, Any]], model: str, part: str, figure: str = "ap") -> list[float]:
-    """A figure of boxes, in percent, of each seed in order."""
+def ap(entries: Sequence[dict[str, Any]], model: str, part: str, figure: str = "ap") -> Crossed:
+    """A figure of boxes, in percent, [1, seeds]: of one network."""
     of = [e for e in entries if e["model"] == model and e["settings"]["part"] == part]
-    return [100 * e["details"]["ap"]["boxes"][figure] for e in sorted(of, key=lambda e: e["seed"])]
-
-
-def _mean(values: Sequence[float], sign: str = "") -> str:
-    error = statistics.stdev(values) / len(values) ** 0.5
-    return f"{statistics.fmean(values):{sign}.1f} ± {error:.1f}"
+    values = [100 * e["details"]["ap"]["boxes"][figure] for e in sorted(of, key=lambda e: e["seed"])]
+    return Crossed(np.array([values]))
 
 
 def _one(workspace: Workspace, scenes: str, work: tuple[str, TransferPlan], tell: Tell | None = None) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
+from robust_zoo.training.detection.objects import boxes_of
+
 SIDE = 96  # pixels of a scene
 OBJECTS = (1, 4)  # in a scene, both included
 SIZES = (28, 64)  # pixels of an object's longer side, both included
@@ -135,8 +137,7 @@ def write(folder: Path, split: str, found: Sequence[CutOut], grounds: np.ndarray
         images.append({"id": number, "file_name": f"{number:05}.png", "height": SIDE, "width": SIDE})
         picture.save(folder / split / images[-1]["file_name"])
         for label, mask in objects:
-            ys, xs = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-            box = [int(v) for v in (xs[0], ys[0], xs[-1] + 1 - xs[0], ys[-1] + 1 - ys[0])]
+            box = boxes_of(mask[None])[0].astype(int).tolist()
             annotations.append(
                 {"id": len(annotations) + 1, "image_id": number, "category_id": names.index(label) + 1, "bbox": box,
                  "area": int(mask.sum()), "iscrowd": 0,

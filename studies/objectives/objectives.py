@@ -26,7 +26,8 @@ import numpy as np
 
 from robust_zoo.files import GO_ON, replace_file
 from robust_zoo.registry.lookup import get
-from robust_zoo.threat import NORMS, ThreatModel
+from robust_zoo.registry.reported import threat_title
+from robust_zoo.threat import ThreatModel
 from robust_zoo.training.evaluation.entries import read_entry
 from robust_zoo.training.jobs.commands import Commands, Training
 from robust_zoo.training.recipes import Recipe, from_dict, load_overrides, recipe_for
@@ -183,7 +184,7 @@ def table(cells: Sequence[Cell]) -> str:
     Returns:
         Markdown: mean and standard error over seeds; by how many points PGD-20 flatters; figures with a failed check.
     """
-    judge = f"{NORMS[JUDGE.norm].label} {JUDGE.radius}"
+    judge = threat_title(JUDGE.norm, JUDGE.eps)
     head = ["training", "passes", "seeds", "clean", f"AutoAttack, {judge}", "PGD-20 above it", "flagged"]
     lines = [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
     for training in TRAININGS:

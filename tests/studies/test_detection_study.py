@@ -99,12 +99,12 @@ def test_the_studys_table_is_its_cells():
     standard, small, large = (
         [detection.ap(ENTRIES, name, part) for part in detection.PARTS] for name in detection.MODELS
     )
-    frozen = [[a - b for a, b in zip(standard[0], mine[0], strict=True)] for mine in (small, large)]
+    frozen = [(standard[0] - mine[0]).values[0] for mine in (small, large)]
     assert "ahead of L2 0.25 by 2.0 ± 0.5 points of AP\n  and of L2 1 by 5.0 ± 0.4, in every seed" in text
     assert min(map(min, frozen)) > 0 and [round(np.mean(one), 1) for one in frozen] == [2.0, 5.0]
-    gains = [round(np.mean(whole) - np.mean(head), 1) for head, whole in (standard, large)]
+    gains = [round(whole.mean - head.mean, 1) for head, whole in (standard, large)]
     assert f"{gains[0]} points for the standard model, {gains[1]} for L2 1" in text
-    exact = [np.mean(detection.ap(ENTRIES, name, "head", "ap75")) for name in detection.MODELS]
+    exact = [detection.ap(ENTRIES, name, "head", "ap75").mean for name in detection.MODELS]
     assert f"its AP75 {exact[2]:.1f} against {exact[0]:.1f}" in text
     minutes = sum(entry["seconds"] for entry in ENTRIES) / 60
     assert f"{minutes:.0f} minutes of cells" in text and "the 229 stamps" in text

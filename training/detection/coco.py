@@ -16,7 +16,8 @@ from robust_zoo.training.detection.outlines import outline
 from robust_zoo.training.detection.scenes import Scene, Scenes, inside, rows
 
 _LARGEST = 1 << 30  # bytes: COCO's training images are described in under half of it
-_SIDE = 1 << 16  # pixels
+SIDE = 1 << 16
+"""The most pixels of a side that a file may claim."""
 _FORM = "COCO's json: images, categories and annotations with bbox [left, top, width, height]"
 
 
@@ -56,17 +57,12 @@ def read_coco(file: Path, images: Path) -> Scenes:
             raise ValueError("an id that stands twice")
         scenes = [_scene(i, found[i["id"]], labels, images) for i in place.each("image", content["images"])]
         return Scenes(tuple(str(c["name"]) for c in categories), tuple(scenes))
-    except (OSError, Malformed) as error:
-        raise cannot_read(f"objects from {file.name}", file, _FORM, error, "put a sound copy in its place") from None
-    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
-        fault = f"no {error} there" if isinstance(error, KeyError) else getattr(error, "actual", "") or str(error)
-        raise cannot_read(
-            f"objects from {file.name}", file, _FORM, f"{place.words}: {fault}", "mend or take out this entry"
-        ) from None
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
+        raise unread(file, _FORM, error, "entry", f"{place.words}: ") from None
 
 
 def _scene(image: dict[str, Any], found: Sequence[dict[str, Any]], labels: dict[int, int], folder: Path) -> Scene:
-    height, width = (whole(image[side], 1, _SIDE) for side in ("height", "width"))
+    height, width = (whole(image[side], 1, SIDE) for side in ("height", "width"))
     boxes = rows([[number(v) for v in a["bbox"]] for a in found])
     areas = [number(a["area"]) if "area" in a else w * h for a, (_, _, w, h) in zip(found, boxes, strict=True)]
     crowd = [whole(a.get("iscrowd", 0), 0, 1) for a in found]
@@ -75,6 +71,26 @@ def _scene(image: dict[str, Any], found: Sequence[dict[str, Any]], labels: dict[
     outlines = tuple(outline(a["segmentation"], height, width) for a in found) if masks else None
     objects = Objects(boxes, of, np.array(areas), np.array(crowd, bool))
     return Scene(inside(folder, image["file_name"]), height, width, objects, outlines)
+
+
+def unread(file: Path, form: str, error: Exception, what: str, where: str = "") -> UsageError:
+    """The error for a file of objects.
+
+    Args:
+        file: Which.
+        form: What it should be.
+        error: Of reading it, or of what stands in it.
+        what: What to mend then, in a word.
+        where: Before what is wrong with that.
+
+    Returns:
+        The error, to be raised.
+    """
+    said = f"objects from {file.name}"
+    if isinstance(error, OSError | Malformed):
+        return cannot_read(said, file, form, error, "put a sound copy in its place")
+    fault = f"no {error} there" if isinstance(error, KeyError) else getattr(error, "actual", "") or str(error)
+    return cannot_read(said, file, form, f"{where}{fault}", f"mend or take out this {what}")
 
 
 def whole(value: Any, least: int = 0, most: int = 1 << 62) -> int:

@@ -61,7 +61,8 @@ def _coco(folder: Path) -> tuple[Scenes, Scenes] | None:
         files = [next((f for name in names for f in sorted(folder.glob(pattern.format(name)))), None)
                  for names in (_TRAIN, _TEST)]  # fmt: skip
         if files[0] and files[1]:
-            return read_coco(files[0], _images_of(files[0], folder)), read_coco(files[1], _images_of(files[1], folder))
+            train, test = (read_coco(file, _images_of(file, folder)) for file in files if file)
+            return train, test
     return None
 
 

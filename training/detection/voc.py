@@ -8,9 +8,9 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from robust_zoo.errors import UsageError, cannot_read
-from robust_zoo.readers import Malformed, read_text
-from robust_zoo.training.detection.coco import number, whole
+from robust_zoo.errors import UsageError
+from robust_zoo.readers import read_text
+from robust_zoo.training.detection.coco import SIDE, number, unread, whole
 from robust_zoo.training.detection.objects import Objects
 from robust_zoo.training.detection.scenes import Scene, Scenes, inside, rows
 from robust_zoo.training.detection.xml_file import read_xml
@@ -50,16 +50,13 @@ def read_voc(root: Path, split: str, classes: Sequence[str] | None = None) -> Sc
         for name, tree in zip(names, trees, strict=True):
             file = root / "Annotations" / f"{name}.xml"
             scenes.append(_scene(tree, number_of, root / "JPEGImages"))
-    except (OSError, Malformed) as error:
-        raise cannot_read(f"objects from {file.name}", file, _FORM, error, "put a sound copy in its place") from None
-    except (ValueError, UsageError) as error:
-        fault = getattr(error, "actual", "") or str(error)
-        raise cannot_read(f"objects from {file.name}", file, _FORM, fault, "mend or take out this image") from None
+    except (OSError, ValueError, UsageError) as error:
+        raise unread(file, _FORM, error, "image") from None
     return Scenes(tuple(classes), tuple(scenes))
 
 
 def _scene(tree: Element, number_of: dict[str, int], folder: Path) -> Scene:
-    height, width = (whole(int(_text(tree, f"size/{side}")), 1, 1 << 16) for side in ("height", "width"))
+    height, width = (whole(int(_text(tree, f"size/{side}")), 1, SIDE) for side in ("height", "width"))
     found = tree.findall("object")
     names = [_text(o, "name") for o in found]
     if strange := next((name for name in names if name not in number_of), None):

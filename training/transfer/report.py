@@ -164,8 +164,8 @@ def markdown(entries: Iterable[dict[str, Any]]) -> str:
     entries, parts = list(entries), []
     for protocol, found in by_protocol(figures(entries)):
         seeds = {f.seeds for f in found}
-        spread = "± standard error over seeds" if max(seeds) > 1 else "with 95 % interval"
-        spread = "one seed" if max(seeds) == 1 and found[0].interval is None else spread
+        alone = "with 95 % interval" if found[0].interval else "one seed"
+        spread = "± standard error over seeds" if max(seeds) > 1 else alone
         robust = any(f.robust is not None for f in found)
         value, of = ("AP", "objects") if found[0].metric == "AP" else ("accuracy", "images")
         head = f"| dataset | model | {value}, {spread} | metric | seeds | test {of} |" + (" PGD-20 |" if robust else "")
