@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from robust_zoo.errors import UsageError
-from robust_zoo.training.checkpoint_files import foreign, newest_whole, read_checkpoint, write_checkpoint
+from robust_zoo.training.checkpoint_files import foreign, newest_told, read_checkpoint, write_checkpoint
 from robust_zoo.training.data.dataset import Dataset
 from robust_zoo.training.distributed import World
 from robust_zoo.training.recipes import Recipe
@@ -119,12 +117,7 @@ def restore(
             older version of this package.
         VerificationFailed: Every checkpoint is damaged, or the newest is not one of ours.
     """
-    content = None
-    if world.first:
-        content, damaged = newest_whole(run)
-        for name in damaged:
-            tqdm.write(f"warning: {name} is damaged; going on from the one before it", file=sys.stderr)
-    content = world.first_says(content)
+    content = world.first_says(newest_told(run) if world.first else None)
     if content is None:
         return {}
     saved = read_checkpoint(content)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 import uuid
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from robust_zoo.errors import Refused, UsageError, VerificationFailed
 from robust_zoo.files import Buffer, is_sha256, read_hashed, replace_file, storage, write_chunks
@@ -105,6 +107,25 @@ def newest_whole(run: Path) -> tuple[Buffer | None, list[str]]:
             next=f"rm {run}/checkpoint-*.pt*   to begin again, choose another --out, or finish it with that version",
         )
     return None, []
+
+
+def newest_told(run: Path) -> Buffer | None:
+    """The newest checkpoint that is what its hash says; of damaged ones that were passed over stderr is told.
+
+    Args:
+        run: The run's directory.
+
+    Returns:
+        Its bytes, None in a new run.
+
+    Raises:
+        UsageError: As `newest_whole`.
+        VerificationFailed: As `newest_whole`.
+    """
+    content, damaged = newest_whole(run)
+    for name in damaged:
+        tqdm.write(f"warning: {name} is damaged; going on from the one before it", file=sys.stderr)
+    return content
 
 
 def _whole(path: Path) -> Buffer | None:

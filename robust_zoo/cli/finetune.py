@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from robust_zoo.cli.options import CACHE_DIR, DEVICE, Named, threats, use_cache
+from robust_zoo.cli.options import CACHE_DIR, DEVICE, SAVE_SECONDS, Named, threats, use_cache
 from robust_zoo.readers import read_json
 from robust_zoo.threat import NORMS
 from robust_zoo.training.signals import EXIT_STOPPED
@@ -51,10 +51,7 @@ def _modes() -> Mapping[str, Any]:
     help="auto: bf16 autocast on a GPU.",
 )  # fmt: skip
 @click.option("--workers", type=click.IntRange(0), default=4, show_default=True, help="Processes that read images.")
-@click.option(
-    "--save-seconds", type=click.FloatRange(0), default=600, show_default=True,
-    help="Between checkpoints, besides the one after each epoch.",
-)  # fmt: skip
+@SAVE_SECONDS(help="Between checkpoints, besides the one after each epoch.")
 @CACHE_DIR
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON, instead of the table.")
 def command(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ SIGNERS = (
 JOBS = click.option(
     "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes that share the work."
 )
+SAVE_SECONDS = partial(click.option, "--save-seconds", type=click.FloatRange(0), default=600, show_default=True)
 LAUNCHER = click.option(
     "--launcher",
     type=click.Choice(["local", "slurm"]),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from robust_zoo.cli.options import DEVICE, LAUNCHER, SLURM, Named, slurm_parameters
+from robust_zoo.cli.options import DEVICE, LAUNCHER, SAVE_SECONDS, SLURM, Named, slurm_parameters
 from robust_zoo.errors import UsageError
 from robust_zoo.registry.lookup import get
 from robust_zoo.training.signals import EXIT_STOPPED
@@ -36,13 +36,7 @@ if TYPE_CHECKING:
     help="auto: bf16 autocast on GPUs and on CPUs that multiply it natively; tf32: products of fp32 numbers, on CUDA.",
 )
 @click.option("--workers", type=click.IntRange(0), default=4, show_default=True, help="Processes that read images.")
-@click.option(
-    "--save-seconds",
-    type=click.FloatRange(0),
-    default=600,
-    show_default=True,
-    help="Between checkpoints, besides the one after each epoch.",
-)
+@SAVE_SECONDS(help="Between checkpoints, besides the one after each epoch.")
 @click.option("--log-steps", type=click.IntRange(1), default=10, show_default=True, help="Steps a line of the log.")
 @click.option(
     "--compile",

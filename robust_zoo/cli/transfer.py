@@ -11,6 +11,7 @@ from robust_zoo.cli.options import (
     DEVICE,
     JOBS,
     LAUNCHER,
+    SAVE_SECONDS,
     SLURM,
     Named,
     require_directory,
@@ -73,6 +74,7 @@ def command() -> None:
     "--keep", is_flag=True, help="Keep each cell's model beside it: model.safetensors in a folder of its name."
 )
 @click.option("--workers", type=click.IntRange(0), default=0, show_default=True, help="Processes that read images.")
+@SAVE_SECONDS(help="Of a network or detector in training, between two savings, each after an epoch.")
 @JOBS
 @DEVICE
 @LAUNCHER
@@ -101,7 +103,8 @@ def run(
     MODELS are checkpoints, wildcards, or files that robust-zoo wrote.
 
     A cell is keyed by weights, images, protocol, settings and seed: what exists is not done again, so an interrupted
-    sweep goes on where it was. Nothing is ever chosen on test images, but by salman2020.
+    sweep goes on where it was, as does a training within it (--save-seconds). Nothing is ever chosen on test images,
+    but by salman2020.
     """
     _check_outputs(csv_file, picture)
     use_cache(cache_dir or cache)
@@ -185,6 +188,7 @@ def _entries(
     keep: bool,
     jobs: int,
     workers: int,
+    save_seconds: float,
     device: str,
     launcher: str,
     slurm: tuple[str, ...],
@@ -207,7 +211,7 @@ def _entries(
     from robust_zoo.training.transfer.protocols.work import Workspace
     from robust_zoo.weights.cache import cache_root
 
-    workspace = Workspace(out, cache_root() / "features", device, jobs, keep=keep)
+    workspace = Workspace(out, cache_root() / "features", device, jobs, keep=keep, save_seconds=save_seconds)
     if suite:
         for opener in sample_suite.TARGETS:
             opener()  # what it needs is asked for before any weights are fetched

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,6 +17,20 @@ from robust_zoo.training.data.dataset import Batches, seed_of
 from robust_zoo.weights.ensure import Weights
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]  # (images, labels, indices) -> mean over the batch
+
+
+@contextmanager
+def seeded(seed: int, purpose: int, device: torch.device) -> Iterator[None]:
+    """Within it torch's random numbers are a function of a seed, and afterwards they are as if nothing had been drawn.
+
+    Args:
+        seed: Of the run.
+        purpose: What is drawn, a number of its own.
+        device: Whose numbers, besides the CPU's.
+    """
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed_of(seed, purpose))
+        yield
 
 
 def with_new_head(
@@ -33,8 +48,7 @@ def with_new_head(
     Returns:
         A model that takes normalised images.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of(seed, 0x4EAD))
+    with seeded(seed, 0x4EAD, device):
         return create_model(checkpoint, weights=weights, num_classes=classes).to(device)
 
 

@@ -23,6 +23,7 @@ from robust_zoo.training.transfer.cells import Cell, fill, images_sha256
 from robust_zoo.training.transfer.protocols.linear import Linear
 from robust_zoo.training.transfer.protocols.table import PROTOCOLS, ROBUST_IMAGES
 from robust_zoo.training.transfer.protocols.work import Transfer, Workspace
+from robust_zoo.training.transfer.saved import Saved
 from robust_zoo.training.transfer.task import Target
 from robust_zoo.weights.ensure import Weights, ensure, is_present
 from robust_zoo.weights.exported import checkpoint_of
@@ -34,7 +35,7 @@ class TransferPlan:
 
     Attributes:
         protocol: A name of `PROTOCOLS`.
-        settings: Of that protocol: `Linear`, `Finetune` or `Salman2020`.
+        settings: Of that protocol, e.g. `Linear`.
         threat: Also measure the PGD-20 accuracy of the transferred model under it; None for clean accuracy alone.
         seeds: Each gives a cell for each model and dataset.
     """
@@ -185,7 +186,9 @@ def _pair(
     for seed in plan.seeds:
         cell = Cell(checkpoint.name, weights.sha256, target.name, images, plan.protocol, settings, seed)
         kept = within(workspace.out, cell.stem) if workspace.keep else None
-        work = Transfer(checkpoint, weights, target, seed, plan.threat, workspace, device, kept)
+        saved = Saved(within(workspace.out, f"{cell.stem}.part"), workspace.save_seconds)
+        work = Transfer(checkpoint, weights, target, seed, plan.threat, workspace, device, kept, saved)
         run = partial(PROTOCOLS[plan.protocol].run, work, plan.settings)
         found.append(fill(workspace.out, cell, checkpoint, target, run, kept))
+        saved.drop()
     return found

@@ -11,14 +11,14 @@ from torch import nn
 from tqdm import tqdm
 
 from robust_zoo.registry.rows import Checkpoint
-from robust_zoo.training.data.dataset import seed_of
 from robust_zoo.training.detection.backbone import detection_backbone
 from robust_zoo.training.detection.detectors import batches, detections, detector
 from robust_zoo.training.detection.scenes import DetectionTarget, Scenes
 from robust_zoo.training.detection.scores import Tally
-from robust_zoo.training.transfer.network import descend, order
+from robust_zoo.training.transfer.network import descend, order, seeded
 from robust_zoo.training.transfer.protocols.finetune import OPTIMIZERS, rate
 from robust_zoo.training.transfer.protocols.settings import impossible
+from robust_zoo.training.transfer.saved import Saved
 from robust_zoo.training.transfer.task import Outcome
 from robust_zoo.weights.ensure import Weights
 
@@ -80,6 +80,7 @@ def detection(
     seed: int = 0,
     device: torch.device,
     progress: bool = False,
+    saved: Saved | None = None,
 ) -> tuple[Outcome, nn.Module]:
     """Trains a detector on the checkpoint and tests it once.
 
@@ -91,6 +92,7 @@ def detection(
         seed: Of all that starts at random, the order of images and the flips.
         device: Where the detector is.
         progress: Show progress bars on stderr.
+        saved: Where the training stands; None: it begins, and is not saved.
 
     Returns:
         The outcome, and the detector: lists of [0, 1] images -> boxes, labels and scores. The outcome's figure is AP
@@ -98,16 +100,17 @@ def detection(
 
     Raises:
         UsageError: The loss stops being a number, an image cannot be read, or masks are asked for that are not there.
-        VerificationFailed: An image cannot be decoded, or has another size than its objects were marked in.
+        VerificationFailed: An image cannot be decoded, or has another size than its objects were marked in; or what
+            was saved is damaged.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of(seed, _HEAD))
+    with seeded(seed, _HEAD, device):
         s = settings
         backbone = detection_backbone(checkpoint, frozen=s.part == "head", maps=s.maps, width=s.width, weights=weights)
         model = detector(
             backbone, len(target.classes), masks=s.masks, side=s.side, longest=s.longest, samples=s.samples
         ).to(device)
-        losses = _train(model, target.train, settings, seed, device, f"{checkpoint.name} detection" * progress)
+        label = f"{checkpoint.name} detection" * progress
+        losses = _train(model, target.train, settings, seed, device, label, saved or Saved())
     tallies = test(model, target.test, masks=settings.masks, device=device, progress=progress)
     correct, n = tallies["boxes"].found()
     scores = {kind: asdict(tally.scores()) for kind, tally in tallies.items()}
@@ -115,16 +118,21 @@ def detection(
     return Outcome(correct, n, 100 * (scores["boxes"]["ap"] or 0.0), details=details), model
 
 
-def _train(model: nn.Module, scenes: Scenes, s: Detection, seed: int, device: torch.device, label: str) -> list[float]:
+def _train(
+    model: nn.Module, scenes: Scenes, s: Detection, seed: int, device: torch.device, label: str, saved: Saved
+) -> list[float]:
     """Each epoch's mean loss."""
     optimizer = OPTIMIZERS[s.optimizer](
         [p for p in model.parameters() if p.requires_grad], lr=s.lr, weight_decay=s.weight_decay
     )
     a_epoch = math.ceil(len(scenes) / s.batch_size)
-    losses, step = [], 0
+    losses: list[float] = []
+    parts = {"model": model, "optimizer": optimizer, "losses": losses}
+    first = saved.restore(parts)
+    step, steps = first * a_epoch, s.epochs * a_epoch
     model.train()
-    with tqdm(total=s.epochs * a_epoch, unit="step", desc=label, disable=not label, leave=False) as bar:
-        for epoch in range(s.epochs):
+    with tqdm(total=steps, initial=step, unit="step", desc=label, disable=not label, leave=False) as bar:
+        for epoch in range(first, s.epochs):
             flips = np.random.default_rng((seed, epoch, _FLIPS)).random(len(scenes)) < 0.5 * s.flip
             keys = [
                 [(i, bool(flips[i])) for i in part.tolist()] for part in order(len(scenes), s.batch_size, seed, epoch)
@@ -132,7 +140,7 @@ def _train(model: nn.Module, scenes: Scenes, s: Detection, seed: int, device: to
             total = 0.0
             for batch in batches(scenes, keys, masks=s.masks):
                 for group in optimizer.param_groups:
-                    group["lr"] = rate(s.lr, step / (s.epochs * a_epoch), s.warmup)
+                    group["lr"] = rate(s.lr, step / steps, s.warmup)
                 optimizer.zero_grad(set_to_none=True)
                 images = [image.to(device) for image, _ in batch]
                 targets = [{name: value.to(device) for name, value in wanted.items()} for _, wanted in batch]
@@ -141,6 +149,7 @@ def _train(model: nn.Module, scenes: Scenes, s: Detection, seed: int, device: to
                 step, total = step + 1, total + loss.item() * len(batch)
                 bar.update()
             losses.append(total / len(scenes))
+            saved.keep(epoch + 1, parts)
             bar.set_postfix_str(f"loss {losses[-1]:.3f}")
     return losses
 

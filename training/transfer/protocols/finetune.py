@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -29,15 +30,18 @@ from robust_zoo.training.transfer.network import (
     in_pixels,
     order,
     predictions,
+    seeded,
     train_epoch,
     with_new_head,
 )
 from robust_zoo.training.transfer.protocols.settings import impossible
+from robust_zoo.training.transfer.saved import Saved
 from robust_zoo.training.transfer.splits import hold_out, stratified_split
 from robust_zoo.training.transfer.task import Outcome, Target, joined, score
 from robust_zoo.views import View
 from robust_zoo.weights.ensure import Weights, ensure
 
+_DRAWN = 0xD809  # which randomness of a seed
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": lambda parameters, lr, weight_decay: torch.optim.SGD(
         parameters, lr=lr, weight_decay=weight_decay, momentum=0.9
@@ -122,6 +126,7 @@ def finetune(
     seed: int = 0,
     device: torch.device,
     progress: bool = False,
+    saved: Saved | None = None,
 ) -> tuple[Outcome, nn.Module]:
     """Trains each point of the grid, chooses on validation images, trains once more on both together, tests once.
 
@@ -131,15 +136,17 @@ def finetune(
         settings: The grid, and how each point is trained.
         cache: The folder of the source's features, for `lwf`.
         weights: Verified already; the checkpoint's when None.
-        seed: Of splits, the new head, and the order of images.
+        seed: Of splits, the new head, the order of images, and what networks draw in training (DropPath).
         device: Where the network is trained.
         progress: Show progress bars on stderr.
+        saved: Where the trainings stand; None: they begin, and are not saved.
 
     Returns:
         The outcome, and the model (normalised images -> logits).
 
     Raises:
         UsageError: The loss stops being a number, or the network has no such part.
+        VerificationFailed: What was saved is damaged.
     """
     target = shrunk(target, settings.shrink)
     train = target.train
@@ -151,17 +158,18 @@ def finetune(
         held, kept = hold_out(train.labels, settings.holdout, seed)
         fit, check, both = train.subset(kept), train.subset(held), train
     training = _Training(
-        checkpoint, weights or ensure(checkpoint), len(target.classes), settings, cache, seed, device, progress
-    )
+        checkpoint, weights or ensure(checkpoint), len(target.classes), settings, cache, seed, device, progress,
+        saved or Saved(),
+    )  # fmt: skip
     grid = [{"lr": lr, "weight_decay": decay} for lr, decay in product(settings.lrs, settings.weight_decays)]
-    tried: list[dict[str, Any]] = []
-    for point in grid if len(grid) > 1 else []:
-        model, _ = training.train(fit, **point)
+    tried: list[dict[str, Any]] = training.saved.earlier
+    for point in grid[len(tried) :] if len(grid) > 1 else []:
+        model, _ = training.train(fit, tried, **point)
         correct, n, _ = score(training.predict(model, check), check.labels)
         tried.append(point | {"validation_accuracy": 100 * correct / n})
     chosen = max(tried, key=lambda t: t["validation_accuracy"]) if tried else grid[0]
     chosen = {name: chosen[name] for name in ("lr", "weight_decay")}
-    model, losses = training.train(both, **chosen)
+    model, losses = training.train(both, tried, **chosen)
     found = score(training.predict(model, target.test), target.test.labels)
     return Outcome(*found, chosen, tried, {"n_train": len(both), "losses": losses}), model
 
@@ -176,13 +184,16 @@ class _Training:
     seed: int
     device: torch.device
     progress: bool
+    saved: Saved
 
     def predict(self, model: nn.Module, data: Dataset) -> Tensor:
         batches = batches_for(data, self.checkpoint.preprocessing, 250)
         return predictions(in_pixels(model, self.checkpoint), batches, self.device)
 
-    def train(self, data: Dataset, *, lr: float, weight_decay: float) -> tuple[nn.Module, list[float]]:
-        """The model after all epochs, and each epoch's mean loss."""
+    def train(
+        self, data: Dataset, tried: list[dict[str, Any]], *, lr: float, weight_decay: float
+    ) -> tuple[nn.Module, list[float]]:
+        """The model after all epochs, and each epoch's mean loss; `tried` came of the trainings before it."""
         s = self.settings
         model = with_new_head(self.checkpoint, self.classes, self.seed, self.device, weights=self.weights)
         network = in_pixels(model, self.checkpoint)
@@ -191,16 +202,15 @@ class _Training:
             [p for p in model.parameters() if p.requires_grad], lr=lr, weight_decay=weight_decay
         )
         source = self._source_features(data) if s.lwf else None
-        steps = s.epochs * math.ceil(len(data) / s.batch_size)
-        done = 0
+        a_epoch = math.ceil(len(data) / s.batch_size)
+        steps = s.epochs * a_epoch
 
-        def before_step(_: int) -> None:
-            nonlocal done
+        def before_step(begun: int, step: int) -> None:
+            done = begun + step
             for group in optimizer.param_groups:
                 group["lr"] = rate(lr, done / steps, s.warmup)
             if source is not None:
                 choose_trainable(model, "all" if 2 * done >= steps else "head")
-            done += 1
 
         def loss_of(images: Tensor, labels: Tensor, index: Tensor) -> Tensor:
             if source is None:
@@ -209,17 +219,20 @@ class _Training:
             kept = (z - source[index].to(z.device)).abs().sum(1).mean()
             return F.cross_entropy(logits, labels, label_smoothing=s.label_smoothing) + s.lwf * kept
 
-        losses = []
+        losses: list[float] = []
+        parts = {"model": model, "optimizer": optimizer, "losses": losses}
         label = f"{self.checkpoint.name} lr {lr:g} wd {weight_decay:g}"
-        for epoch in tqdm(range(s.epochs), desc=label, disable=not self.progress, leave=False):
-            model.train()
-            if s.bn == "frozen" or s.part == "head":
-                freeze_batch_norm(model)
-            indices = order(len(data), s.batch_size, self.seed, epoch)
-            batches = self._batches(data, indices, epoch)
-            losses.append(
-                train_epoch(batches, indices, loss_of, optimizer, device=self.device, before_step=before_step)
-            )
+        with seeded(self.seed, _DRAWN, self.device):
+            first = self.saved.restore(parts, tried)
+            epochs = range(first, s.epochs)
+            for epoch in tqdm(epochs, label, s.epochs, initial=first, disable=not self.progress, leave=False):
+                model.train()
+                if s.bn == "frozen" or s.part == "head":
+                    freeze_batch_norm(model)
+                indices = order(len(data), s.batch_size, self.seed, epoch)
+                batches, step = self._batches(data, indices, epoch), partial(before_step, epoch * a_epoch)
+                losses.append(train_epoch(batches, indices, loss_of, optimizer, device=self.device, before_step=step))
+                self.saved.keep(epoch + 1, parts, tried)
         return model.eval(), losses
 
     def _batches(self, data: Dataset, indices: Any, epoch: int) -> Any:

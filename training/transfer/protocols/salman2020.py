@@ -6,13 +6,13 @@ Source: microsoft/robust-models-transfer, src/main.py and src/utils. What it doe
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from robust_zoo.architectures.batch_norm import freeze_batch_norm
@@ -21,12 +21,21 @@ from robust_zoo.pixels import PixelModel
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.data.dataset import Dataset
 from robust_zoo.training.transfer.features import as_files, shrunk
-from robust_zoo.training.transfer.network import choose_trainable, order, predictions, train_epoch, with_new_head
+from robust_zoo.training.transfer.network import (
+    choose_trainable,
+    order,
+    predictions,
+    seeded,
+    train_epoch,
+    with_new_head,
+)
+from robust_zoo.training.transfer.saved import Saved
 from robust_zoo.training.transfer.splits import hold_out
 from robust_zoo.training.transfer.task import Outcome, Target, score
 from robust_zoo.views import View
 from robust_zoo.weights.ensure import Weights
 
+_DRAWN = 0x5A1  # which randomness of a seed
 MODES = ("fixed-feature", "full-network")
 # src/utils/constants.py and the loaders: mean 0 and variance 1 for every target but these two
 STATISTICS = {
@@ -97,6 +106,7 @@ def salman2020(
     seed: int = 0,
     device: torch.device,
     progress: bool = False,
+    saved: Saved | None = None,
 ) -> tuple[Outcome, nn.Module]:
     """Trains as upstream.
 
@@ -107,9 +117,10 @@ def salman2020(
         target: What it is transferred to.
         settings: Mode, rates and quirks.
         weights: Verified already; the checkpoint's when None.
-        seed: Of the new head, the order of images and their crops.
+        seed: Of the new head, the order of images, their crops, and what networks draw in training (DropPath).
         device: Where the network is trained.
         progress: Show a progress bar on stderr.
+        saved: Where the training stands; None: it begins, and is not saved.
 
     Returns:
         The outcome, whose details hold the losses and accuracies of all epochs, and the accuracy of the last one beside
@@ -118,6 +129,7 @@ def salman2020(
 
     Raises:
         UsageError: The loss stops being a number.
+        VerificationFailed: What was saved is damaged.
     """
     side, target = checkpoint.preprocessing.input_size[1], shrunk(target, settings.shrink)
     outputs = OUTPUTS.get(target.name, len(target.classes)) if settings.extra_outputs else len(target.classes)
@@ -130,7 +142,8 @@ def salman2020(
     train, check, test = (as_files(data, view) for data in (trained, checked, target.test))
     network = PixelModel(model, mean, std)
     choose_trainable(model, "head" if settings.mode == "fixed-feature" else "all")
-    losses, scores, best_epoch = fit(network, train, check, settings, seed, device, progress)
+    with seeded(seed, _DRAWN, device):
+        losses, scores, best_epoch = fit(network, train, check, settings, seed, device, progress, saved or Saved())
     found = scores[best_epoch]
     if not settings.choose_on_test:
         found = score(predictions(network, test.batches(250), device), test.labels)
@@ -155,8 +168,9 @@ def _splits(target: Target, settings: Salman2020, seed: int) -> tuple[Dataset, D
 
 
 def fit(
-    network: PixelModel, train: Any, check: Any, settings: Salman2020, seed: int, device: torch.device, progress: bool
-) -> tuple[list[float], list[tuple[int, int, float]], int]:
+    network: PixelModel, train: Any, check: Any, settings: Salman2020, seed: int, device: torch.device, progress: bool,
+    saved: Saved,
+) -> tuple[list[float], list[tuple[int, int, float]], int]:  # fmt: skip
     """Upstream's loop: robustness.train.train_model with SGD, StepLR, no attack.
 
     Args:
@@ -168,6 +182,7 @@ def fit(
         seed: Of the order of images and their crops.
         device: Where the network is.
         progress: Show a progress bar on stderr.
+        saved: Where the training stands.
 
     Returns:
         The mean loss and the (correct, n, mean per-class) of every epoch, and the best one, the first of tied ones.
@@ -180,8 +195,11 @@ def fit(
     )
     losses: list[float] = []
     scores: list[tuple[int, int, float]] = []
-    best, kept = -1, {}
-    for epoch in tqdm(range(settings.epochs), desc=f"salman2020 {settings.mode}", disable=not progress, leave=False):
+    kept: dict[str, Tensor] = {}
+    parts = {"network": network, "optimizer": optimizer, "losses": losses, "scores": scores, "kept": kept}
+    first, label = saved.restore(parts), f"salman2020 {settings.mode}"
+    epochs = range(first, settings.epochs)
+    for epoch in tqdm(epochs, label, settings.epochs, initial=first, disable=not progress, leave=False):
         for group in optimizer.param_groups:
             group["lr"] = settings.lr * 0.1 ** (epoch // settings.step)
         network.train()
@@ -193,13 +211,17 @@ def fit(
             train_epoch(batches, indices, lambda x, y, _: F.cross_entropy(network(x), y), optimizer, device=device)
         )
         scores.append(score(predictions(network, check.batches(250), device), check.labels))
-        if best < 0 or scores[-1][0] > scores[best][0]:
-            best = epoch
-            if not settings.choose_on_test:
-                kept = {name: value.clone() for name, value in network.state_dict().items()}
+        if _best(scores) == epoch and not settings.choose_on_test:
+            kept.update({name: value.clone() for name, value in network.state_dict().items()})
+        saved.keep(epoch + 1, parts)
     if kept:
         network.load_state_dict(kept)
-    return losses, scores, best
+    return losses, scores, _best(scores)
+
+
+def _best(scores: Sequence[tuple[int, int, float]]) -> int:
+    """The epoch with the most right, the first of tied ones."""
+    return max(range(len(scores)), key=lambda epoch: scores[epoch][0])
 
 
 def variants(settings: Salman2020, datasets: Iterable[str]) -> list[Salman2020]:

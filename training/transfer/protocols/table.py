@@ -72,7 +72,7 @@ def _linear(t: Transfer, settings: Linear) -> Outcome:
 
 
 def _finetune(t: Transfer, settings: Finetune) -> Outcome:
-    outcome, model = finetune(t.checkpoint, t.target, settings, cache=t.workspace.cache, **t.options)
+    outcome, model = finetune(t.checkpoint, t.target, settings, cache=t.workspace.cache, saved=t.saved, **t.options)
     return _ended(outcome, t, settings, lambda: model)
 
 
@@ -85,7 +85,7 @@ def _salman2020(t: Transfer, settings: Salman2020) -> Outcome:
             actual="salman2020 with the target's statistics",
             next="put target_statistics = false in a file: --settings FILE.toml",
         )
-    outcome, model = salman2020(t.checkpoint, t.target, settings, **t.options)
+    outcome, model = salman2020(t.checkpoint, t.target, settings, saved=t.saved, **t.options)
     return _ended(outcome, t, settings, lambda: model)
 
 
@@ -99,7 +99,7 @@ def _detection(t: Transfer, settings: Detection) -> Outcome:
             actual=" and ".join(asked),
             next="docs/transfer.md, Detection   has lines that train a detector and keep it",
         )
-    outcome, _ = detection(t.checkpoint, t.target, settings, **t.options)
+    outcome, _ = detection(t.checkpoint, t.target, settings, saved=t.saved, **t.options)
     return outcome
 
 

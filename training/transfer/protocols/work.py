@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
+from robust_zoo.training.transfer.saved import Saved
 from robust_zoo.weights.ensure import Weights
 
 
@@ -24,6 +25,7 @@ class Workspace:
         jobs: Processes that share the work.
         progress: Show progress bars on stderr.
         keep: Write each cell's model beside it, to a folder of the cell's name.
+        save_seconds: Between two savings of a training, each after an epoch.
     """
 
     out: Path
@@ -32,6 +34,7 @@ class Workspace:
     jobs: int = 1
     progress: bool = True
     keep: bool = False
+    save_seconds: float = 600.0
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Transfer:
         workspace: Folders and progress.
         device: What workspace.device is here.
         kept: The folder that the model is written to; None: it is not kept.
+        saved: Where its trainings stand.
     """
 
     checkpoint: Checkpoint
@@ -57,6 +61,7 @@ class Transfer:
     workspace: Workspace
     device: torch.device
     kept: Path | None = None
+    saved: Saved = field(default_factory=Saved)
 
     @property
     def options(self) -> dict[str, Any]:
