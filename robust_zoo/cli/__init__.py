@@ -30,7 +30,7 @@ _VERBS = {
     "card": "Write model cards.",
     "publish": "Publish weights on the Hugging Face hub.",
     "cache": "Look into and tidy the cache.",
-    "demo": "Attack the two bundled models and draw what they see.",
+    "demo": "Attack the bundled models and draw what they see.",
     "evaluate": "Measure clean and robust accuracy.",
     "attack": "Attack images of your own.",
     "visualize": "Draw what models see.",

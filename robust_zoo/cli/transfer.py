@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +13,17 @@ from robust_zoo.cli.options import (
     SAVE_SECONDS,
     SLURM,
     Named,
-    require_directory,
-    require_picture,
     select,
     slurm_parameters,
     threats,
     use_cache,
 )
-from robust_zoo.errors import UsageError
-from robust_zoo.text import listed
+from robust_zoo.cli.transferred import CSV, JSON, PLOT, check_outputs, report, show
+from robust_zoo.errors import UsageError, unknown
 from robust_zoo.threat import NORMS
 from robust_zoo.training import choices
 
 _PATH = click.Path(path_type=Path)
-_CSV = click.option("--csv", "csv_file", type=_PATH, help="Also write the table as CSV.")
-_PLOT = click.option("--plot", "picture", type=_PATH, help="Also draw the figures (a .png).")
-_JSON = click.option("--json", "as_json", is_flag=True, help="The entries as JSON.")
 
 
 class _RunByDefault(click.Group):
@@ -49,7 +43,7 @@ def command() -> None:
     robust-zoo transfer 'resnet50_l2_*' --dataset pets --dataset dtd --root DATASETS --seeds 3
     robust-zoo transfer report transfer --csv table.csv --plot figures.png
 
-    robust-zoo transfer run --help   names protocols and options.
+    robust-zoo transfer run --help   names protocols and options; robust-zoo transfer settings PROTOCOL their settings.
     """
 
 
@@ -62,7 +56,7 @@ def command() -> None:
 @click.option(
     "--protocol", "-p", default="linear", show_default=True, cls=Named, table=lambda: choices.PROTOCOLS, help="How:"
 )
-@click.option("--settings", "settings_file", type=_PATH, help="A TOML file of the protocol's settings.")
+@click.option("--settings", "settings_file", type=_PATH, help="A TOML file, as transfer settings shows it.")
 @click.option("--quirks", is_flag=True, help="With salman2020: also without each of its quirks, and what it changes.")
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="So many seeds, from 0.")
 @click.option("--norm", type=click.Choice([*NORMS]), help="With --eps: also attack the transferred models (PGD-20).")
@@ -79,9 +73,9 @@ def command() -> None:
 @DEVICE
 @LAUNCHER
 @SLURM
-@_CSV
-@_PLOT
-@_JSON
+@CSV
+@PLOT
+@JSON
 def run(
     models: tuple[str, ...],
     dataset: tuple[str, ...],
@@ -106,70 +100,30 @@ def run(
     sweep goes on where it was, as does a training within it (--save-seconds). Nothing is ever chosen on test images,
     but by salman2020.
     """
-    _check_outputs(csv_file, picture)
+    check_outputs(csv_file, picture)
     use_cache(cache_dir or cache)
     if entries := _entries(models, (*dataset, *data), **options):
-        _show(entries, csv_file, picture, as_json)
+        show(entries, csv_file, picture, as_json)
 
 
-@command.command("report", short_help="Show what was transferred.")
-@click.argument("folder", type=_PATH)
-@_CSV
-@_PLOT
-@_JSON
-@click.option("--granularity", is_flag=True, help="By what images were shrunk to first: a line for each size.")
-def report(folder: Path, csv_file: Path | None, picture: Path | None, as_json: bool, granularity: bool) -> None:
-    """Show the cells of a folder, the --out of a robust-zoo transfer, as tables and figures.
+@command.command("settings", short_help="Show what can be set of a protocol.")
+@click.argument("protocol")
+def settings(protocol: str) -> None:
+    """Show what can be set of a protocol (linear, finetune, salman2020 or detection), as a file for --settings.
 
     \b
-    robust-zoo transfer report transfer
-    robust-zoo transfer report transfer --csv table.csv --plot figures.png
-    robust-zoo transfer report transfer --granularity --plot grain.png
-
-    --granularity sorts cells that were made with several values of shrink (a setting of every protocol: the shorter
-    side, in pixels, that images are first brought to), and asks whether the best radius changes with the size.
+    robust-zoo transfer settings finetune > mine.toml
+    robust-zoo transfer resnet50_l2_eps3 --dataset photos/ --protocol finetune --settings mine.toml
     """
-    from robust_zoo.training.transfer import cells
+    if protocol not in choices.PROTOCOLS:
+        raise unknown("protocol", protocol, choices.PROTOCOLS, next="robust-zoo transfer settings {closest}")
+    from robust_zoo.training.transfer.protocols.settings import as_toml
+    from robust_zoo.training.transfer.protocols.table import PROTOCOLS
 
-    _check_outputs(csv_file, picture)
-    entries = cells.read_cells(folder)
-    if not entries:
-        raise UsageError(
-            f"{folder} has no cells",
-            source=str(folder),
-            expected="the --out of a robust-zoo transfer",
-            actual="no .json file",
-            next=f"robust-zoo transfer --suite sample --out {folder}",
-        )
-    _show(entries, csv_file, picture, as_json, granularity)
+    click.echo(as_toml(PROTOCOLS[protocol].settings), nl=False)
 
 
-def _check_outputs(csv_file: Path | None, picture: Path | None) -> None:
-    if csv_file:
-        require_directory(csv_file)
-    if picture:
-        require_picture(picture)
-
-
-def _show(
-    entries: list[dict[str, Any]], csv_file: Path | None, picture: Path | None, as_json: bool, by_grain: bool = False
-) -> None:
-    from robust_zoo.training.transfer import granularity, plots, report
-
-    grains = granularity.grains(entries) if by_grain else []
-    written = granularity.markdown(grains) if by_grain else report.markdown(entries)
-    text = json.dumps(entries, indent=1) + "\n" if as_json else written
-    if csv_file:
-        csv_file.write_text(report.as_csv(entries), encoding="utf-8")
-    if picture and by_grain:
-        granularity.draw(grains, picture)
-    elif picture:
-        found = report.figures(entries)
-        for file in plots.draw_all(found, picture):
-            click.echo(f"figure: {file}", err=True)
-        if names := plots.unmeasured(found):
-            click.echo(f"not drawn against source accuracy, which is unknown: {listed(names)}", err=True)
-    click.echo(text, nl=False)  # last: a reader who has enough (| head) ends the command
+command.add_command(report)
 
 
 def _entries(

@@ -1,10 +1,12 @@
 """`robust-zoo transfer`, its report, and `recommend`, as users start them; cells that last."""
 
 import json
+import math
 import pickle
 import signal
+import tomllib
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 
 import pytest
 import torch
@@ -20,9 +22,10 @@ from robust_zoo.training.data.dataset import spread
 from robust_zoo.training.transfer import cells, datasets, report
 from robust_zoo.training.transfer import sweep as sweep_module
 from robust_zoo.training.transfer.datasets import load_datasets
+from robust_zoo.training.transfer.protocols.finetune import Finetune
 from robust_zoo.training.transfer.protocols.linear import Linear
 from robust_zoo.training.transfer.protocols.salman2020 import MODES, Salman2020
-from robust_zoo.training.transfer.protocols.table import settings_for
+from robust_zoo.training.transfer.protocols.table import PROTOCOLS, load_settings, settings_for
 from robust_zoo.training.transfer.protocols.work import Workspace
 from robust_zoo.training.transfer.recommend import cross_validated, fold_of, recommend, table
 from robust_zoo.training.transfer.reported import published
@@ -314,12 +317,38 @@ def test_settings_of_a_file(tmp_path):
     assert settings_for("linear", {"views": 2}) == Linear(views=2)
     for values, said in [
         ({"view": 2}, "closest: views"),
-        ({"views": "2"}, "another type"),
-        ({"views": 0}, "views >= 1"),
+        ({"views": "2"}, "a whole number"),
+        ({"views": 0}, "a whole number >= 1"),
     ]:
         with pytest.raises(UsageError) as error:
             settings_for("linear", values)
         assert said in str(error.value)
+    (tmp_path / "grid.toml").write_text("lrs = [1, 0.5]\nweight_decays = [0.0]\ntrain_size = 20\nlabel_smoothing = 0\n")
+    assert load_settings("finetune", tmp_path / "grid.toml") == Finetune(
+        lrs=(1.0, 0.5), weight_decays=(0.0,), train_size=20
+    )
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_every_setting_is_shown_and_has_a_rule(protocol):
+    """The file that shows them is one that can be read; no value is taken that no transfer can be run with."""
+    text = run("transfer", "settings", protocol).stdout
+    kind = PROTOCOLS[protocol].settings
+    assert settings_for(protocol, tomllib.loads(text)) == kind()
+    unset = {field.name for field in fields(kind) if f"\n# {field.name}: not set\n" in text}
+    assert {field.name for field in fields(kind)} == unset | set(tomllib.loads(text))
+    for field in fields(kind):
+        if isinstance(field.default, bool):
+            nonsense = [0, "true"]
+        elif isinstance(field.default, str):
+            nonsense = ["nonsense", "", 1]
+        elif isinstance(field.default, tuple):
+            nonsense = [[], [-1.0], [math.nan], ["0.1"], [True], 0.1]
+        else:
+            nonsense = [-1, -0.5, math.nan, math.inf, "1", True, [1]]
+        for value in nonsense:
+            with pytest.raises(UsageError, match=f"{protocol} cannot have {field.name} = "):
+                settings_for(protocol, {field.name: value})
 
 
 def test_too_few_images_are_said(tmp_path):

@@ -263,10 +263,12 @@ def test_each_quirk_that_matters_is_left_out_once(mode, dataset, expected):
 
 
 def test_wrong_settings_are_refused():
-    with pytest.raises(UsageError, match="no mode"):
+    with pytest.raises(UsageError, match="mode: fixed-feature or full-network"):
         Salman2020(mode="fixed")
-    with pytest.raises(UsageError, match="no such fine-tuning"):
+    with pytest.raises(UsageError, match="optimizer: sgd or adamw"):
         Finetune(optimizer="adam")
+    with pytest.raises(UsageError, match="the very images that are trained on"):
+        Finetune(lwf=0.1)
 
 
 def test_a_rate_too_high_is_said(tmp_path):

@@ -305,7 +305,7 @@ def test_an_official_validation_split_is_used(cifar, tmp_path, few_penalties):
 
 @pytest.mark.parametrize("wrong", [{"solver": "adam"}, {"bn": "train"}, {"views": 0}], ids=str)
 def test_other_settings_are_refused(wrong):
-    with pytest.raises(UsageError, match="no such linear protocol"):
+    with pytest.raises(UsageError, match="linear cannot have"):
         Linear(**wrong)
 
 

@@ -17,7 +17,7 @@ from robust_zoo.training.detection.scenes import DetectionTarget, Scenes
 from robust_zoo.training.detection.scores import Tally
 from robust_zoo.training.transfer.network import descend, order, seeded
 from robust_zoo.training.transfer.protocols.finetune import OPTIMIZERS, rate
-from robust_zoo.training.transfer.protocols.settings import impossible
+from robust_zoo.training.transfer.protocols.settings import check, one_of
 from robust_zoo.training.transfer.saved import Saved
 from robust_zoo.training.transfer.task import Outcome
 from robust_zoo.weights.ensure import Weights
@@ -46,7 +46,7 @@ class Detection:
         flip: Mirror half of the training images, left to right.
 
     Raises:
-        UsageError: A word that is not one of these, or no image, epoch or pixel.
+        UsageError: A value may not be that.
     """
 
     masks: bool = False
@@ -65,10 +65,7 @@ class Detection:
     flip: bool = True
 
     def __post_init__(self) -> None:
-        least = min(self.epochs, self.batch_size, self.side, self.longest, self.maps, self.width, self.samples)
-        if self.optimizer not in OPTIMIZERS or self.part not in ("all", "head") or least < 1:
-            expected = f"optimizer {' or '.join(OPTIMIZERS)}, part all or head, whole numbers of 1 and more"
-            raise impossible("no such detector", self, expected)
+        check(self, optimizer=one_of(OPTIMIZERS), part=one_of(("all", "head")))
 
 
 def detection(

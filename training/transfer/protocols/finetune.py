@@ -34,7 +34,7 @@ from robust_zoo.training.transfer.network import (
     train_epoch,
     with_new_head,
 )
-from robust_zoo.training.transfer.protocols.settings import impossible
+from robust_zoo.training.transfer.protocols.settings import check, one_of, pattern, refused
 from robust_zoo.training.transfer.saved import Saved
 from robust_zoo.training.transfer.splits import hold_out, stratified_split
 from robust_zoo.training.transfer.task import Outcome, Target, joined, score
@@ -55,14 +55,14 @@ class Finetune:
     """Settings of the `finetune` protocol.
 
     Attributes:
-        optimizer: A name of OPTIMIZERS.
+        optimizer: "sgd" or "adamw".
         lrs: The grid's learning rates.
         weight_decays: The grid's weight decays.
         epochs: Of each training.
         batch_size: Images per step.
         warmup: Share of the steps that the rate rises in, before it falls as a cosine.
-        label_smoothing: In [0, 1].
-        part: "all", "head", or "last-K".
+        label_smoothing: In [0, 1).
+        part: "all", "head", or "last-K": the head and K blocks before it.
         bn: "train", or "frozen" at the source's statistics.
         augment: Crops and flips.
         lwf: Weight of the distance to the source's features, 0 for none: the L1 norm summed over the units, averaged
@@ -73,7 +73,7 @@ class Finetune:
         shrink: The shorter side, in pixels, that images are first brought to, 0 for none.
 
     Raises:
-        UsageError: A word that is not one of these, no learning rate, or lwf with what it cannot go with.
+        UsageError: A value may not be that, or lwf is there with what it cannot go with.
     """
 
     optimizer: str = "sgd"
@@ -92,12 +92,11 @@ class Finetune:
     shrink: int = 0
 
     def __post_init__(self) -> None:
-        if self.optimizer not in OPTIMIZERS or self.bn not in ("train", "frozen") or not self.lrs:
-            expected = f"optimizer {' or '.join(OPTIMIZERS)}, bn train or frozen, an lr"
-            raise impossible("no such fine-tuning", self, expected)
+        part = pattern("all, head, or last-K with the blocks before the head", r"all|head|last-\d{1,3}")
+        check(self, optimizer=one_of(OPTIMIZERS), bn=one_of(("train", "frozen")), part=part)
         if self.lwf and (self.augment or self.bn != "frozen" or self.part != "all"):
-            what = "lwf keeps the features of the very images that are trained on"
-            raise impossible(what, self, 'augment = false, bn = "frozen", part = "all"')
+            keeps = "it keeps the features of the very images that are trained on"
+            raise refused(Finetune, "lwf", self.lwf, f'0; or augment = false, bn = "frozen", part = "all": {keeps}')
 
 
 def rate(lr: float, done: float, warmup: float) -> float:

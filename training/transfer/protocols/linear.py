@@ -21,7 +21,7 @@ from robust_zoo.training.data.dataset import Dataset, Images, spread
 from robust_zoo.training.transfer.features import CPU, Backbone, batches_for, features, shrunk
 from robust_zoo.training.transfer.heads import Head, Scale, sgd_grid
 from robust_zoo.training.transfer.logistic import logistic_path
-from robust_zoo.training.transfer.protocols.settings import impossible
+from robust_zoo.training.transfer.protocols.settings import check, one_of
 from robust_zoo.training.transfer.splits import hold_out, stratified_split
 from robust_zoo.training.transfer.task import Outcome, Target, score
 from robust_zoo.weights.ensure import Weights
@@ -46,7 +46,7 @@ class Linear:
         shrink: The shorter side, in pixels, that images are first brought to, 0 for none.
 
     Raises:
-        UsageError: A word that is not one of these, or no view.
+        UsageError: A value may not be that.
     """
 
     solver: str = "lbfgs"
@@ -57,9 +57,7 @@ class Linear:
     shrink: int = 0
 
     def __post_init__(self) -> None:
-        if self.solver not in SOLVERS or self.bn not in ("source", "adapt") or self.views < 1:
-            expected = f"solver {' or '.join(SOLVERS)}, bn source or adapt, views >= 1"
-            raise impossible("no such linear protocol", self, expected)
+        check(self, solver=one_of(SOLVERS), bn=one_of(("source", "adapt")))
 
 
 def linear(

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from robust_zoo.architectures.batch_norm import freeze_batch_norm
-from robust_zoo.errors import UsageError
 from robust_zoo.pixels import PixelModel
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.data.dataset import Dataset
@@ -29,6 +28,7 @@ from robust_zoo.training.transfer.network import (
     train_epoch,
     with_new_head,
 )
+from robust_zoo.training.transfer.protocols.settings import check, one_of
 from robust_zoo.training.transfer.saved import Saved
 from robust_zoo.training.transfer.splits import hold_out
 from robust_zoo.training.transfer.task import Outcome, Target, score
@@ -76,7 +76,7 @@ class Salman2020:
         extra_outputs: DTD's head has 57 outputs.
 
     Raises:
-        UsageError: Another mode.
+        UsageError: A value may not be that.
     """
 
     mode: str = "fixed-feature"
@@ -93,8 +93,7 @@ class Salman2020:
     extra_outputs: bool = True
 
     def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise UsageError(f"no mode {self.mode!r}", expected=" or ".join(MODES), actual=self.mode)
+        check(self, mode=one_of(MODES))
 
 
 def salman2020(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from robust_zoo.training.transfer.protocols.detection import Detection, detectio
 from robust_zoo.training.transfer.protocols.finetune import Finetune, finetune
 from robust_zoo.training.transfer.protocols.linear import Linear, linear, robust_accuracy, with_head
 from robust_zoo.training.transfer.protocols.salman2020 import Salman2020, salman2020, variants
-from robust_zoo.training.transfer.protocols.settings import HELP
+from robust_zoo.training.transfer.protocols.settings import read
 from robust_zoo.training.transfer.protocols.work import Transfer
 from robust_zoo.training.transfer.task import Outcome, Target
 from robust_zoo.training.version import code_version
@@ -168,29 +168,12 @@ def settings_for(protocol: str, values: Mapping[str, Any]) -> Any:
 
     Raises:
         UsageError: The protocol or a name is unknown (the closest is in the error), a value is of another type, or
-            the settings cannot be run.
+            may not be that.
     """
     if protocol not in PROTOCOLS:
         raise unknown("protocol", protocol, PROTOCOLS, next="--protocol {closest}")
     kind = PROTOCOLS[protocol].settings
-    default = kind()
-    known = [f.name for f in fields(kind)]
-    for name, value in values.items():
-        wanted = getattr(default, name, None)
-        if name not in known:
-            raise unknown(f"setting of {protocol}", name, known, next=HELP)
-        if (
-            wanted is not None
-            and type(value) is not type(wanted)
-            and not (type(wanted) is float and type(value) is int)
-        ):
-            raise UsageError(
-                f"{name} = {value!r} is of another type",
-                expected=f"a {type(wanted).__name__}, e.g. {wanted!r}",
-                actual=type(value).__name__,
-                next=HELP,
-            )
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    return kind(**read(kind, values))
 
 
 def load_settings(protocol: str, file: Path | None) -> Any:
@@ -208,8 +191,9 @@ def load_settings(protocol: str, file: Path | None) -> Any:
     """
     if file is None:
         return settings_for(protocol, {})
+    next = f"robust-zoo transfer settings {protocol} > {protocol}.toml   writes one"
     try:
         values = read_toml(file)
     except (OSError, ValueError) as error:
-        raise cannot_read(f"settings from {file}", file, "a .toml file", str(error), HELP) from None
+        raise cannot_read(f"settings from {file}", file, "a .toml file", str(error), next) from None
     return settings_for(protocol, values)
