@@ -20,13 +20,14 @@ from runs import until
 from verbs import run, run_to
 
 from robust_zoo import get, list_models
+from robust_zoo.cli import evaluate
 from robust_zoo.errors import UsageError, ZooError
 from robust_zoo.training.cost import cost, forward_flops
 from robust_zoo.training.data.dataset import Images
 from robust_zoo.training.jobs import slurm
 from robust_zoo.training.jobs.slurm import CommandJob, submit_array
 from robust_zoo.training.plan.found import look
-from robust_zoo.training.plan.kinds import Places
+from robust_zoo.training.plan.kinds import KINDS, Places
 from robust_zoo.training.plan.plan import make_plan, pack
 from robust_zoo.training.plan.rates import Step, error, load_rates, speed
 from robust_zoo.training.plan.script import commands_of, parameters
@@ -60,7 +61,7 @@ def plan_of(*names, kinds=("train",), folder=Path("nowhere"), results=None, own=
 def test_every_speed_stands_in_the_raw_figures():
     """Nothing is called measured that a benchmark did not print: setting, batch, attack, images/s and memory."""
     rates = load_rates().rates
-    assert len(rates) == 10
+    assert len(rates) == 11
     for rate in rates:
         lines = [json.loads(line) for line in (ROOT / rate.source).read_text().splitlines()]
         machine = lines[0]
@@ -76,6 +77,11 @@ def test_every_speed_stands_in_the_raw_figures():
         assert found == [rate.images_per_second], rate.label
         part = rate.command.split()[-1]
         assert f"\n    {part}) step" in (ROOT / "benchmarks/gpu/run.sh").read_text()
+
+
+def test_an_evaluation_is_reckoned_in_the_precision_that_it_runs_in():
+    default = next(p.default for p in evaluate.command.params if p.name == "precision")
+    assert KINDS["evaluate"].step(get("resnet50_l2_eps3"), 8e9).precision == default == "fp32"
 
 
 def test_a_speed_is_measured_or_reckoned_from_the_closest():

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from robust_zoo.registry.rows import Checkpoint
-from robust_zoo.training.choices import IMAGE_SETS, WORK, go_together
+from robust_zoo.training.choices import FP32, IMAGE_SETS, TF32, WORK, go_together
 from robust_zoo.training.cost import cost
 from robust_zoo.training.plan.found import Found
 from robust_zoo.training.plan.rates import Step
@@ -158,13 +158,13 @@ KINDS: Mapping[str, Kind] = {
     ),
     "evaluate": Kind(
         "data", lambda c: ("clean",) if c.dataset in IMAGE_SETS else (), _evaluate_work,
-        lambda c, flops: Step(c.architecture, c.preprocessing.input_size[1], _TESTED, None, "tf32", flops),
+        lambda c, flops: Step(c.architecture, c.preprocessing.input_size[1], _TESTED, None, FP32, flops),
         _evaluated, _evaluate_command,
     ),
     "fixed-feature": _salman2020("fixed-feature", 1),
     "full-network": _salman2020("full-network", 3),
     "linear": _transfer(
-        "linear", "linear", Linear(), lambda train, test: Work(train + test, train + test), "tf32", _TESTED
+        "linear", "linear", Linear(), lambda train, test: Work(train + test, train + test), TF32, _TESTED
     ),
 }  # fmt: skip
 go_together("training/plan/kinds.py", KINDS, WORK)

@@ -11,10 +11,11 @@ from typing import Any
 
 from robust_zoo.errors import UsageError, cannot_read, unknown
 from robust_zoo.readers import read_toml
+from robust_zoo.training.choices import FP32, TF32
 from robust_zoo.training.objectives import OBJECTIVES, PLAIN
 
 _TOML = Path(__file__).with_name("rates.toml")
-PRECISIONS = ("bf16", "tf32")
+PRECISIONS = ("bf16", TF32, FP32)
 
 
 @dataclass(frozen=True)
