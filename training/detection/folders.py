@@ -13,7 +13,8 @@ from robust_zoo.training.detection.scenes import DetectionTarget, Scenes
 from robust_zoo.training.detection.voc import read_voc
 
 _JSON = ("annotations/instances_{}*.json", "{}*/_annotations.coco.json")  # COCO's, and that of labelling tools
-_TRAIN, _TEST = ("train",), ("test", "val")  # splits whose names begin so, the first that is there
+_TEST = ("test", "val")  # splits whose names begin so, the first that is there
+_NAME = 300  # bytes of a list that its first name is within
 _VOC = (("trainval", "test"), ("train", "val"))  # the second where what stands in test images is not public
 _FORMS = (
     "annotations/instances_train*.json and instances_val*.json beside folders of their names (COCO), "
@@ -30,8 +31,8 @@ def open_scenes(name: str, root: Path = Path(), *, workers: int = 0) -> Detectio
         workers: Processes that read images, 0 for none.
 
     Returns:
-        Images to train on and to test on: test images, or validation images where there are none. Images without an
-        object that can be learnt are tested on, not trained on.
+        Images to train on and to test on: test images, or validation images where there are none; of several years
+        the last that has both. Images without an object that can be learnt are tested on, not trained on.
 
     Raises:
         UsageError: There is no such folder, it is laid out otherwise, or a file in it is not sound.
@@ -43,7 +44,7 @@ def open_scenes(name: str, root: Path = Path(), *, workers: int = 0) -> Detectio
     if found is None:
         held = sorted(path.name for path in folder.iterdir())[:5]
         raise _unknown(name, folder, f"a folder with {', '.join(held)}" if held else "an empty folder")
-    train, test = found
+    train, test, taken = found
     learnt = train.where(lambda scene: bool(learnable(scene.objects).any()))
     if not learnt.images or not test.images:
         raise _unknown(name, folder, f"{len(learnt)} images with objects to train on, {len(test)} to test on")
@@ -51,19 +52,31 @@ def open_scenes(name: str, root: Path = Path(), *, workers: int = 0) -> Detectio
         raise _unknown(name, folder, "other classes, or in another order, in test images than in training images")
     words = [f"{_counted(learnt)} to train on", f"{_counted(test)} to test on"]
     words += [f"{several(len(train) - len(learnt), 'image')} without any left out"] * (len(train) > len(learnt))
-    note = f"{several(len(train.classes), 'class', 'es')}; {', '.join(words)}"
+    note = "; ".join(filter(None, [several(len(train.classes), "class", "es"), ", ".join(words), taken]))
     train, test = (replace(scenes, workers=workers) for scenes in (learnt, test))
     return DetectionTarget(folder.resolve().name, train.classes, train, test, note)
 
 
-def _coco(folder: Path) -> tuple[Scenes, Scenes] | None:
+def _coco(folder: Path) -> tuple[Scenes, Scenes, str] | None:
     for pattern in _JSON:
-        files = [next((f for name in names for f in sorted(folder.glob(pattern.format(name)))), None)
-                 for names in (_TRAIN, _TEST)]  # fmt: skip
-        if files[0] and files[1]:
-            train, test = (read_coco(file, _images_of(file, folder)) for file in files if file)
-            return train, test
+        for name in _TEST:
+            train, test = _by_year(folder, pattern.format("train")), _by_year(folder, pattern.format(name))
+            if not (train and test):
+                continue
+            year = max(train.keys() & test.keys(), default=None)
+            files = [found[year] if year is not None else min(found.values()) for found in (train, test)]
+            taken = " and ".join(str(file.relative_to(folder)) for file in files)
+            scenes = [read_coco(file, _images_of(file, folder)) for file in files]
+            return scenes[0], scenes[1], f"{taken} taken" if len(train) + len(test) > 2 else ""
     return None
+
+
+def _by_year(folder: Path, pattern: str) -> dict[str, Path]:
+    """Files by the digits of what their names have after the split's: val2014 shares images with train2017."""
+    start, _, end = pattern.partition("*")
+    files = sorted(folder.glob(pattern), reverse=True)  # so that of one year the first stays
+    rests = [file.relative_to(folder).as_posix().removeprefix(start).removesuffix(end) for file in files]
+    return {"".join(filter(str.isdigit, rest)): file for rest, file in zip(rests, files, strict=True)}
 
 
 def _images_of(file: Path, folder: Path) -> Path:
@@ -73,13 +86,20 @@ def _images_of(file: Path, folder: Path) -> Path:
     return next((place for place in places if place.is_dir()), file.parent)
 
 
-def _voc(folder: Path) -> tuple[Scenes, Scenes] | None:
+def _voc(folder: Path) -> tuple[Scenes, Scenes, str] | None:
     lists = folder / "ImageSets" / "Main"
-    for train, test in _VOC:
-        if all((lists / f"{split}.txt").is_file() for split in (train, test)):
-            scenes = read_voc(folder, train)
-            return scenes, read_voc(folder, test, scenes.classes)
+    there = [pair for pair in _VOC if all((lists / f"{split}.txt").is_file() for split in pair)]
+    for train, test in sorted(there, key=lambda pair: not _described(folder, lists / f"{pair[1]}.txt")):
+        scenes = read_voc(folder, train)
+        return scenes, read_voc(folder, test, scenes.classes), ""
     return None
+
+
+def _described(folder: Path, names: Path) -> bool:
+    """Whether there is an xml for the first image of a list."""
+    with names.open("rb") as file:
+        first = next(iter(file.read(_NAME).split()), b"").decode("utf-8", "replace")
+    return (folder / "Annotations" / f"{first}.xml").is_file()
 
 
 def _counted(scenes: Scenes) -> str:

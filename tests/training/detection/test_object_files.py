@@ -200,6 +200,27 @@ def test_folders_of_each_layout_open(tmp_path):
     found = open_scenes(str(voc(tmp_path / "voc", lists)))
     assert len(found.train) == 1 and len(found.test) == 1  # b's only object is difficult
     assert "1 image without any left out" in found.note
+    hidden = lists | {"train": lists["trainval"], "val": {"d": voc_xml("d", [("dog", (1, 1, 9, 9), 0)])}}
+    hidden = voc(tmp_path / "hidden", hidden)
+    (hidden / "Annotations" / "c.xml").unlink()  # VOC2012's test images, whose boxes are not public
+    assert open_scenes(str(hidden)).test.images[0].path.name == "d.jpg"
+
+
+def test_years_are_not_mixed(tmp_path):
+    """COCO's val2014 is among the images of train2017."""
+    for split in ("train2014", "val2014", "train2017", "val2017"):
+        file = tmp_path / "annotations" / f"instances_{split}.json"
+        coco(file, [ANNOTATION])
+        (tmp_path / split).mkdir()
+    taken = "annotations/instances_{}.json and annotations/instances_{}.json taken"
+    for train, test in (("train2017", "val2017"), ("train2014", "val2014")):
+        target = open_scenes(str(tmp_path))
+        assert [scenes.images[0].path.parent.name for scenes in (target.train, target.test)] == [train, test]
+        assert target.note.endswith(taken.format(train, test))
+        (tmp_path / "annotations" / f"instances_{test}.json").unlink()
+        coco(tmp_path / "annotations" / "instances_val2014.json", [ANNOTATION])
+    (tmp_path / "annotations" / "instances_train2014.json").unlink()
+    assert "taken" not in open_scenes(str(tmp_path)).note
 
 
 def test_what_a_hash_is_of(tmp_path):
