@@ -1,9 +1,11 @@
-"""Names of attacks, image sets, checks and protocols, and what each is; what is done is elsewhere. No torch."""
+"""Names of attacks, image sets, checks and protocols, and what each is; what values may be. No torch, no work."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import inf
+from typing import Any
 
 from robust_zoo.errors import ZooError
 
@@ -126,3 +128,45 @@ def go_together(module: str, rows: Iterable[str], names: Iterable[str]) -> None:
             actual=f"rows for {', '.join(rows)}",
             next="add the name, or the row",
         )
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a value may be.
+
+    Attributes:
+        words: In words.
+        holds: Whether one of the right type is so.
+    """
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
+COUNT = Rule("a whole number >= 1", lambda n: n >= 1)
+AMOUNT = Rule("a number >= 0", lambda n: 0 <= n < inf)
+AMOUNTS = Rule("a list of numbers >= 0, one or more", lambda ns: bool(ns) and all(map(AMOUNT.holds, ns)))
+BELOW_1 = Rule("a number in [0, 1)", lambda n: 0 <= n < 1)
+PART = Rule("a number between 0 and 1", lambda n: 0 < n < 1)
+
+
+def one_of(words: Iterable[str]) -> Rule:
+    """One of these words."""
+    allowed = tuple(words)
+    return Rule(f"one of {', '.join(allowed)}", allowed.__contains__)
+
+
+def broken(values: object, rules: Mapping[str, Rule]) -> Iterator[tuple[str, Any, str]]:
+    """What a dataclass has that it may not have.
+
+    Args:
+        values: The dataclass; None is no value.
+        rules: By the field's name.
+
+    Yields:
+        The field, its value, and the rule in words.
+    """
+    for name, rule in rules.items():
+        value = getattr(values, name)
+        if value is not None and not rule.holds(value):
+            yield name, value, rule.words

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from math import inf
 from pathlib import Path
@@ -19,6 +19,7 @@ from robust_zoo.readers import read_json, read_toml
 from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
+from robust_zoo.training.choices import AMOUNT, BELOW_1, COUNT, Rule, broken, one_of
 from robust_zoo.training.objectives import OBJECTIVES, PLAIN, Objective, refused
 from robust_zoo.training.recipe_words import FIELDS, bad_field, in_words, no_recipe, threat_of, typed
 from robust_zoo.training.schedules import SCHEDULES
@@ -26,13 +27,14 @@ from robust_zoo.weights.safetensors_file import read_header
 
 # What is done to training images: all of robustness' transforms of ImageNet, or crops and flips.
 AUGMENTS = ("robustness", "crop_flip")
-_CHOICES: dict[str, Collection[str]] = {"schedule": SCHEDULES, "augment": AUGMENTS, "objective": OBJECTIVES}
 _NUMBERS = ("lr", "momentum", "weight_decay", "attack_steps", "attack_step_size", "trades_beta", "seed")
-_RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
-    (("epochs", "batch_size", "accumulation", "step_epochs"), lambda n: n >= 1, "a whole number >= 1"),
-    (_NUMBERS, lambda n: 0 <= n < inf, "a number >= 0"),
-    (("arks_sigma", "arks_step"), lambda n: 1e-6 <= n < inf, "a number >= 0.000001"),  # its square is one in fp32
-    (("label_smoothing", "ema_decay", "regional_smoothing"), lambda n: 0 <= n < 1, "a number in [0, 1)"),
+_SQUARED = Rule("a number >= 0.000001", lambda n: 1e-6 <= n < inf)  # its square is a number in fp32
+_RULES: Mapping[str, Rule] = (
+    {"schedule": one_of(SCHEDULES), "augment": one_of(AUGMENTS), "objective": one_of(OBJECTIVES)}
+    | dict.fromkeys(("epochs", "batch_size", "accumulation", "step_epochs"), COUNT)
+    | dict.fromkeys(_NUMBERS, AMOUNT)
+    | dict.fromkeys(("arks_sigma", "arks_step"), _SQUARED)
+    | dict.fromkeys(("label_smoothing", "ema_decay", "regional_smoothing"), BELOW_1)
 )
 
 
@@ -100,13 +102,8 @@ class Recipe:
     sync_bn: bool = False
 
     def __post_init__(self) -> None:
-        for field, allowed in _CHOICES.items():
-            if getattr(self, field) not in allowed:
-                raise bad_field(field, getattr(self, field), f"one of {', '.join(allowed)}")
-        for names, holds, expected in _RANGES:
-            for field in names:
-                if not holds(getattr(self, field)):
-                    raise bad_field(field, getattr(self, field), expected)
+        for field, value, expected in broken(self, _RULES):
+            raise bad_field(field, value, expected)
         if self.batch_size % self.accumulation:
             raise bad_field("accumulation", self.accumulation, f"a divisor of batch_size ({self.batch_size})")
         for field, expected in refused(self):

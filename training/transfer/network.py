@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,12 @@ from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.data.dataset import Batches, seed_of
 from robust_zoo.weights.ensure import Weights
 
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": lambda parameters, lr, weight_decay: torch.optim.SGD(
+        parameters, lr=lr, weight_decay=weight_decay, momentum=0.9
+    ),
+    "adamw": lambda parameters, lr, weight_decay: torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay),
+}
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]  # (images, labels, indices) -> mean over the batch
 
 
@@ -111,6 +118,22 @@ def order(n: int, batch_size: int, seed: int, epoch: int) -> Sequence[Tensor]:
     """
     generator = torch.Generator().manual_seed(seed_of(seed, epoch))
     return torch.randperm(n, generator=generator).split(batch_size)
+
+
+def rate(lr: float, done: float, warmup: float) -> float:
+    """The learning rate: rises, then falls as a cosine to 0.
+
+    Args:
+        lr: The highest rate.
+        done: Share of all steps, in [0, 1].
+        warmup: Share that the rate rises in, below 1.
+
+    Returns:
+        The rate of the next step.
+    """
+    if done < warmup:
+        return lr * done / warmup
+    return lr * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup))) / 2
 
 
 def train_epoch(

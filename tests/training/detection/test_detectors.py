@@ -152,7 +152,7 @@ def test_what_detection_is_not_is_said(tmp_path, folder):
     assert not (tmp_path / "cells").exists()
     with pytest.raises(UsageError, match="not what this protocol"):
         transfer([NAME], [digits], TransferPlan("detection", Detection()), Workspace(tmp_path, tmp_path))
-    with pytest.raises(UsageError, match="part: all or head"):
+    with pytest.raises(UsageError, match="part: one of all, head"):
         Detection(part="last-2")
     target = partial(open_scenes, str(folder))
     with pytest.raises(UsageError, match="not what this protocol"):

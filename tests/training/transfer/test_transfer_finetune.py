@@ -15,8 +15,8 @@ from robust_zoo.training.data.cifar10_sample import cifar10_sample
 from robust_zoo.training.data.dataset import Images
 from robust_zoo.training.transfer import cells
 from robust_zoo.training.transfer.features import Backbone, as_files, features
-from robust_zoo.training.transfer.network import choose_trainable, in_pixels, order, with_new_head
-from robust_zoo.training.transfer.protocols.finetune import Finetune, finetune, rate
+from robust_zoo.training.transfer.network import choose_trainable, in_pixels, order, rate, with_new_head
+from robust_zoo.training.transfer.protocols.finetune import Finetune, finetune
 from robust_zoo.training.transfer.protocols.salman2020 import QUIRKS, Salman2020, fit, salman2020, variants
 from robust_zoo.training.transfer.protocols.work import Workspace
 from robust_zoo.training.transfer.splits import stratified_split
@@ -263,9 +263,9 @@ def test_each_quirk_that_matters_is_left_out_once(mode, dataset, expected):
 
 
 def test_wrong_settings_are_refused():
-    with pytest.raises(UsageError, match="mode: fixed-feature or full-network"):
+    with pytest.raises(UsageError, match="mode: one of fixed-feature, full-network"):
         Salman2020(mode="fixed")
-    with pytest.raises(UsageError, match="optimizer: sgd or adamw"):
+    with pytest.raises(UsageError, match="optimizer: one of sgd, adamw"):
         Finetune(optimizer="adam")
     with pytest.raises(UsageError, match="the very images that are trained on"):
         Finetune(lwf=0.1)

@@ -11,13 +11,13 @@ from torch import nn
 from tqdm import tqdm
 
 from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.training.choices import one_of
 from robust_zoo.training.detection.backbone import detection_backbone
 from robust_zoo.training.detection.detectors import batches, detections, detector
 from robust_zoo.training.detection.scenes import DetectionTarget, Scenes
 from robust_zoo.training.detection.scores import Tally
-from robust_zoo.training.transfer.network import descend, order, seeded
-from robust_zoo.training.transfer.protocols.finetune import OPTIMIZERS, rate
-from robust_zoo.training.transfer.protocols.settings import check, one_of
+from robust_zoo.training.transfer.network import OPTIMIZERS, descend, order, rate, seeded
+from robust_zoo.training.transfer.protocols.settings import check
 from robust_zoo.training.transfer.saved import Saved
 from robust_zoo.training.transfer.task import Outcome
 from robust_zoo.weights.ensure import Weights

@@ -7,7 +7,7 @@ training everything while the features stay near the source's (learning without 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import re
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -22,32 +22,33 @@ from tqdm import tqdm
 
 from robust_zoo.architectures.batch_norm import freeze_batch_norm
 from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.training.choices import Rule, one_of
 from robust_zoo.training.data.dataset import Dataset, Images
 from robust_zoo.training.objectives import features_and_logits
 from robust_zoo.training.transfer.features import Backbone, as_files, batches_for, features, shrunk
 from robust_zoo.training.transfer.network import (
+    OPTIMIZERS,
     choose_trainable,
     in_pixels,
     order,
     predictions,
+    rate,
     seeded,
     train_epoch,
     with_new_head,
 )
-from robust_zoo.training.transfer.protocols.settings import check, one_of, pattern, refused
+from robust_zoo.training.transfer.protocols.settings import check, refused
 from robust_zoo.training.transfer.saved import Saved
 from robust_zoo.training.transfer.splits import hold_out, stratified_split
 from robust_zoo.training.transfer.task import Outcome, Target, joined, score
 from robust_zoo.views import View
 from robust_zoo.weights.ensure import Weights, ensure
 
+_PARTS = Rule(
+    "all, head, or last-K: K blocks before the head too",
+    lambda part: bool(re.fullmatch(r"all|head|last-\d{1,3}", part)),
+)
 _DRAWN = 0xD809  # which randomness of a seed
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "sgd": lambda parameters, lr, weight_decay: torch.optim.SGD(
-        parameters, lr=lr, weight_decay=weight_decay, momentum=0.9
-    ),
-    "adamw": lambda parameters, lr, weight_decay: torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay),
-}
 
 
 @dataclass(frozen=True)
@@ -92,27 +93,10 @@ class Finetune:
     shrink: int = 0
 
     def __post_init__(self) -> None:
-        part = pattern("all, head, or last-K with the blocks before the head", r"all|head|last-\d{1,3}")
-        check(self, optimizer=one_of(OPTIMIZERS), bn=one_of(("train", "frozen")), part=part)
+        check(self, optimizer=one_of(OPTIMIZERS), bn=one_of(("train", "frozen")), part=_PARTS)
         if self.lwf and (self.augment or self.bn != "frozen" or self.part != "all"):
             keeps = "it keeps the features of the very images that are trained on"
             raise refused(Finetune, "lwf", self.lwf, f'0; or augment = false, bn = "frozen", part = "all": {keeps}')
-
-
-def rate(lr: float, done: float, warmup: float) -> float:
-    """The learning rate: rises, then falls as a cosine to 0.
-
-    Args:
-        lr: The highest rate.
-        done: Share of all steps, in [0, 1].
-        warmup: Share that the rate rises in, below 1.
-
-    Returns:
-        The rate of the next step.
-    """
-    if done < warmup:
-        return lr * done / warmup
-    return lr * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup))) / 2
 
 
 def finetune(

@@ -17,11 +17,12 @@ from robust_zoo.pixels import pixel_model
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks.accuracy import pgd_accuracy
+from robust_zoo.training.choices import one_of
 from robust_zoo.training.data.dataset import Dataset, Images, spread
 from robust_zoo.training.transfer.features import CPU, Backbone, batches_for, features, shrunk
 from robust_zoo.training.transfer.heads import Head, Scale, sgd_grid
 from robust_zoo.training.transfer.logistic import logistic_path
-from robust_zoo.training.transfer.protocols.settings import check, one_of
+from robust_zoo.training.transfer.protocols.settings import check
 from robust_zoo.training.transfer.splits import hold_out, stratified_split
 from robust_zoo.training.transfer.task import Outcome, Target, score
 from robust_zoo.weights.ensure import Weights

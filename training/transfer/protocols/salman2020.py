@@ -18,6 +18,7 @@ from tqdm import tqdm
 from robust_zoo.architectures.batch_norm import freeze_batch_norm
 from robust_zoo.pixels import PixelModel
 from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.training.choices import one_of
 from robust_zoo.training.data.dataset import Dataset
 from robust_zoo.training.transfer.features import as_files, shrunk
 from robust_zoo.training.transfer.network import (
@@ -28,7 +29,7 @@ from robust_zoo.training.transfer.network import (
     train_epoch,
     with_new_head,
 )
-from robust_zoo.training.transfer.protocols.settings import check, one_of
+from robust_zoo.training.transfer.protocols.settings import check
 from robust_zoo.training.transfer.saved import Saved
 from robust_zoo.training.transfer.splits import hold_out
 from robust_zoo.training.transfer.task import Outcome, Target, score

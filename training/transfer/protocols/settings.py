@@ -6,53 +6,23 @@ import inspect
 import json
 import re
 import textwrap
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, fields
-from math import inf
+from collections.abc import Collection, Mapping
+from dataclasses import fields
 from typing import Any, get_args, get_type_hints
 
 from robust_zoo.errors import UsageError, unknown
+from robust_zoo.training.choices import AMOUNT, AMOUNTS, BELOW_1, COUNT, PART, Rule, broken
 
 _WIDTH = 110  # of a line
 
 
-@dataclass(frozen=True)
-class Rule:
-    """What a setting may be.
-
-    Attributes:
-        words: In words.
-        holds: Whether a value of the right type is so.
-    """
-
-    words: str
-    holds: Callable[[Any], bool]
-
-
-def one_of(words: Iterable[str]) -> Rule:
-    """One of these words."""
-    allowed = tuple(words)
-    return Rule(" or ".join(allowed), allowed.__contains__)
-
-
-def pattern(words: str, regex: str) -> Rule:
-    """A word that looks so."""
-    return Rule(words, lambda value: re.fullmatch(regex, value) is not None)
-
-
-_COUNT = Rule("a whole number >= 1", lambda n: 1 <= n < 1 << 31)
-_PIXELS = Rule("a whole number >= 0", lambda n: 0 <= n < 1 << 31)
-_NUMBER = Rule("a number >= 0", lambda n: 0 <= n < inf)
-_SHARE = Rule("a number in [0, 1)", lambda n: 0 <= n < 1)
-_PART = Rule("a number between 0 and 1", lambda n: 0 < n < 1)
-_NUMBERS = Rule("a list of numbers >= 0, one or more", lambda ns: bool(ns) and all(map(_NUMBER.holds, ns)))
 _RULES: Mapping[str, Rule] = (
-    dict.fromkeys(("epochs", "batch_size", "views", "step", "train_size"), _COUNT)
-    | dict.fromkeys(("side", "longest", "maps", "width", "samples"), _COUNT)
-    | dict.fromkeys(("lr", "weight_decay", "lwf"), _NUMBER)
-    | dict.fromkeys(("warmup", "label_smoothing", "momentum"), _SHARE)
-    | dict.fromkeys(("lrs", "weight_decays"), _NUMBERS)
-    | {"holdout": _PART, "shrink": _PIXELS}
+    dict.fromkeys(("epochs", "batch_size", "views", "step", "train_size"), COUNT)
+    | dict.fromkeys(("side", "longest", "maps", "width", "samples"), COUNT)
+    | dict.fromkeys(("lr", "weight_decay", "lwf", "shrink"), AMOUNT)
+    | dict.fromkeys(("warmup", "label_smoothing", "momentum"), BELOW_1)
+    | dict.fromkeys(("lrs", "weight_decays"), AMOUNTS)
+    | {"holdout": PART}
 )
 _KINDS = {
     bool: "true or false",
@@ -74,10 +44,9 @@ def check(settings: Any, **more: Rule) -> None:
         UsageError: A value may not be that; its rule is in the error.
     """
     rules = {**_RULES, **more}
-    for field in fields(settings):
-        value, rule = getattr(settings, field.name), rules.get(field.name)
-        if rule and value is not None and not rule.holds(value):
-            raise refused(type(settings), field.name, value, rule.words)
+    mine = {field.name: rules[field.name] for field in fields(settings) if field.name in rules}
+    for name, value, expected in broken(settings, mine):
+        raise refused(type(settings), name, value, expected)
 
 
 def refused(kind: type, name: str, value: Any, expected: str) -> UsageError:
