@@ -13,6 +13,7 @@ from robust_zoo.cli.options import (
     SAVE_SECONDS,
     SLURM,
     Named,
+    require_directory,
     select,
     slurm_parameters,
     threats,
@@ -20,6 +21,7 @@ from robust_zoo.cli.options import (
 )
 from robust_zoo.cli.transferred import CSV, JSON, PLOT, check_outputs, report, show
 from robust_zoo.errors import UsageError, unknown
+from robust_zoo.files import GO_ON, replace_file
 from robust_zoo.threat import NORMS
 from robust_zoo.training import choices
 
@@ -108,19 +110,25 @@ def run(
 
 @command.command("settings", short_help="Show what can be set of a protocol.")
 @click.argument("protocol")
-def settings(protocol: str) -> None:
+@click.option("-o", "--out", type=_PATH, help="Write them to this file, instead of the terminal.")
+def settings(protocol: str, out: Path | None) -> None:
     """Show what can be set of a protocol (linear, finetune, salman2020 or detection), as a file for --settings.
 
     \b
-    robust-zoo transfer settings finetune > mine.toml
-    robust-zoo transfer resnet50_l2_eps3 --dataset photos/ --protocol finetune --settings mine.toml
+    robust-zoo transfer settings finetune
+    robust-zoo transfer settings finetune -o mine.toml
     """
     if protocol not in choices.PROTOCOLS:
         raise unknown("protocol", protocol, choices.PROTOCOLS, next="robust-zoo transfer settings {closest}")
     from robust_zoo.training.transfer.protocols.settings import as_toml
     from robust_zoo.training.transfer.protocols.table import PROTOCOLS
 
-    click.echo(as_toml(PROTOCOLS[protocol].settings), nl=False)
+    text = as_toml(PROTOCOLS[protocol].settings)
+    if out:
+        require_directory(out)
+        replace_file(out, text.encode(), GO_ON)
+    else:
+        click.echo(text, nl=False)
 
 
 command.add_command(report)

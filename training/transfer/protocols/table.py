@@ -191,7 +191,7 @@ def load_settings(protocol: str, file: Path | None) -> Any:
     """
     if file is None:
         return settings_for(protocol, {})
-    next = f"robust-zoo transfer settings {protocol} > {protocol}.toml   writes one"
+    next = f"robust-zoo transfer settings {protocol} -o {protocol}.toml   writes one"
     try:
         values = read_toml(file)
     except (OSError, ValueError) as error:
