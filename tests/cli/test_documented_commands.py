@@ -203,12 +203,8 @@ def smaller(command):
     if verb == "train":
         args = [f"{word}-here" if word.startswith("runs/") else word for word in args]
     cheaper = ["--n", "2"] if "corruptions" in args and verb == "evaluate" else CHEAPER.get(verb, [])
-    return [
-        verb,
-        *args,
-        *cheaper,
-        *(["--settings", "quick.toml"] if "finetune" in rest and "settings" not in rest else []),
-    ]
+    quick = ["--settings", "quick.toml"] if "finetune" in rest and rest[0] != "settings" else []
+    return [verb, *args, *cheaper, *quick]
 
 
 @pytest.mark.parametrize("command", RUN, ids=" ".join)
