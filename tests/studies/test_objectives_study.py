@@ -147,7 +147,7 @@ def test_the_table_is_worked_by_hand():
 
 
 def test_readme_says_what_its_cells_say():
-    """The table; differences to `adversarial`, seed by seed; what a narrower kernel wins and loses; checks and attacks."""
+    """The table; differences to `adversarial`, seed by seed; what a narrower kernel wins and loses; no check failed."""
     text = " ".join((Path(objectives.__file__).parent / "README.md").read_text("utf-8").split())
     cells = objectives.read()
     assert " ".join(objectives.table(cells).split()) in text
