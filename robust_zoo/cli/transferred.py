@@ -51,7 +51,7 @@ def report(folder: Path, csv_file: Path | None, picture: Path | None, as_json: b
 
 
 def check_outputs(csv_file: Path | None, picture: Path | None) -> None:
-    """Raises UsageError for what cannot be written, before any work."""
+    """Raises StorageError or UsageError for what cannot be written, before any work."""
     if csv_file:
         require_directory(csv_file)
     if picture:

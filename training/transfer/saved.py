@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from robust_zoo.files import GO_ON, storage
 from robust_zoo.training.checkpoint_files import foreign, newest_told, read_checkpoint, write_checkpoint
@@ -90,6 +91,23 @@ class Saved:
         state = {"earlier": list(earlier), "epochs": epochs, "parts": held, "random": _random()}
         write_checkpoint(self._folder, len(earlier), epochs, state)
         self._at = time.monotonic()
+
+    def epochs(self, n: int, parts: dict[str, Any], earlier: Sequence[Any] = (), label: str = "") -> Iterator[int]:
+        """A training's epochs that are still to be done; it is saved after each that is, when it is time to.
+
+        Args:
+            n: Of the whole training.
+            parts: As the training begins; changed in place where some of it was saved.
+            earlier: As `restore` takes it.
+            label: Of a progress bar on stderr; "" for none.
+
+        Yields:
+            The numbers of the epochs, from 0 for the first of the training.
+        """
+        first = self.restore(parts, earlier)
+        for epoch in tqdm(range(first, n), label, n, initial=first, disable=not label, leave=False):
+            yield epoch
+            self.keep(epoch + 1, parts, earlier)
 
     def drop(self) -> None:
         """Deletes what was saved: the cell is there."""

@@ -125,17 +125,17 @@ def _train(
     a_epoch = math.ceil(len(scenes) / s.batch_size)
     losses: list[float] = []
     parts = {"model": model, "optimizer": optimizer, "losses": losses}
-    first = saved.restore(parts)
-    step, steps = first * a_epoch, s.epochs * a_epoch
+    steps = s.epochs * a_epoch
     model.train()
-    with tqdm(total=steps, initial=step, unit="step", desc=label, disable=not label, leave=False) as bar:
-        for epoch in range(first, s.epochs):
+    with tqdm(total=steps, unit="step", desc=label, disable=not label, leave=False) as bar:
+        for epoch in saved.epochs(s.epochs, parts):
+            bar.update(epoch * a_epoch - bar.n)  # to where it goes on
             flips = np.random.default_rng((seed, epoch, _FLIPS)).random(len(scenes)) < 0.5 * s.flip
             keys = [
                 [(i, bool(flips[i])) for i in part.tolist()] for part in order(len(scenes), s.batch_size, seed, epoch)
             ]
             total = 0.0
-            for batch in batches(scenes, keys, masks=s.masks):
+            for step, batch in enumerate(batches(scenes, keys, masks=s.masks), epoch * a_epoch):
                 for group in optimizer.param_groups:
                     group["lr"] = rate(s.lr, step / steps, s.warmup)
                 optimizer.zero_grad(set_to_none=True)
@@ -143,10 +143,9 @@ def _train(
                 targets = [{name: value.to(device) for name, value in wanted.items()} for _, wanted in batch]
                 loss = torch.stack([*model(images, targets).values()]).sum()
                 descend(loss, optimizer, step)
-                step, total = step + 1, total + loss.item() * len(batch)
+                total += loss.item() * len(batch)
                 bar.update()
             losses.append(total / len(scenes))
-            saved.keep(epoch + 1, parts)
             bar.set_postfix_str(f"loss {losses[-1]:.3f}")
     return losses
 

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from robust_zoo.architectures.batch_norm import freeze_batch_norm
 from robust_zoo.registry.rows import Checkpoint
@@ -206,16 +205,13 @@ class _Training:
         parts = {"model": model, "optimizer": optimizer, "losses": losses}
         label = f"{self.checkpoint.name} lr {lr:g} wd {weight_decay:g}"
         with seeded(self.seed, _DRAWN, self.device):
-            first = self.saved.restore(parts, tried)
-            epochs = range(first, s.epochs)
-            for epoch in tqdm(epochs, label, s.epochs, initial=first, disable=not self.progress, leave=False):
+            for epoch in self.saved.epochs(s.epochs, parts, tried, label * self.progress):
                 model.train()
                 if s.bn == "frozen" or s.part == "head":
                     freeze_batch_norm(model)
                 indices = order(len(data), s.batch_size, self.seed, epoch)
                 batches, step = self._batches(data, indices, epoch), partial(before_step, epoch * a_epoch)
                 losses.append(train_epoch(batches, indices, loss_of, optimizer, device=self.device, before_step=step))
-                self.saved.keep(epoch + 1, parts, tried)
         return model.eval(), losses
 
     def _batches(self, data: Dataset, indices: Any, epoch: int) -> Any:

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from robust_zoo.architectures.batch_norm import freeze_batch_norm
 from robust_zoo.pixels import PixelModel
@@ -197,9 +196,7 @@ def fit(
     scores: list[tuple[int, int, float]] = []
     kept: dict[str, Tensor] = {}
     parts = {"network": network, "optimizer": optimizer, "losses": losses, "scores": scores, "kept": kept}
-    first, label = saved.restore(parts), f"salman2020 {settings.mode}"
-    epochs = range(first, settings.epochs)
-    for epoch in tqdm(epochs, label, settings.epochs, initial=first, disable=not progress, leave=False):
+    for epoch in saved.epochs(settings.epochs, parts, label=f"salman2020 {settings.mode}" * progress):
         for group in optimizer.param_groups:
             group["lr"] = settings.lr * 0.1 ** (epoch // settings.step)
         network.train()
@@ -213,7 +210,6 @@ def fit(
         scores.append(score(predictions(network, check.batches(250), device), check.labels))
         if _best(scores) == epoch and not settings.choose_on_test:
             kept.update({name: value.clone() for name, value in network.state_dict().items()})
-        saved.keep(epoch + 1, parts)
     if kept:
         network.load_state_dict(kept)
     return losses, scores, _best(scores)

@@ -6,9 +6,9 @@ import inspect
 import json
 import re
 import textwrap
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from robust_zoo.errors import UsageError, unknown
 from robust_zoo.training.choices import AMOUNT, AMOUNTS, BELOW_1, COUNT, PART, Rule, broken
@@ -94,7 +94,7 @@ def _typed(kind: type, name: str, value: Any, hint: Any) -> Any:
     inner = [each for each in get_args(hint) if each is not type(None)]
     if value is None and type(None) in get_args(hint):  # of a cell: TOML has no such value
         return None
-    if tuple in (hint, getattr(hint, "__origin__", None)):
+    if get_origin(hint) is tuple:
         if isinstance(value, (list, tuple)) and all(type(each) in (int, float) for each in value):
             return tuple(map(float, value))
         raise refused(kind, name, value, _KINDS[tuple])
@@ -129,8 +129,8 @@ def _documented(kind: type) -> dict[str, str]:
     """The first paragraph of a docstring as "", and what it says of each attribute."""
     head, _, rest = inspect.cleandoc(kind.__doc__ or "").partition("\n\nAttributes:\n")
     entries = re.split(r"^    (\w+): ", rest.partition("\n\nRaises:")[0], flags=re.MULTILINE)[1:]
-    pairs: Collection[tuple[str, str]] = [*zip(entries[::2], entries[1::2], strict=True)]
-    return {"": " ".join(head.split())} | {name: " ".join(words.split()) for name, words in pairs}
+    about = {"": head} | dict(zip(entries[::2], entries[1::2], strict=True))
+    return {name: " ".join(words.split()) for name, words in about.items()}
 
 
 def _protocol(kind: type) -> str:
