@@ -30,8 +30,7 @@ AUGMENTS = ("robustness", "crop_flip")
 _NUMBERS = ("lr", "momentum", "weight_decay", "attack_steps", "attack_step_size", "trades_beta", "seed")
 _SQUARED = Rule("a number >= 0.000001", lambda n: 1e-6 <= n < inf)  # its square is a number in fp32
 _RULES: Mapping[str, Rule] = (
-    {"schedule": one_of(SCHEDULES), "augment": one_of(AUGMENTS), "objective": one_of(OBJECTIVES)}
-    | dict.fromkeys(("epochs", "batch_size", "accumulation", "step_epochs"), COUNT)
+    dict.fromkeys(("epochs", "batch_size", "accumulation", "step_epochs"), COUNT)
     | dict.fromkeys(_NUMBERS, AMOUNT)
     | dict.fromkeys(("arks_sigma", "arks_step"), _SQUARED)
     | dict.fromkeys(("label_smoothing", "ema_decay", "regional_smoothing"), BELOW_1)
@@ -102,7 +101,9 @@ class Recipe:
     sync_bn: bool = False
 
     def __post_init__(self) -> None:
-        for field, value, expected in broken(self, _RULES):
+        # Read now: a row that a user adds is a name from then on.
+        names = {"schedule": one_of(SCHEDULES), "augment": one_of(AUGMENTS), "objective": one_of(OBJECTIVES)}
+        for field, value, expected in broken(self, {**names, **_RULES}):
             raise bad_field(field, value, expected)
         if self.batch_size % self.accumulation:
             raise bad_field("accumulation", self.accumulation, f"a divisor of batch_size ({self.batch_size})")
