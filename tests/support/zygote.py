@@ -18,6 +18,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+TOO_LONG = 900  # seconds
 
 
 def serve():
@@ -45,6 +46,7 @@ def serve():
 
 
 def child(main, request):
+    signal.alarm(TOO_LONG)  # ends it: what hangs is a failure
     os.environ.update(request["environment"])
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell takes from what runs in the background
     output = os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
