@@ -1,8 +1,9 @@
 """Measures the bundled models: every entry that results/ should have of them, the quick ones first.
 
-    python benchmarks/bundled.py cifar10.npz results --jobs 2 [--only 'resnet18_x0_25_cifar10_l2_*']
+    OMP_NUM_THREADS=1 python benchmarks/bundled.py cifar10.npz results --at-once 2 [--only '*_cifar10_l2_*']
 
-By `robust-zoo evaluate`; what is there is not computed again. On a GPU --at-once 16 is better than --jobs.
+By `robust-zoo evaluate`; what is there is not computed again. On a CPU as many at once as there are cores: processes
+that share one evaluation (its --jobs) wait for the last batch of each attack, long where three are left for two.
 """
 
 from __future__ import annotations
@@ -52,7 +53,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="an .npz with x_train, y_train, x_test, y_test")
     parser.add_argument("out", type=Path, help="the ledger")
-    parser.add_argument("--jobs", default="1", help="processes that share one evaluation")
     parser.add_argument("--at-once", type=int, default=1, help="evaluations at a time")
     parser.add_argument("--only", default="*", help="these models, by wildcard")
     arguments = parser.parse_args()
@@ -62,7 +62,7 @@ def main() -> None:
     def run(task: tuple[Checkpoint, list[str]]) -> int:
         row, what = task
         images = [] if what is SAMPLE else ["-d", "cifar10", "--data", arguments.data]
-        words = [row.name, *images, "--out", arguments.out, "--jobs", arguments.jobs]
+        words = [row.name, *images, "--out", arguments.out]
         command = [sys.executable, "-m", "robust_zoo", "evaluate", *map(str, words), *what, "--json"]
         return subprocess.run(command, stdout=subprocess.DEVNULL).returncode
 
