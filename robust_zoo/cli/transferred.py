@@ -32,8 +32,8 @@ def report(folder: Path, csv_file: Path | None, picture: Path | None, as_json: b
     robust-zoo transfer report transfer --csv table.csv --plot figures.png
     robust-zoo transfer report transfer --granularity --plot grain.png
 
-    --granularity sorts cells that were made with several values of shrink (a setting of every protocol: the shorter
-    side, in pixels, that images are first brought to), and asks whether the best radius changes with the size.
+    --granularity sorts cells that were made with several values of shrink (a setting of every protocol but detection:
+    the shorter side, in pixels, that images are first brought to), and asks whether the best radius changes with it.
     """
     from robust_zoo.training.transfer import cells
 

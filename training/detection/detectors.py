@@ -16,7 +16,7 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from robust_zoo.errors import ZooError
 from robust_zoo.training.detection.backbone import DetectionBackbone
-from robust_zoo.training.detection.objects import Detections, Objects, corners
+from robust_zoo.training.detection.objects import Detections, Objects, clipped, corners
 from robust_zoo.training.detection.scenes import Scene, Scenes
 
 _ANCHOR = 8  # sides of a map's anchors, in its strides: 32 pixels at stride 4 (Lin et al. 2017, section 4.1)
@@ -62,10 +62,11 @@ def detector(
     return FasterRCNN(backbone, classes + 1, **options)
 
 
-def learnable(objects: Objects) -> np.ndarray:
-    """(n,) of bool: which objects are trained on: no crowds, none that are difficult, no box without a pixel."""
-    assert objects.crowd is not None and objects.difficult is not None
-    return ~objects.crowd & ~objects.difficult & (objects.boxes[:, 2:] >= _LEAST_SIDE).all(1)
+def learnable(scene: Scene) -> np.ndarray:
+    """(n,) of bool: which objects are trained on: no crowds, none that are difficult, no box without a pixel in it."""
+    o = scene.objects
+    assert o.crowd is not None and o.difficult is not None
+    return ~o.crowd & ~o.difficult & (clipped(o.boxes, scene.height, scene.width)[:, 2:] >= _LEAST_SIDE).all(1)
 
 
 def example(scene: Scene, *, masks: bool, flip: bool) -> Example:
@@ -77,16 +78,14 @@ def example(scene: Scene, *, masks: bool, flip: bool) -> Example:
         flip: Mirrored, left to right.
 
     Returns:
-        (3, H, W) in [0, 1], and `boxes` (n, 4) of corners, `labels` (n,), `masks` (n, H, W) uint8.
+        (3, H, W) in [0, 1], and `boxes` (n, 4) of corners, within the image, `labels` (n,), `masks` (n, H, W) uint8.
     """
     image, objects = scene.image().float() / 255, scene.with_masks() if masks else scene.objects
     if flip:
         image, objects = image.flip(-1), mirrored(objects, scene.width)
-    kept = learnable(objects)
-    target = {
-        "boxes": torch.from_numpy(corners(objects.boxes[kept])).float(),
-        "labels": torch.from_numpy(objects.labels[kept]),
-    }
+    kept = learnable(scene)
+    boxes = clipped(objects.boxes[kept], scene.height, scene.width)
+    target = {"boxes": torch.from_numpy(corners(boxes)).float(), "labels": torch.from_numpy(objects.labels[kept])}
     if objects.masks is not None:
         target["masks"] = torch.from_numpy(objects.masks[kept].astype(np.uint8))
     return image, target

@@ -9,6 +9,7 @@ from robust_zoo.errors import UsageError
 from robust_zoo.text import several
 from robust_zoo.training.detection.coco import read_coco
 from robust_zoo.training.detection.detectors import learnable
+from robust_zoo.training.detection.matching import findable
 from robust_zoo.training.detection.scenes import DetectionTarget, Scenes
 from robust_zoo.training.detection.voc import read_voc
 
@@ -35,7 +36,8 @@ def open_scenes(name: str, root: Path = Path(), *, workers: int = 0) -> Detectio
         the last that has both. Images without an object that can be learnt are tested on, not trained on.
 
     Raises:
-        UsageError: There is no such folder, it is laid out otherwise, or a file in it is not sound.
+        UsageError: There is no such folder, it is laid out otherwise, a file in it is not sound, nothing is to be found
+            in its test images, or one of them is among the training images.
     """
     folder = next((place for place in (Path(name), root / name) if place.is_dir()), None)
     if folder is None:
@@ -45,11 +47,15 @@ def open_scenes(name: str, root: Path = Path(), *, workers: int = 0) -> Detectio
         held = sorted(path.name for path in folder.iterdir())[:5]
         raise _unknown(name, folder, f"a folder with {', '.join(held)}" if held else "an empty folder")
     train, test, taken = found
-    learnt = train.where(lambda scene: bool(learnable(scene.objects).any()))
-    if not learnt.images or not test.images:
-        raise _unknown(name, folder, f"{len(learnt)} images with objects to train on, {len(test)} to test on")
+    learnt = train.where(lambda scene: bool(learnable(scene).any()))
+    to_find = test.where(lambda scene: bool(findable(scene.objects).any()))
+    if not learnt.images or not to_find.images:
+        raise _unknown(
+            name, folder, f"{len(learnt)} images with objects to train on, {len(to_find)} with objects to find"
+        )
     if train.classes != test.classes:
         raise _unknown(name, folder, "other classes, or in another order, in test images than in training images")
+    _check_apart(train, test)
     words = [f"{_counted(learnt)} to train on", f"{_counted(test)} to test on"]
     words += [f"{several(len(train) - len(learnt), 'image')} without any left out"] * (len(train) > len(learnt))
     note = "; ".join(filter(None, [several(len(train.classes), "class", "es"), ", ".join(words), taken]))
@@ -102,6 +108,19 @@ def _described(folder: Path, names: Path) -> bool:
     return (folder / "Annotations" / f"{first}.xml").is_file()
 
 
+def _check_apart(train: Scenes, test: Scenes) -> None:
+    """Raises UsageError when an image is among both."""
+    trained = {scene.path for scene in train.images}
+    if both := [scene.path for scene in test.images if scene.path in trained]:
+        raise UsageError(
+            f"{several(len(both), 'image')} to test on would be trained on too",
+            source=str(both[0]),
+            expected="no image in both lists",
+            actual=f"{len(both):,} of {len(test):,} test images, {both[0].name} first",
+            next="take them out of one of the two",
+        )
+
+
 def _counted(scenes: Scenes) -> str:
     objects = sum(len(scene.objects.labels) for scene in scenes.images)
     return f"{several(len(scenes), 'image')} with {several(objects, 'object')}"
@@ -109,7 +128,7 @@ def _counted(scenes: Scenes) -> str:
 
 def _unknown(name: str, place: Path, actual: str) -> UsageError:
     return UsageError(
-        f"{name!r} holds no images with objects",
+        f"{name!r} holds no images with objects to train on and others to test on",
         source=str(place),
         expected=_FORMS,
         actual=actual,

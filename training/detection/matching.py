@@ -36,6 +36,13 @@ class Matched:
     objects: NDArray[np.int64]
 
 
+def findable(objects: Objects) -> Flags:
+    """(n,) of bool: which objects are there to be found: no crowds, none that are difficult, none beyond all areas."""
+    areas, crowd, difficult = (getattr(objects, name) for name in ("areas", "crowd", "difficult"))
+    found: Flags = ~(crowd | difficult | _outside(areas)[0])
+    return found
+
+
 def box_ious(found: Floats, truth: Floats, crowd: Flags) -> Floats:
     """Intersection over union of boxes; over the detection's own area where the object is a crowd.
 

@@ -94,6 +94,21 @@ def corners(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
 
 
+def clipped(boxes: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:
+    """What of boxes lies within an image.
+
+    Args:
+        boxes: (n, 4): left, top, width, height in pixels.
+        height: Of the image.
+        width: Of the image.
+
+    Returns:
+        The same; sides are 0 where nothing does.
+    """
+    ends = np.clip(corners(boxes), 0, [width, height] * 2)
+    return np.concatenate([ends[:, :2], ends[:, 2:] - ends[:, :2]], axis=1)
+
+
 def _checked(
     boxes: NDArray[np.float64], labels: NDArray[np.int64], masks: NDArray[np.bool_] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.bool_] | None]:

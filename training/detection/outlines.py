@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
+_FAR = 1e9  # pixels from the image's corner, at most: what is drawn is reckoned without overflow
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,9 @@ def outline(value: object, height: int, width: int) -> Polygons | Runs:
     if isinstance(value, list) and value and all(_is_polygon(polygon) for polygon in value):
         return Polygons(tuple(tuple(map(float, polygon)) for polygon in value))
     if not isinstance(value, dict) or not {"size", "counts"} <= set(value):
-        raise ValueError("a segmentation that is neither polygons of at least three corners nor size and counts")
+        raise ValueError(
+            "a segmentation that is neither polygons of at least three corners in pixels nor size and counts"
+        )
     if value["size"] != [height, width]:
         raise ValueError(f"a mask of {value['size']} in an image of {[height, width]}")
     counts = runs_of(value["counts"]) if isinstance(value["counts"], str) else value["counts"]
@@ -117,7 +120,7 @@ def outline(value: object, height: int, width: int) -> Polygons | Runs:
 
 
 def _is_polygon(value: Sequence[object]) -> bool:
-    numbers = isinstance(value, list) and all(type(v) in (int, float) for v in value)
+    numbers = isinstance(value, list) and all(type(v) in (int, float) and abs(v) <= _FAR for v in value)
     return numbers and len(value) >= 6 and len(value) % 2 == 0
 
 

@@ -13,8 +13,9 @@ import numpy as np
 from torch import Tensor
 
 from robust_zoo.errors import VerificationFailed, cannot_read
+from robust_zoo.readers import Malformed, read_bytes
 from robust_zoo.training.data.contents import Digests, digests_of
-from robust_zoo.training.data.decode import decode
+from robust_zoo.training.data.decode import MOST_BYTES, decode
 from robust_zoo.training.detection.objects import Objects
 from robust_zoo.training.detection.outlines import Polygons, Runs, drawn
 
@@ -73,8 +74,8 @@ class Scene:
 
     def _content(self) -> bytes:
         try:
-            return self.path.read_bytes()
-        except OSError as error:
+            return read_bytes(self.path, MOST_BYTES)
+        except (OSError, Malformed) as error:
             raise cannot_read(self.path.name, self.path, "an image's file", error, "put it in its place") from None
 
     def said(self) -> bytes:

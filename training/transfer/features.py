@@ -98,6 +98,21 @@ def batches_for(data: Dataset, preprocessing: Preprocessing, size: int, *, view:
         yield (images.flip(-1) if view == 1 else images), labels
 
 
+def read_through(data: Dataset, preprocessing: Preprocessing) -> None:
+    """Decodes every image of files once, so that a damaged one is known before what it would be wasted on.
+
+    Args:
+        data: The images; those in memory are sound.
+        preprocessing: Of the checkpoint.
+
+    Raises:
+        VerificationFailed: A file cannot be decoded; the error names it.
+    """
+    if not isinstance(data, Images):
+        for _ in batches_for(data, preprocessing, 250):
+            pass
+
+
 @dataclass(frozen=True)
 class Backbone:
     """A checkpoint's network without its head, in eval mode: [0, 1] images -> (B, D) pooled features.

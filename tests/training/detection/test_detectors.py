@@ -9,16 +9,18 @@ import timm
 import torch
 from fault_table import command_here, refused
 from object_files import squares
+from PIL import Image
 from torchvision.models.detection import FasterRCNN
 from verbs import run
 
 import robust_zoo
-from robust_zoo.errors import UsageError
+from robust_zoo.errors import UsageError, VerificationFailed
 from robust_zoo.registry.lookup import get
 from robust_zoo.training.detection.backbone import DetectionBackbone
 from robust_zoo.training.detection.detectors import batches, detections, detector
 from robust_zoo.training.detection.folders import open_scenes
 from robust_zoo.training.transfer import cells
+from robust_zoo.training.transfer.protocols import detection as protocol
 from robust_zoo.training.transfer.protocols.detection import Detection, detection
 from robust_zoo.training.transfer.protocols.work import Workspace
 from robust_zoo.training.transfer.sample_suite import digits
@@ -141,6 +143,22 @@ def test_the_command_trains_tests_and_reports(tmp_path, folder):
     entry["details"]["ap"]["boxes"]["ap"] = 1.5
     file.write_text(json.dumps(entry))
     refused(1, "transfer", "report", tmp_path / "cells", run=command_here, fields=4)
+
+
+def test_a_bad_test_image_is_said_before_the_training(tmp_path, monkeypatch):
+    """A mended image is another cell's: the training would have been for nothing."""
+    monkeypatch.setattr(protocol, "_train", lambda *_: pytest.fail("it is trained"))
+    folder = squares(tmp_path / "x", train=2, val=2)
+    Image.new("RGB", (31, 32)).save(folder / "val" / "1.png")
+    with pytest.raises(VerificationFailed, match="another size"):
+        detection(get(NAME), open_scenes(str(folder)), TINY, device=CPU)
+    (folder / "val" / "1.png").write_bytes((folder / "val" / "0.png").read_bytes())
+    file = folder / "annotations" / "instances_val.json"
+    content = json.loads(file.read_text())
+    del content["annotations"][-1]["segmentation"]
+    file.write_text(json.dumps(content))
+    with pytest.raises(UsageError, match="cannot read masks"):
+        detection(get(NAME), open_scenes(str(folder)), replace(TINY, masks=True), device=CPU)
 
 
 def test_what_detection_is_not_is_said(tmp_path, folder):

@@ -54,7 +54,7 @@ def test_coco_is_read_in_the_order_of_its_ids(tmp_path):
     assert scene.path == tmp_path / "a.png" and scene.outlines is None
     assert scene.objects.boxes.tolist() == [[2, 3, 4, 5], [0.5, 0, 29.5, 20]]
     assert scene.objects.labels.tolist() == [1, 2] and scene.objects.areas.tolist() == [20, 7.5]
-    assert scene.objects.crowd.tolist() == [False, True] and learnable(scene.objects).tolist() == [True, False]
+    assert scene.objects.crowd.tolist() == [False, True] and learnable(scene).tolist() == [True, False]
     with pytest.raises(UsageError, match="masks"):
         scene.with_masks()
 
@@ -90,14 +90,17 @@ def test_polygons_hold_the_pixels_whose_centres_they_hold():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"bbox": [0, 0, -1, 2]}, "annotation 0|image 0"),
-        ({"bbox": [0, 0, 1]}, "image 0"),
-        ({"bbox": [0, 0, 1e12, 2]}, "no number of pixels"),
-        ({"category_id": 4}, "no 4 there"),
-        ({"image_id": 9}, "annotation 0: no 9 there"),
-        ({"iscrowd": 2}, "no whole number from 0 to 1"),
+        ({"bbox": [0, 0, -1, 2]}, "bbox: .* a side below 0"),
+        ({"bbox": [0, 0, 1]}, r"bbox: \[0, 0, 1\] is not left, top, width, height"),
+        ({"bbox": None}, "bbox: None is not left"),
+        ({"bbox": [0, 0, 1e12, 2]}, "bbox: .*no number of pixels"),
+        ({"category_id": 4}, "category_id: 4, which is no category's id"),
+        ({"image_id": 9}, "image_id: 9, which is no image's id"),
+        ({"image_id": [7]}, "which is no image's id"),
+        ({"iscrowd": 2}, "iscrowd: .*no whole number from 0 to 1"),
         ({"area": "7"}, "no number of pixels"),
         ({"segmentation": [[1, 2, 3, 4]]}, "three corners"),
+        ({"segmentation": [[-1e308, 0.5, 1e308, 10, 5, 5]]}, "three corners"),
         ({"segmentation": {"size": [30, 20], "counts": [600]}}, "a mask of"),
         ({"segmentation": {"size": [20, 30], "counts": [599]}}, "runs of 599 pixels"),
         ({"segmentation": {"size": [20, 30], "counts": "0~"}}, "packed runs"),
@@ -105,10 +108,10 @@ def test_polygons_hold_the_pixels_whose_centres_they_hold():
     ],
 )
 def test_a_bad_annotation_is_named(tmp_path, change, said):
-    file = coco(tmp_path / "x.json", [ANNOTATION | change])
+    file = coco(tmp_path / "x.json", [ANNOTATION, ANNOTATION | change])
     with pytest.raises(UsageError) as error:
         read_coco(file, tmp_path)
-    assert re.search(said, error.value.actual), error.value.actual
+    assert error.value.actual.startswith("annotation 1: ") and re.search(said, error.value.actual), error.value.actual
     assert error.value.source == str(file) and error.value.next
 
 
@@ -165,8 +168,10 @@ BOMB = '<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;">]><annotation>&b;</anno
         ("", "not XML"),
         ("<annotation/>", "no size/height"),
         (voc_xml("../../a", []), "no path within"),
-        (voc_xml("a", [("dog", (5, 5, 3, 9), 0)]), "no side|not so"),
-        (voc_xml("a", [("dog", ("x", 5, 9, 9), 0)]), "could not convert"),
+        (voc_xml("a", [("dog", (1, 1, 9, 9), 0), ("dog", (5, 5, 3, 9), 0)]), "object 1: its xmax or ymax is below"),
+        (voc_xml("a", [("dog", ("x", 5, 9, 9), 0)]), "bndbox/xmin: 'x' is no number of pixels"),
+        (voc_xml("a", [], size=("30.5", 20)), "size/width: 30.5 is no whole number"),
+        (voc_xml("a", [], size=(0, 20)), "size/width: 0 is no whole number from 1"),
         (voc_xml("a", [("dog", ("nan", 5, 9, 9), 0)]), "no number of pixels"),
         ('<?xml version="1.0" encoding="klingon"?><annotation/>', "not XML"),
     ],
@@ -238,17 +243,19 @@ def test_what_a_hash_is_of(tmp_path):
     assert open_scenes(str(tmp_path / "b")).train.sha256 != here
 
 
-@pytest.mark.parametrize("made", ["nothing", "empty", "images", "no objects", "other classes"])
+@pytest.mark.parametrize("made", ["nothing", "empty", "images", "no objects", "nothing to find", "other classes"])
 def test_a_folder_that_is_no_such_thing_is_refused(tmp_path, made):
     folder = tmp_path / "x"
     if made == "empty":
         folder.mkdir()
     if made == "images":
         (folder / "cats").mkdir(parents=True)
-    if made in ("no objects", "other classes"):
+    if made in ("no objects", "nothing to find", "other classes"):
         wanted = [] if made == "no objects" else [ANNOTATION]
+        found = [ANNOTATION | {"iscrowd": int(made == "nothing to find")}]
+        others = {"categories": ((3, "cat"), (18, "cow"))} if made == "other classes" else {}
         coco(folder / "annotations" / "instances_train.json", wanted)
-        coco(folder / "annotations" / "instances_val.json", [ANNOTATION], categories=((3, "cat"), (18, "cow")))
+        coco(folder / "annotations" / "instances_val.json", found, **others)
     with pytest.raises(UsageError) as error:
         open_scenes(str(folder))
     assert "COCO" in error.value.expected and error.value.actual and "--protocol detection" in error.value.next
@@ -264,6 +271,41 @@ def test_an_image_of_another_size_is_refused(tmp_path):
     scene.path.unlink()
     with pytest.raises(UsageError, match="cannot read"):
         scene.image()
+    scene.path.symlink_to("/dev/null")  # of /dev/zero the end would never come
+    with pytest.raises(UsageError, match="cannot read") as refusal:
+        scene.image()
+    assert "not a regular file" in refusal.value.actual
+
+
+def test_boxes_are_trained_on_as_far_as_the_image_goes(tmp_path):
+    """Beyond its edges nothing is to be seen; what lies there alone is not trained on, however far it is."""
+    boxes = [[-5, -5, 15, 15], [25, 15, 1e9, 1e9], [-1e9, -1e9, 1, 1], [1e9, 0, 1, 1], [29.5, 0, 9, 9], [2, 3, 4, 5]]
+    file = coco(tmp_path / "x.json", [ANNOTATION | {"bbox": box} for box in boxes])
+    scene = read_coco(file, tmp_path).images[0]
+    assert learnable(scene).tolist() == [True, True, False, False, False, True]
+    Image.new("RGB", (30, 20)).save(scene.path)
+    _, target = example(scene, masks=False, flip=False)
+    assert target["boxes"].tolist() == [[0, 0, 10, 10], [25, 15, 30, 20], [2, 3, 6, 8]]
+    _, target = example(scene, masks=False, flip=True)
+    assert target["boxes"].tolist() == [[20, 0, 30, 10], [0, 15, 5, 20], [24, 3, 28, 8]]
+    assert scene.objects.boxes[1].tolist() == boxes[1]  # as COCO's evaluation has it
+
+
+def test_lists_of_voc_name_each_image_once(tmp_path):
+    """In a list, and in both together; a name may have spaces, where what follows in VOC's lists has not."""
+    box = [("dog", (1, 1, 9, 9), 0)]
+    root = voc(tmp_path, {"train": {"my photo (1)": voc_xml("a", box), "b": voc_xml("b", box)}, "val": {}})
+    names, tested = root / "ImageSets" / "Main" / "train.txt", root / "ImageSets" / "Main" / "val.txt"
+    names.write_text("my photo (1)\nb  1\n")
+    assert [scene.path.name for scene in read_voc(root, "train").images] == ["a.jpg", "b.jpg"]
+    tested.write_text("b -1\n")
+    with pytest.raises(UsageError, match="1 image to test on would be trained on too") as error:
+        open_scenes(str(root))
+    assert error.value.source.endswith("b.jpg") and error.value.next
+    names.write_text("my photo (1)\nb\nmy photo (1)\n")
+    with pytest.raises(UsageError, match=r"'my photo \(1\)' stands there twice") as error:
+        read_voc(root, "train")
+    assert error.value.source == str(names)
 
 
 def test_a_flip_moves_pixels_boxes_and_masks_together(tmp_path):

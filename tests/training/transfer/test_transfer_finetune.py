@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from robust_zoo import create_model
-from robust_zoo.errors import UsageError
+from robust_zoo.errors import UsageError, VerificationFailed
 from robust_zoo.registry.lookup import get
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
@@ -16,6 +16,7 @@ from robust_zoo.training.data.dataset import Images
 from robust_zoo.training.transfer import cells
 from robust_zoo.training.transfer.features import Backbone, as_files, features
 from robust_zoo.training.transfer.network import choose_trainable, in_pixels, order, rate, with_new_head
+from robust_zoo.training.transfer.protocols import finetune as protocol
 from robust_zoo.training.transfer.protocols.finetune import Finetune, finetune
 from robust_zoo.training.transfer.protocols.salman2020 import QUIRKS, Salman2020, fit, salman2020, variants
 from robust_zoo.training.transfer.protocols.work import Workspace
@@ -37,6 +38,18 @@ def make(per_class=8, classes=4):
 
 TARGET = make()
 QUICK = Finetune(lrs=(0.01,), weight_decays=(0.0,), epochs=2, batch_size=16)
+
+
+def test_a_damaged_image_is_said_before_the_training(tmp_path, monkeypatch):
+    """Also one that is looked at last: with a sound one in its place the cell would be another."""
+    monkeypatch.setattr(protocol, "train_epoch", lambda *_, **__: pytest.fail("it is trained"))
+    files = as_files(TARGET.test, View(32, 32))
+    read = files.source.read
+    cut = replace(files, source=replace(files.source, read=lambda index: read(index)[: 99 if index == 3 else None]))
+    sound = replace(TARGET, train=as_files(TARGET.train, View(32, 32)))
+    for target in (replace(sound, test=cut), replace(sound, val=cut)):
+        with pytest.raises(VerificationFailed, match="cannot decode"):
+            finetune(ROW, target, QUICK, cache=tmp_path, device=CPU)
 
 
 def norms(model):

@@ -100,6 +100,8 @@ def detection(
         VerificationFailed: An image cannot be decoded, or has another size than its objects were marked in; or what
             was saved is damaged.
     """
+    for _ in batches(target.test, _one_by_one(target.test), masks=settings.masks):
+        pass  # what is wrong with a test image is said before the training, not after it
     with seeded(seed, _HEAD, device):
         s = settings
         backbone = detection_backbone(checkpoint, frozen=s.part == "head", maps=s.maps, width=s.width, weights=weights)
@@ -150,6 +152,10 @@ def _train(
     return losses
 
 
+def _one_by_one(scenes: Scenes) -> list[list[tuple[int, bool]]]:
+    return [[(i, False)] for i in range(len(scenes))]
+
+
 @torch.no_grad()
 def test(
     model: nn.Module, scenes: Scenes, *, masks: bool, device: torch.device, progress: bool = False
@@ -168,8 +174,7 @@ def test(
     """
     model.eval()
     tallies = {"boxes": Tally()} | ({"masks": Tally(masks=True)} if masks else {})
-    keys = [[(i, False)] for i in range(len(scenes))]
-    loaded = batches(scenes, keys, masks=False)
+    loaded = batches(scenes, _one_by_one(scenes), masks=False)
     for scene, [(image, _)] in tqdm(
         zip(scenes.images, loaded, strict=True), total=len(scenes), unit="img", disable=not progress, leave=False
     ):

@@ -24,7 +24,7 @@ from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.training.choices import Rule, one_of
 from robust_zoo.training.data.dataset import Dataset, Images
 from robust_zoo.training.objectives import features_and_logits
-from robust_zoo.training.transfer.features import Backbone, as_files, batches_for, features, shrunk
+from robust_zoo.training.transfer.features import Backbone, as_files, batches_for, features, read_through, shrunk
 from robust_zoo.training.transfer.network import (
     OPTIMIZERS,
     choose_trainable,
@@ -128,7 +128,7 @@ def finetune(
 
     Raises:
         UsageError: The loss stops being a number, or the network has no such part.
-        VerificationFailed: What was saved is damaged.
+        VerificationFailed: An image cannot be decoded, or what was saved is damaged.
     """
     target = shrunk(target, settings.shrink)
     train = target.train
@@ -139,6 +139,8 @@ def finetune(
     else:
         held, kept = hold_out(train.labels, settings.holdout, seed)
         fit, check, both = train.subset(kept), train.subset(held), train
+    for later in (check, target.test):
+        read_through(later, checkpoint.preprocessing)
     training = _Training(
         checkpoint, weights or ensure(checkpoint), len(target.classes), settings, cache, seed, device, progress,
         saved or Saved(),
