@@ -147,6 +147,7 @@ COUNT = Rule("a whole number >= 1", lambda n: n >= 1)
 AMOUNT = Rule("a number >= 0", lambda n: 0 <= n < inf)
 AMOUNTS = Rule("a list of numbers >= 0, one or more", lambda ns: bool(ns) and all(map(AMOUNT.holds, ns)))
 BELOW_1 = Rule("a number in [0, 1)", lambda n: 0 <= n < 1)
+SHRINK = Rule("0, or a whole number of pixels from 2 to 4,096", lambda n: n == 0 or 2 <= n <= 4096)
 PART = Rule("a number between 0 and 1", lambda n: 0 < n < 1)
 
 

@@ -104,7 +104,7 @@ def run(
     """
     check_outputs(csv_file, picture)
     use_cache(cache_dir or cache)
-    if entries := _entries(models, (*dataset, *data), **options):
+    if entries := _entries(models, tuple(dict.fromkeys((*dataset, *data))), **options):
         show(entries, csv_file, picture, as_json)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from robust_zoo.errors import UsageError
-from robust_zoo.text import several
+from robust_zoo.text import printable, several
 from robust_zoo.training.detection.coco import read_coco
 from robust_zoo.training.detection.detectors import learnable
 from robust_zoo.training.detection.matching import findable
@@ -60,7 +60,7 @@ def open_scenes(name: str, root: Path = Path(), *, workers: int = 0) -> Detectio
     words += [f"{several(len(train) - len(learnt), 'image')} without any left out"] * (len(train) > len(learnt))
     note = "; ".join(filter(None, [several(len(train.classes), "class", "es"), ", ".join(words), taken]))
     train, test = (replace(scenes, workers=workers) for scenes in (learnt, test))
-    return DetectionTarget(folder.resolve().name, train.classes, train, test, note)
+    return DetectionTarget(printable(folder.resolve().name), train.classes, train, test, printable(note))
 
 
 def _coco(folder: Path) -> tuple[Scenes, Scenes, str] | None:

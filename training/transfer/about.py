@@ -70,7 +70,7 @@ class About:
         radii = {"usual": dict(home.usual_eps), "curve": {norm: list(found) for norm, found in home.curve_eps.items()}}
         tables = {
             "preprocessing": asdict(preprocessing),
-            "classes": list(self.classes),
+            "classes": [name.encode(errors="backslashreplace").decode() for name in self.classes],  # folders' are bytes
             "radii": radii,
             "source": {"name": self.source.name, "sha256": self.source_sha256},
             "recipe": self.recipe,

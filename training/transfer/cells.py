@@ -76,11 +76,14 @@ class Cell:
     settings: dict[str, Any]
     seed: int
 
+    @classmethod
+    def of(cls, entry: dict[str, Any]) -> Cell:
+        """That which an entry is of."""
+        return cls(**{name: entry[name] for name in cls.__dataclass_fields__})
+
     @property
     def key(self) -> str:
-        """sha256 of what decides the figures. The model's name is not in it: two
-        names of the same weights share their cells' numbers, not their files.
-        """
+        """sha256 of what decides the figures; two names of the same weights share their numbers, not their files."""
         values = {name: value for name, value in asdict(self).items() if name not in ("model", "dataset")}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
@@ -91,7 +94,8 @@ class Cell:
 
 
 def _safe(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)[:60]
+    letters = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
+    return letters.encode()[:60].decode(errors="ignore")  # disks count bytes
 
 
 def images_sha256(target: Target | DetectionTarget) -> str:
@@ -198,18 +202,14 @@ def write_lines(file: Path, entries: Iterable[dict[str, Any]]) -> None:
     Raises:
         StorageError: The disk refuses the file.
     """
-    lines = [json.dumps([_cell(entry).stem, entry], sort_keys=True) for entry in sorted(entries, key=_place)]
+    lines = [json.dumps([Cell.of(entry).stem, entry], sort_keys=True) for entry in sorted(entries, key=_place)]
     replace_file(file, ("\n".join(lines) + "\n").encode(), GO_ON)
-
-
-def _cell(entry: dict[str, Any]) -> Cell:
-    return Cell(**{name: entry[name] for name in Cell.__dataclass_fields__})
 
 
 def _checked(entry: dict[str, Any], stem: str, file: Path) -> dict[str, Any]:
     fault = "no JSON object" if not isinstance(entry, dict) else wrong_field(entry) or contradiction(entry)
-    if not fault and _cell(entry).stem != stem:
-        fault = f"it is called {stem}, and is {_cell(entry).stem}"
+    if not fault and Cell.of(entry).stem != stem:
+        fault = f"it is called {stem}, and is {Cell.of(entry).stem}"
     if fault:
         raise _unsound(file, fault)
     return entry

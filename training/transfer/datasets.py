@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
 from robust_zoo.errors import UsageError, VerificationFailed, closest
 from robust_zoo.readers import read_toml
+from robust_zoo.text import printable
 from robust_zoo.training.data.dataset import Dataset
 from robust_zoo.training.data.hf_rows import HF
 from robust_zoo.training.data.image_files import ImageFiles
@@ -111,16 +112,17 @@ def open_target(name: str, root: Path = Path(), *, workers: int = 0, dataset: Ta
         dataset: Instead of the named one.
 
     Returns:
-        The splits, the classes and what is to be said beside figures.
+        The splits, the classes and what is to be said beside figures. A folder that is called as a dataset is called
+        "pets (unchecked)".
 
     Raises:
         UsageError: Something is missing, or the name is unknown.
         VerificationFailed: The copy is broken: wrong counts, listed files that are not there, images in two splits.
     """
     if dataset is None and name.startswith(HF):
-        return rows_target(name, workers)
+        return _own(rows_target(name, workers))
     if dataset is None and (Path(name).is_dir() or (Path(name).suffix and Path(name).is_file())):
-        return folder_target(Path(name), workers)
+        return _own(folder_target(Path(name), workers))
     dataset = dataset or get_dataset(name)
     kind, place = locate(dataset, root)
     try:
@@ -130,6 +132,12 @@ def open_target(name: str, root: Path = Path(), *, workers: int = 0, dataset: Ta
         raise _broken(dataset, place, f"the {kind} layout of {dataset.title}", named) from None
     note = check(dataset, splits, classes, place)
     return Target(dataset.name, classes, splits["train"], splits.get("val"), splits["test"], dataset.metric, note)
+
+
+def _own(target: Target) -> Target:
+    """Images of anyone's, under a name that can be printed and is none of the twelve: those have published figures."""
+    name = printable(target.name)
+    return replace(target, name=f"{name} (unchecked)" if name in load_datasets() else name)
 
 
 def locate(dataset: TargetDataset, root: Path) -> tuple[str, Path]:

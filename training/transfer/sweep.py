@@ -65,7 +65,7 @@ def transfer(
         workspace: Folders, device and processes.
 
     Returns:
-        The entries of all cells, dataset by dataset.
+        The entries of all cells, dataset by dataset, each once: a folder may be named in two ways.
 
     Raises:
         UnknownCheckpoint: No checkpoint has that name.
@@ -94,7 +94,8 @@ def transfer(
             done = workers.run(partial(_opened, plan, workspace), pairs, len(pairs))
             found = [entries for _, entries in sorted(_shown(done, workspace, len(pairs)), key=itemgetter(0))]
     by_target = [found[i :: len(targets)] for i in range(len(targets))]
-    return [entry for of_target in by_target for entries in of_target for entry in entries]
+    ordered = [entry for of_target in by_target for entries in of_target for entry in entries]
+    return list({Cell.of(entry).stem: entry for entry in ordered}.values())  # reports count seeds by their entries
 
 
 def _shown(work: Iterable[Any], workspace: Workspace, n: int) -> Iterable[Any]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import pickle
 import signal
 import tomllib
@@ -192,6 +193,44 @@ def test_robustness_after_transfer_is_a_column(swept, tmp_path, few_penalties):
     assert "PGD-20" in report.markdown(cells.read_cells(tmp_path))
 
 
+def photos(folder, classes=("cat", "dog")):
+    """Twelve images of two classes."""
+    for number, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for i in range(6):
+            Image.new("RGB", (32, 32), (200 * number, 9 * i, 90)).save(folder / name / f"{i}.png")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "called"),
+    [
+        ("a\nb|c\u202e", "a\\nb|c\\u202e"),
+        (os.fsdecode(b"p\xff"), "p\\udcff"),
+        ("\u732b" * 60, "\u732b" * 60),
+        ("pets", "pets (unchecked)"),
+        ("mine", "mine"),
+    ],
+    ids=["not printable", "no text", "long", "a dataset's", "usual"],
+)
+def test_a_folder_of_any_name_gives_a_cell_that_is_read_again(tmp_path, few_penalties, name, called):
+    """Of 180 bytes too; and not one of the dataset that it is called as, whose published figures stand in reports.
+    Named in several ways, it is one cell, not several seeds."""
+    folder, out = photos(tmp_path / name), ("--out", tmp_path / "cells", "--cache-dir", tmp_path / "cache")
+    shown = run_to("transfer", ROBUST, "-d", folder, "-d", folder, "-d", f"{folder}/", *out)
+    [entry] = cells.read_cells(tmp_path / "cells")
+    assert entry["dataset"] == called
+    assert shown.stdout == run_to("transfer", "report", tmp_path / "cells").stdout and " | 1 | " in shown.stdout
+
+
+def test_a_kept_model_of_classes_that_are_no_text_is_read_again(tmp_path, few_penalties):
+    folder = photos(tmp_path / "mine", classes=(os.fsdecode(b"\xff"), "dog"))
+    out = ("--out", tmp_path / "cells", "--cache-dir", tmp_path / "cache")
+    run_to("transfer", ROBUST, "-d", folder, "--keep", *out)
+    [file] = (tmp_path / "cells").glob("*/model.safetensors")
+    assert "\\udcff" in run_to("predict", folder, "--model", file, "--json").stdout
+
+
 def test_jobs_of_a_cluster_are_pickled(swept, tmp_path, monkeypatch):
     """What arrives there does the same work: the same entries."""
     folder, plan, entries = swept
@@ -319,6 +358,8 @@ def test_settings_of_a_file(tmp_path):
         ({"view": 2}, "closest: views"),
         ({"views": "2"}, "a whole number"),
         ({"views": 0}, "a whole number >= 1"),
+        ({"shrink": 1}, "from 2 to 4,096"),  # torch refuses to make an image of one pixel
+        ({"shrink": 200_000}, "from 2 to 4,096"),
     ]:
         with pytest.raises(UsageError) as error:
             settings_for("linear", values)

@@ -91,7 +91,7 @@ def test_any_hugging_face_dataset_by_its_splits(tmp_path, kinds, sizes, said):
     saved = datasets.DatasetDict({kind: table(datasets, labels[kind], i) for i, kind in enumerate(kinds)})
     saved.save_to_disk(str(tmp_path / "birds"))
     target = open_target(f"hfds/{tmp_path / 'birds'}")
-    assert (target.name, target.classes) == ("birds", ("owl", "cat")) and said in target.note
+    assert (target.name, target.classes) == ("birds (unchecked)", ("owl", "cat")) and said in target.note
     parts = (target.train, target.val, target.test)
     assert [part and len(part) for part in parts] == [*sizes] if sizes else len(target.train) + len(target.test) == 10
     assert not sizes or target.train.labels.tolist() == labels["train"]

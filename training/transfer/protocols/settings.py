@@ -11,7 +11,7 @@ from dataclasses import fields
 from typing import Any, get_args, get_origin, get_type_hints
 
 from robust_zoo.errors import UsageError, unknown
-from robust_zoo.training.choices import AMOUNT, AMOUNTS, BELOW_1, COUNT, PART, Rule, broken
+from robust_zoo.training.choices import AMOUNT, AMOUNTS, BELOW_1, COUNT, PART, SHRINK, Rule, broken
 
 _WIDTH = 110  # of a line
 
@@ -19,10 +19,10 @@ _WIDTH = 110  # of a line
 _RULES: Mapping[str, Rule] = (
     dict.fromkeys(("epochs", "batch_size", "views", "step", "train_size"), COUNT)
     | dict.fromkeys(("side", "longest", "maps", "width", "samples"), COUNT)
-    | dict.fromkeys(("lr", "weight_decay", "lwf", "shrink"), AMOUNT)
+    | dict.fromkeys(("lr", "weight_decay", "lwf"), AMOUNT)
     | dict.fromkeys(("warmup", "label_smoothing", "momentum"), BELOW_1)
     | dict.fromkeys(("lrs", "weight_decays"), AMOUNTS)
-    | {"holdout": PART}
+    | {"holdout": PART, "shrink": SHRINK}
 )
 _KINDS = {
     bool: "true or false",
