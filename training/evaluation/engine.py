@@ -170,7 +170,7 @@ def _clean(evaluation: Evaluation, data: Measurable, report: Report) -> Chunk:
             labels.append(batch_labels.numpy())
             seen, hits = sum(map(len, labels)), hits + int(right[-1].sum())
             left = FORWARD * (n - seen) + attacks * n * hits / seen
-            report(Progress(CLEAN, len(labels), -(-n // size), seen, hits, FORWARD * seen, left))
+            report(Progress(CLEAN, -(-seen // size), -(-n // size), seen, hits, FORWARD * seen, left))
             if evaluation.poll:
                 evaluation.poll()
     broken_by = np.where(np.concatenate(right), ROBUST, WRONG).astype(np.int8)

@@ -143,9 +143,9 @@ def _one_by_one(evaluation: engine.Evaluation, data: Measurable, mine: Pieces, r
     for number, (rows, file) in enumerate(mine):
         later = sum(len(rows) for rows, _ in mine[number + 1 :])
 
-        def told(progress: Progress, before: Progress | None = before, later: int = later) -> None:
+        def told(progress: Progress, before: Progress | None = before, of: int = len(rows), later: int = later) -> None:
             nonlocal last
-            last = progress.among(before, later)
+            last = progress.among(before, of, later)
             report(last)
 
         engine.run_chunk(evaluation, data.subset(rows), file, told)

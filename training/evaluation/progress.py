@@ -36,18 +36,19 @@ class Progress:
     done: float
     left: float
 
-    def among(self, earlier: Progress | None, later: int) -> Progress:
+    def among(self, earlier: Progress | None, of: int, later: int) -> Progress:
         """Of a whole that this is a part of.
 
         Args:
             earlier: Where the parts before ended; None for the first.
+            of: Images of this part.
             later: Images of the parts that come, each as much work as one of these.
 
         Returns:
             The same stage and batch, with the images and the work of the whole.
         """
         images, robust, done = (earlier.images, earlier.robust, earlier.done) if earlier else (0, 0, 0.0)
-        ahead = later * (self.done + self.left) / max(self.images, 1)
+        ahead = later * (self.done + self.left) / of
         return replace(
             self, images=images + self.images, robust=robust + self.robust, done=done + self.done,
             left=self.left + ahead,

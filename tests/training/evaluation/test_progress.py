@@ -12,6 +12,7 @@ from robust_zoo.training.data.dataset import Images
 from robust_zoo.training.evaluation import engine, fates, ledger
 from robust_zoo.training.evaluation.entries import EntryKey
 from robust_zoo.training.evaluation.progress import Meter, Progress, bar, show
+from robust_zoo.training.evaluation.series import Series
 
 
 class ByBrightness(nn.Module):
@@ -59,6 +60,23 @@ def test_every_step_is_told_with_the_work_that_is_left(tmp_path, monkeypatch):
     assert [p.left for p in first[2:12]] == pytest.approx([a + b for a, b in zip(own, ahead, strict=True)])
     assert (told[-1].images, told[-1].robust, told[-1].left, told[-1].stage) == (10, 6, 0.0, "b")
     assert all(a.done <= b.done for a, b in itertools.pairwise(told))
+
+
+def test_a_clean_pass_over_many_conditions_never_goes_back(tmp_path, monkeypatch):
+    """Of three conditions with 30 images each, in chunks of 250 and of 40: batches of 8 end where a condition does."""
+    images = Images(torch.full((30, 3, 2, 2), 255, dtype=torch.uint8), torch.ones(30, dtype=torch.int64))
+    series = Series("corruptions", {f"fog {severity}": lambda: images for severity in (1, 2, 3)}, 30)
+    evaluation, told = engine.Evaluation(ByBrightness(), ThreatModel("l2", 0.0), (), 8), []
+    key = EntryKey("m", "0" * 64, "d", images.sha256, "none", ThreatModel("l2", 0.0))
+    for where, size in (("one", 250), ("some", 40)):
+        told.clear()
+        monkeypatch.setattr(fates, "CHUNK", size)
+        ledger.complete(tmp_path / where, key, evaluation, series, report=told.append)
+        assert all(p.batch <= p.batches for p in told)
+        assert [p.done + p.left for p in told] == pytest.approx(
+            [90 * FORWARD] * len(told)
+        )  # known from the first batch on
+        assert [p.done for p in told] == sorted(p.done for p in told) and told[-1].left == 0
 
 
 def test_batches_at_once_add_up():
