@@ -87,7 +87,7 @@ def command(
     join to the same file. robust-zoo report turns a ledger into tables and a picture.
 
     --attack corruptions and the datasets that are corrupted already give one entry of all conditions, in the ledger's
-    folder tables. It depends on no batch, and --seed is of the corruptions.
+    folder tables. It depends on no batch; --seed is of --attack corruptions alone.
 
     --jobs shares the batches of each attack: on a CPU with as many as there are cores, when there are as many batches
     of --batch-size; on a GPU one is best. --launcher slurm submits a job for each model and radius; give --shard 0/4,

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -96,7 +96,8 @@ def command(
     filters["min_robust"] = (*at, min_robust) if at and min_robust is not None else (at or None)
     asked = {name: value for name, value in filters.items() if value not in (None, ())}
     if purpose:
-        _by_corruptions(folder, own, norm, asked, as_json)
+        idle = {"FOLDER": folder, "--plot": picture, "--budget": budget}
+        _by_corruptions({name: value for name, value in idle.items() if value}, own, norm, asked, as_json)
         return
     if folder is None:
         raise UsageError(
@@ -142,15 +143,15 @@ def command(
 
 
 def _by_corruptions(
-    folder: Path | None, own: Sequence[Checkpoint], norm: str | None, asked: dict[str, Any], as_json: bool
+    idle: Mapping[str, Any], own: Sequence[Checkpoint], norm: str | None, asked: dict[str, Any], as_json: bool
 ) -> None:
-    """The ranking by what rows say of corruptions; no weights are needed."""
-    if folder is not None:
+    """The ranking by what rows say of corruptions; no weights are needed. Raises UsageError for what is of no use."""
+    if idle:
         raise UsageError(
             "corruptions were measured on images of their own",
-            expected="--for corruptions without FOLDER",
-            actual=f"FOLDER {folder}",
-            next=f"robust-zoo recommend {quote(str(folder))}",
+            expected=f"--for corruptions without {' and '.join(idle)}",
+            actual=" ".join(f"{name} {value}" for name, value in idle.items()),
+            next=f"robust-zoo recommend {quote(str(idle.get('FOLDER', 'photos/')))}",
         )
     rows = [get(name) for name in list_models(norm=norm, **asked)] if asked or norm or not own else []
     found = ranking.by_corruptions({row.handle: row for row in (*own, *rows)}.values())

@@ -10,14 +10,16 @@ from robust_zoo.errors import UsageError
 
 @click.command("report")
 @click.argument("ledger_dir", metavar="LEDGER", type=click.Path(path_type=Path))
-@click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Also write the table as CSV.")
+@click.option(
+    "--csv", "csv_file", type=click.Path(path_type=Path), help="Also write the accuracies under attack as CSV."
+)
 @click.option("--plot", "picture", type=click.Path(path_type=Path), help="Also draw accuracy against eps (a .png).")
 @click.option("--readme", type=click.Path(path_type=Path), help="Also write the table as a README.md for the folder.")
 @click.option("--rows", type=click.Path(path_type=Path), help="Also write what rows may claim (measured.json).")
 def command(
     ledger_dir: Path, csv_file: Path | None, picture: Path | None, readme: Path | None, rows: Path | None
 ) -> None:
-    """Show what a ledger holds: a Markdown table, and on request CSV and a plot of accuracy against eps.
+    """Show what a ledger holds as Markdown tables; what was attacked also as CSV and as a plot of accuracy against eps.
 
     \b
     robust-zoo report results

@@ -50,6 +50,8 @@ def test_figures_on_other_images_are_never_mixed_and_near_means_are_tied():
     ("arguments", "said"),
     [
         (["photos"], "without FOLDER"),
+        (["--plot", "x.png"], "without --plot"),
+        (["--budget", "3"], "without --budget"),
         (["-a", "resnet50"], "--attack corruptions"),
         (["-c", "resnet50_l2_eps3"], "evaluate resnet50_l2_eps3"),
     ],

@@ -25,6 +25,7 @@ from robust_zoo.training.data.npz import read_npy
 from robust_zoo.training.evaluation.series import Series
 from robust_zoo.training.evaluation.tables import CLEAN
 
+_AGAIN = "put the file there as it was published"
 OURS = "our corruptions"  # in what such images are called, which is never the official name
 
 
@@ -121,7 +122,7 @@ def cifar10_c(data: str, checkpoint: Checkpoint, count: int = 10_000) -> Series:
             source=str(folder / "labels.npy"),
             expected=f"the same {count:,} labels five times",
             actual=f"others at severity {1 + int((labels.reshape(5, -1) != labels[:count]).any(1).argmax())}",
-            next="download the file again",
+            next=_AGAIN,
         )
     once = label_tensor(labels[:count], count, "labels", data)
     parts = {f"{name.removesuffix('.npy')} {severity}": partial(_of_array, folder / name, severity, once)
@@ -146,13 +147,13 @@ def _there(folder: Path, needed: Iterable[str], extra: Iterable[str]) -> list[st
 @lru_cache(maxsize=1)
 def _array(file: Path, shape: tuple[int, ...]) -> np.ndarray:
     """The array of a file; the last one is kept, as five conditions are of the same."""
-    expected = f"{shape} uint8"
+    wanted = ("CIFAR-10-C", file, f"{shape} uint8")
     try:
         found = read_npy(file)
     except (OSError, ValueError) as error:
-        raise cannot_read("CIFAR-10-C", file, expected, error) from None
+        raise cannot_read(*wanted, error, _AGAIN) from None
     if found.shape != shape or found.dtype != np.uint8:
-        raise cannot_read("CIFAR-10-C", file, expected, f"{found.shape} {found.dtype}")
+        raise cannot_read(*wanted, f"{found.shape} {found.dtype}", _AGAIN)
     return found
 
 

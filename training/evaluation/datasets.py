@@ -44,13 +44,15 @@ def _cifar101(data: str, checkpoint: Checkpoint) -> Images:
     try:
         images, labels = (read_npy(file) for file in files)
     except (OSError, ValueError) as error:
-        raise cannot_read("CIFAR-10.1", data, " and ".join(f.name for f in files), str(error)) from None
+        names = " and ".join(f.name for f in files)
+        raise cannot_read("CIFAR-10.1", data, names, str(error), "put sound copies in their places") from None
     if images.shape != (2000, 32, 32, 3) or images.dtype != np.uint8 or labels.shape != (2000,):
         raise UsageError(
             "not CIFAR-10.1 v6",
             source=data,
             expected="2,000 images (2000, 32, 32, 3) uint8 and 2,000 labels",
             actual=f"{images.dtype} {images.shape}, labels {labels.shape}",
+            next="put sound copies in their places",
         )
     return Images(image_tensor(images, "data", data), label_tensor(labels, len(images), "labels", data))
 
@@ -144,7 +146,13 @@ def open_dataset(name: str, data: str, checkpoint: Checkpoint) -> tuple[str, Dat
             next=f"robust-zoo list --dataset {chosen.classes}",
         )
     if chosen.where and not data:
-        raise UsageError(f"--dataset {name} needs --data", expected=chosen.where, actual="no --data")
+        raise UsageError(
+            f"--dataset {name} needs --data",
+            model=checkpoint.name,
+            expected=chosen.where,
+            actual="no --data",
+            next=f"robust-zoo evaluate {checkpoint.handle} --dataset {name} --data DIR",
+        )
     if data and not chosen.where:
         raise UsageError(
             f"--dataset {name} comes with the package",

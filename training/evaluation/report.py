@@ -191,7 +191,12 @@ def plot(entries: Sequence[dict[str, Any]], out: Path) -> None:
     """
     attacked = [e for e in entries if e["norm"]]
     if not attacked:
-        raise UsageError("nothing to draw", expected="an attacked entry", actual=f"{len(entries)} without an attack")
+        raise UsageError(
+            "nothing to draw",
+            expected="accuracies under an attack, with their radius",
+            actual=f"{len(entries)} without an attack; tables of corruptions and cues are not drawn",
+            next="leave out --plot, or first: robust-zoo evaluate NAME --attack pgd-20",
+        )
     norms, data = sorted({e["norm"] for e in attacked}), sorted({e["dataset"] for e in attacked}, key=natural_key)
     models = {name: look(i, 0) for i, name in enumerate(sorted({e["model"] for e in attacked}, key=natural_key))}
     attacks = {name: i for i, name in enumerate(sorted({e["attack"] for e in attacked}, key=natural_key))}

@@ -107,7 +107,8 @@ def evaluate(
     ledger_dir.mkdir(parents=True, exist_ok=True)
     found, notes = [], set[str]()
     opened: dict[Any, tuple[str, Dataset | Series]] = {}  # each file of images is read for its hash once
-    how = How(on, plan.batch_size, plan.seed, plan.precision, plan.shard)
+    seed = plan.seed if plan.attack in CORRUPTED else 0  # nothing in images that are there already is of it
+    how = How(on, plan.batch_size, seed, plan.precision, plan.shard)
     with Workers(jobs) as workers:
         for checkpoint in checkpoints:
             kind = (checkpoint.dataset, checkpoint.preprocessing)
@@ -150,7 +151,8 @@ def _open(
         notes.add(images.source.note)
         tqdm.write(images.source.note, file=sys.stderr)
     if plan.attack in CORRUPTED and not isinstance(images, Series):
-        called, images = f"{called}, {OURS}", our_corruptions(images, plan.seed)
+        drawn = f"{OURS}, seed {plan.seed}" if plan.seed else OURS
+        called, images = f"{called}, {drawn}", our_corruptions(images, plan.seed)
     count = images.count if isinstance(images, Series) else len(images)
     if plan.n is None or plan.n >= count:
         return called, images

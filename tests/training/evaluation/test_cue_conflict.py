@@ -69,7 +69,8 @@ def measured(monkeypatch, folder, out, model):
     monkeypatch.setattr(of_series, "ensure", lambda checkpoint: SimpleNamespace(sha256="a" * 64))
     monkeypatch.setattr(Origin, "models", lambda self, weights: (model, model))
     (entry,) = evaluate([CHECKPOINT], str(folder), "cue-conflict", out, EvaluationPlan("none"), device="cpu")
-    assert tables.read_tables(out) == [entry]
+    seeded = evaluate([CHECKPOINT], str(folder), "cue-conflict", out, EvaluationPlan("none", seed=5), device="cpu")
+    assert tables.read_tables(out) == [entry] == seeded  # nothing is drawn of images that are there already
     return entry
 
 

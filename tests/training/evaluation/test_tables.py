@@ -85,6 +85,9 @@ def test_what_exists_is_not_computed_again_and_another_seed_is_another_entry(our
     (entry,) = evaluate([NAME], "", "sample", tmp_path, EvaluationPlan("corruptions", n=1, seed=1), device="cpu")
     (other,) = evaluate([NAME], "", "sample", tmp_path, EvaluationPlan("corruptions", n=1, seed=2), device="cpu")
     assert entry["data_sha256"] != other["data_sha256"] and len(tables.read_tables(tmp_path)) == 2
+    said = run("report", tmp_path).stdout
+    assert all(f"our corruptions, seed {seed}, 1 evenly spread" in said for seed in (1, 2))
+    assert "tables of corruptions" in run("report", tmp_path, "--plot", tmp_path / "x.png", code=2).stderr
     assert entries.read_ledger(tmp_path) == []  # tables are no accuracies of one kind
 
 
@@ -181,8 +184,9 @@ def test_arrays_that_are_not_the_official_ones_are_refused(arrays, tmp_path):
     def refused(word, count=4):
         with pytest.raises(UsageError) as error:
             _ = cifar10_c(str(tmp_path), get(NAME), count).sha256
-        assert word in f"{error.value.message} {error.value.actual}"
+        assert word in f"{error.value.message} {error.value.actual}" and error.value.next
 
+    assert "--data DIR" in run("evaluate", NAME, "-d", "cifar10-c", "--out", tmp_path / "out", code=2).stderr
     refused("no gaussian_noise.npy")
     for file in arrays.iterdir():
         (tmp_path / file.name).symlink_to(file)
