@@ -214,7 +214,7 @@ def not_sound(file: Path, expected: str, actual: str) -> VerificationFailed:
         source=str(file),
         expected=expected,
         actual=actual,
-        next="delete it and evaluate again: robust-zoo evaluate --help",
+        next="name a folder that robust-zoo evaluate wrote to; of it, delete what was changed and evaluate again",
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from robust_zoo.errors import VerificationFailed
-from robust_zoo.files import GO_ON, replace_file
+from robust_zoo.files import GO_ON, replace_file, storage
 from robust_zoo.names import within
 from robust_zoo.readers import read_json, read_text
 from robust_zoo.registry.rows import Checkpoint
@@ -130,6 +130,8 @@ def fill(
     file = within(folder, f"{cell.stem}.json")
     if file.exists() and (kept is None or (kept / "config.json").exists()):  # what is kept last
         return read_cell(file)
+    with storage(folder, GO_ON):  # what it is computed for has a place
+        folder.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     outcome = compute()
     entry = asdict(cell) | {
@@ -149,7 +151,6 @@ def fill(
         "seconds": round(time.perf_counter() - started, 2),
         "finished": time.strftime("%FT%TZ", time.gmtime()),
     }
-    folder.mkdir(parents=True, exist_ok=True)
     replace_file(file, json.dumps(entry, indent=1, sort_keys=True).encode() + b"\n", GO_ON)
     return entry
 
@@ -221,7 +222,7 @@ def _unsound(file: Path, actual: str) -> VerificationFailed:
         source=str(file),
         expected="an entry of robust-zoo transfer, unchanged",
         actual=actual,
-        next="delete it and give the same robust-zoo transfer again",
+        next="name the --out of a robust-zoo transfer; of it, delete what was changed and give the same again",
     )
 
 

@@ -181,7 +181,7 @@ def _pair(
 ) -> list[dict[str, Any]]:
     robust = {"robust": {"norm": plan.threat.norm, "eps": plan.threat.eps, "n": ROBUST_IMAGES}} if plan.threat else {}
     settings = json.loads(json.dumps(asdict(plan.settings) | robust))  # as a cell is read again: lists for tuples
-    PROTOCOLS[plan.protocol].check(target)
+    PROTOCOLS[plan.protocol].check(target, plan.threat, keep=workspace.keep)
     images, device = images_sha256(target), device_of(workspace.device)
     found = []
     for seed in plan.seeds:

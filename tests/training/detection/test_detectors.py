@@ -163,8 +163,8 @@ def test_a_bad_test_image_is_said_before_the_training(tmp_path, monkeypatch):
 
 def test_what_detection_is_not_is_said(tmp_path, folder):
     start = ("transfer", NAME, "-p", "detection", "--out", tmp_path / "cells", "--cache-dir", tmp_path / "cache")
-    assert "--norm" in refused(2, *start, "-d", folder, "--norm", "l2", "--eps", "0.5", run=command_here)
-    assert "--keep" in refused(2, *start, "-d", folder, "--keep", run=command_here)
+    assert "--norm" in refused(2, *start, "-d", folder, "--norm", "l2", "--eps", "0.5", run=command_here, fields=4)
+    assert "--keep" in refused(2, *start, "-d", folder, "--keep", run=command_here, fields=4)
     refused(2, *start, "-d", tmp_path / "nowhere", run=command_here, fields=4)
     refused(2, *start, "--suite", "sample", run=command_here, fields=4)
     assert not (tmp_path / "cells").exists()

@@ -223,6 +223,19 @@ def test_a_folder_of_any_name_gives_a_cell_that_is_read_again(tmp_path, few_pena
     assert shown.stdout == run_to("transfer", "report", tmp_path / "cells").stdout and " | 1 | " in shown.stdout
 
 
+def test_a_place_that_cannot_be_is_said_before_the_work(tmp_path, few_penalties):
+    (tmp_path / "file").write_text("mine")
+    out = ("--out", tmp_path / "file", "--cache-dir", tmp_path / "cache")
+    said = run_to("transfer", ROBUST, "-d", photos(tmp_path / "mine"), *out, code=5).stderr
+    assert "cannot write file" in said and "another place" in said and not list(tmp_path.rglob("*.npy"))
+
+
+def test_what_is_no_cell_is_not_to_be_deleted_blindly(tmp_path):
+    (tmp_path / "package.json").write_text('{"name": "x"}')
+    assert "name the --out of a robust-zoo transfer" in run_to("transfer", "report", tmp_path, code=1).stderr
+    assert "name a folder that robust-zoo evaluate" in run_to("report", tmp_path, code=1).stderr
+
+
 def test_a_kept_model_of_classes_that_are_no_text_is_read_again(tmp_path, few_penalties):
     folder = photos(tmp_path / "mine", classes=(os.fsdecode(b"\xff"), "dog"))
     out = ("--out", tmp_path / "cells", "--cache-dir", tmp_path / "cache")

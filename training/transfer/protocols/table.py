@@ -45,6 +45,7 @@ class Protocol:
             protocol without quirks.
         target: What is transferred to.
         open: (name, root, workers=) -> the target of that name.
+        alone: A model is trained and tested, and nothing more.
     """
 
     settings: type
@@ -52,9 +53,19 @@ class Protocol:
     variants: Callable[[Any, Sequence[str]], list[Any]] | None = None
     target: type = Target
     open: Callable[..., Target | DetectionTarget] = open_target
+    alone: bool = False
 
-    def check(self, target: Target | DetectionTarget) -> None:
-        """Raises UsageError when a target is of another kind."""
+    def check(self, target: Target | DetectionTarget, threat: ThreatModel | None, *, keep: bool) -> None:
+        """Raises UsageError when a target is of another kind, or more is asked for than is done."""
+        asked = [word for word, given in (("--norm", threat is not None), ("--keep", keep)) if given]
+        if asked and self.alone:
+            raise UsageError(
+                "a detector is trained and tested, and nothing more",
+                source=target.name,
+                expected="--protocol detection without --norm, --eps and --keep",
+                actual=" and ".join(asked),
+                next="docs/transfer.md, Detection   has lines that train a detector and keep it",
+            )
         if not isinstance(target, self.target):
             boxes = self.target is DetectionTarget
             raise UsageError(
@@ -90,15 +101,6 @@ def _salman2020(t: Transfer, settings: Salman2020) -> Outcome:
 
 
 def _detection(t: Transfer, settings: Detection) -> Outcome:
-    if asked := [word for word, given in (("--norm", t.threat), ("--keep", t.kept)) if given is not None]:
-        raise UsageError(
-            "a detector is trained and tested, and nothing more",
-            model=t.checkpoint.name,
-            source=t.target.name,
-            expected="--protocol detection without --norm, --eps and --keep",
-            actual=" and ".join(asked),
-            next="docs/transfer.md, Detection   has lines that train a detector and keep it",
-        )
     outcome, _ = detection(t.checkpoint, t.target, settings, saved=t.saved, **t.options)
     return outcome
 
@@ -151,7 +153,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
     "linear": Protocol(Linear, _linear),
     "finetune": Protocol(Finetune, _finetune),
     "salman2020": Protocol(Salman2020, _salman2020, variants),
-    "detection": Protocol(Detection, _detection, target=DetectionTarget, open=open_scenes),
+    "detection": Protocol(Detection, _detection, target=DetectionTarget, open=open_scenes, alone=True),
 }
 choices.go_together("training/transfer/protocols/table.py", PROTOCOLS, choices.PROTOCOLS)
 
