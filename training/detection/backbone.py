@@ -9,6 +9,7 @@ from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from robust_zoo.architectures.batch_norm import freeze_batch_norm
+from robust_zoo.errors import UsageError
 from robust_zoo.factory import create_model
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.weights.ensure import Weights
@@ -82,6 +83,7 @@ def detection_backbone(
         A backbone for torchvision's FasterRCNN, MaskRCNN and so on, with verified weights.
 
     Raises:
+        UsageError: `maps` or `width` is no whole number from 1.
         UnknownCheckpoint: No checkpoint of that name; the three closest names are in the error.
         VerificationFailed: The weights are not the ones promised.
         Unavailable: No source could serve the file.
@@ -90,6 +92,14 @@ def detection_backbone(
         >>> backbone = detection_backbone("resnet50_l2_eps3")
         >>> model = FasterRCNN(backbone, 91, image_mean=backbone.mean, image_std=backbone.std)
     """
+    for called, value in (("maps", maps), ("width", width)):
+        if type(value) is not int or value < 1:
+            raise UsageError(
+                f"a pyramid cannot have {called} = {value!r}",
+                expected="a whole number >= 1",
+                actual=repr(value),
+                next="detection_backbone(name, maps=4, width=256)   is the usual one",
+            )
     checkpoint = checkpoint_of(name)
     fixed_size = checkpoint.network.timm.startswith(("vit_", "swin_"))
     body = create_model(checkpoint, weights=weights, features_only=True, **(_ANY_SIZE if fixed_size else {}))

@@ -90,7 +90,7 @@ def read_coco(file: Path, images: Path) -> Scenes:
 
 def _read(a: dict[str, Any], label: int, height: int, width: int) -> tuple:
     box = _part(a, "bbox", _box)
-    area = _part(a, "area", number) if "area" in a else box[2] * box[3]
+    area = _part(a, "area", _area) if "area" in a else box[2] * box[3]
     crowd = _part(a, "iscrowd", lambda value: whole(value, 0, 1)) if "iscrowd" in a else 0
     return box, label, area, crowd, outline(a["segmentation"], height, width) if a.get("segmentation") else None
 
@@ -130,6 +130,12 @@ def _box(value: Any) -> list[float]:
     if min(box[2:]) < 0:
         raise ValueError(f"{brief(value)} has a side below 0")
     return box
+
+
+def _area(value: Any) -> float:
+    if number(value) < 0:
+        raise ValueError(f"{brief(value)} is below 0")
+    return float(value)
 
 
 def unread(file: Path, form: str, error: Exception, what: str, where: str = "") -> UsageError:

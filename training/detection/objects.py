@@ -23,7 +23,8 @@ class Objects:
         masks: (n, H, W) of bool, or None.
 
     Raises:
-        UsageError: Shapes do not fit each other; a box is not finite, or has a negative side.
+        UsageError: Shapes do not fit each other; a box is not finite, or has a negative side; a label is no whole
+            number; an area is not finite, or below 0.
     """
 
     boxes: NDArray[np.float64]
@@ -37,6 +38,8 @@ class Objects:
         boxes, labels, masks = _checked(self.boxes, self.labels, self.masks)
         covered = boxes[:, 2] * boxes[:, 3] if masks is None else masks.sum(axis=(1, 2))
         areas = np.asarray(covered if self.areas is None else self.areas, np.float64)
+        if strange := areas[~(np.isfinite(areas) & (areas >= 0))].tolist():
+            raise _wrong("finite areas, none below 0", f"{strange[0]}")
         flags = [
             np.zeros(len(labels), bool) if f is None else np.asarray(f, bool) for f in (self.crowd, self.difficult)
         ]
@@ -112,11 +115,14 @@ def clipped(boxes: NDArray[np.float64], height: int, width: int) -> NDArray[np.f
 def _checked(
     boxes: NDArray[np.float64], labels: NDArray[np.int64], masks: NDArray[np.bool_] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.bool_] | None]:
-    boxes, labels = np.asarray(boxes, np.float64), np.asarray(labels, np.int64)
+    boxes, given = np.asarray(boxes, np.float64), np.asarray(labels)
+    if given.size and given.dtype.kind not in "iu":
+        raise _wrong("labels that are whole numbers", f"labels {given.dtype}")
+    labels = given.astype(np.int64)
     if labels.ndim != 1 or boxes.shape != (len(labels), 4):
         raise _wrong("boxes (n, 4) and labels (n,)", f"boxes {boxes.shape}, labels {labels.shape}")
-    if not np.isfinite(boxes).all() or (boxes[:, 2:] < 0).any():
-        raise _wrong("boxes of finite left, top, width and height, no side below 0", "a box that is not so")
+    if strange := boxes[~np.isfinite(boxes).all(1) | (boxes[:, 2:] < 0).any(1)].tolist():
+        raise _wrong("boxes of finite left, top, width and height, no side below 0", f"{strange[0]}")
     if masks is not None and ((masks := np.asarray(masks, bool)).ndim != 3 or len(masks) != len(labels)):
         raise _wrong(f"masks ({len(labels)}, H, W)", f"masks {masks.shape}")
     return boxes, labels, masks

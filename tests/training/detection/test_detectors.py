@@ -85,6 +85,14 @@ def test_torchvisions_own_call_takes_it():
         assert set(model([torch.rand(3, 64, 64)])[0]) == {"boxes", "labels", "scores"}
 
 
+@pytest.mark.parametrize("options", [{"maps": 0}, {"maps": -1}, {"maps": 1.5}, {"width": 0}, {"width": "8"}])
+def test_a_pyramid_that_cannot_be_is_refused(options):
+    """Without it 0 maps are all of them, and -1 all but one."""
+    with pytest.raises(UsageError, match="a pyramid cannot have") as error:
+        robust_zoo.detection_backbone(NAME, **options)
+    assert error.value.expected and error.value.next
+
+
 def test_a_frozen_network_stays_to_the_bit(trained):
     outcome, model = trained
     whole = robust_zoo.create_model(NAME).state_dict()
