@@ -175,7 +175,7 @@ def imagenet_c(data: str, checkpoint: Checkpoint, count: int = 50_000) -> Series
         Conditions "fog 3" and so on: of the fifteen, and of the four extra ones that are there.
 
     Raises:
-        UsageError: One of them is missing, or has not `count` images.
+        UsageError: One of them is missing, has not `count` images, or has others than the first.
     """
     folder = Path(data)
     names = _there(folder, KINDS, EXTRA)
@@ -183,4 +183,21 @@ def imagenet_c(data: str, checkpoint: Checkpoint, count: int = 50_000) -> Series
         f"{name} {severity}": validation(str(folder / name / str(severity)), checkpoint, count)
         for name in names for severity in SEVERITIES
     }  # fmt: skip
+    _check_same(folder, opened)
     return Series(CORRUPTIONS, {condition: partial(_same, images) for condition, images in opened.items()}, count)
+
+
+def _check_same(folder: Path, opened: Mapping[str, ImageFiles]) -> None:
+    """Raises UsageError where a condition is of other images: an interval counts each image under all conditions."""
+    (first, images), *others = opened.items()
+    for condition, found in others:
+        if [*found.source.names] != [*images.source.names]:
+            pairs = zip(found.source.names, images.source.names, strict=True)
+            strange, wanted = next((name, other) for name, other in pairs if name != other)
+            raise UsageError(
+                f"{condition} is not of the images of {first}",
+                source=str(folder / condition.replace(" ", "/")),
+                expected=f"the same files everywhere, {wanted} here",
+                actual=strange,
+                next="unpack this corruption again, into a folder of its own",
+            )

@@ -218,6 +218,11 @@ def test_imagenet_c_is_read_as_it_is_laid_out(tmp_path):
         assert (image.shape, round(255 * image.mean().item())) == ((3, 224, 224), expected)
     with pytest.raises(UsageError, match="not this dataset"):
         imagenet_c(str(tmp_path), checkpoint)
+    (tmp_path / "fog" / "3" / "n02124075").rename(tmp_path / "fog" / "3" / "n02123045")
+    with pytest.raises(UsageError, match="fog 3 is not of the images of gaussian_noise 1") as error:
+        imagenet_c(str(tmp_path), checkpoint, count=2)
+    assert "n02124075" in error.value.expected and "n02123045" in error.value.actual
+    (tmp_path / "fog" / "3" / "n02123045").rename(tmp_path / "fog" / "3" / "n02124075")
     (tmp_path / "frost").rename(tmp_path / "frosted")
     with pytest.raises(UsageError, match="1 of the 15"):
         imagenet_c(str(tmp_path), checkpoint, count=2)
