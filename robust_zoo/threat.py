@@ -178,7 +178,10 @@ def parse_eps(value: float | str, norm: str | None) -> float:
             raise ValueError
     except (ValueError, ZeroDivisionError):
         raise UsageError(
-            f"eps {value!r} is not a radius", expected="a number >= 0 or a fraction such as 4/255", actual=repr(value)
+            f"eps {value!r} is not a radius",
+            expected="a number >= 0 or a fraction such as 4/255",
+            actual=repr(value),
+            next="eps=0.5, or --eps 0.5 on the command line",
         ) from None
     if norm and norm_of(norm).unit > 1 and eps >= _AMBIGUOUS_FROM and not is_fraction(value):
         raise _ambiguous(norm, eps)

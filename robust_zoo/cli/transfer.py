@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def command() -> None:
 )
 @click.option("--settings", "settings_file", type=_PATH, help="A TOML file, as transfer settings shows it.")
 @click.option("--quirks", is_flag=True, help="With salman2020: also without each of its quirks, and what it changes.")
-@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="So many seeds, from 0.")
+@click.option("--seeds", type=click.IntRange(1), help="So many seeds, from 0; one when left out, five of --suite.")
 @click.option("--norm", type=click.Choice([*NORMS]), help="With --eps: also attack the transferred models (PGD-20).")
 @click.option("--eps", help="A radius, e.g. 0.5 or 4/255.")
 @click.option("--out", type=_PATH, default="transfer", show_default=True, help="The cells, one JSON per transfer.")
@@ -143,7 +144,7 @@ def _entries(
     protocol: str,
     settings_file: Path | None,
     quirks: bool,
-    seeds: int,
+    seeds: int | None,
     norm: str | None,
     eps: str | None,
     out: Path,
@@ -175,10 +176,12 @@ def _entries(
 
     workspace = Workspace(out, cache_root() / "features", device, jobs, keep=keep, save_seconds=save_seconds)
     if suite:
+        _check_suite({"--dataset": datasets, "--quirks": quirks, "--launcher slurm": launcher == "slurm"})
         for opener in sample_suite.TARGETS:
             opener()  # what it needs is asked for before any weights are fetched
         checkpoints = select(models) if models else select(list_models(bundled=True))
         plan = replace(sample_suite.SAMPLE_PLAN, threat=threat)
+        plan = replace(plan, seeds=range(seeds)) if seeds else plan
         if settings_file or protocol != plan.protocol:
             plan = replace(plan, protocol=protocol, settings=load_settings(protocol, settings_file))
         return sweep.transfer(checkpoints, sample_suite.TARGETS, plan, workspace)
@@ -192,7 +195,7 @@ def _entries(
             next="robust-zoo transfer run --help",
         )
     chosen = variants(settings, datasets) if quirks and variants else [settings]
-    plans = [sweep.TransferPlan(protocol, each, threat, range(seeds)) for each in chosen]
+    plans = [sweep.TransferPlan(protocol, each, threat, range(seeds or 1)) for each in chosen]
     openers = [partial(PROTOCOLS[protocol].open, name, root, workers=workers) for name in datasets]
     for number, name in enumerate(datasets):
         if Path(name).is_dir():  # any folder of images: what was taken of it, before the work begins
@@ -207,3 +210,14 @@ def _entries(
                 click.echo(job.job_id)
         return []
     return [entry for plan in plans for entry in sweep.transfer(checkpoints, openers, plan, workspace)]
+
+
+def _check_suite(given: Mapping[str, Any]) -> None:
+    """Raises UsageError for what a suite does not take."""
+    if idle := [name for name, value in given.items() if value]:
+        raise UsageError(
+            "a suite has its own images, and is run here",
+            expected=f"--suite without {' and '.join(idle)}",
+            actual=" and ".join(idle),
+            next="robust-zoo transfer MODELS --dataset photos/   or robust-zoo transfer --suite sample",
+        )

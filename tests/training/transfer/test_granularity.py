@@ -147,10 +147,9 @@ def test_the_command(tmp_path, few_penalties):
     (tmp_path / "large.toml").write_text("train_size = 20\n")
     names = ["resnet18_x0_25_cifar10_l2_eps0", ROW.name]
     for file in ("small.toml", "large.toml"):
-        # of the suite, too, --settings are what is done
-        result = run(
-            "transfer", *names, "--suite", "sample", "--settings", tmp_path / file, "--out", tmp_path / "cells"
-        )
+        # of the suite, too, --settings and --seeds are what is done
+        how = ("--settings", tmp_path / file, "--seeds", 2, "--out", tmp_path / "cells")
+        result = run("transfer", *names, "--suite", "sample", *how)
         assert result.exit_code == 0, result.output
     picture = tmp_path / "grain.png"
     result = run("transfer", "report", tmp_path / "cells", "--granularity", "--plot", picture)
@@ -160,5 +159,6 @@ def test_the_command(tmp_path, few_penalties):
     means = {}
     for entry in read_cells(tmp_path / "cells"):
         means.setdefault((entry["dataset"], entry["model"], entry["settings"]["shrink"]), []).append(entry["accuracy"])
+    assert {len(values) for values in means.values()} == {2}
     shown = [value for line in lines for value in re.findall(r"\| \**([\d.]+) ±", line)]
     assert sorted(shown) == sorted(f"{sum(values) / len(values):.1f}" for values in means.values())

@@ -35,7 +35,7 @@ class Detection:
         optimizer: "sgd" or "adamw".
         lr: The highest learning rate.
         weight_decay: Of all that is trained.
-        epochs: Over the training images.
+        epochs: Passes over the training images.
         batch_size: Images per step.
         warmup: Share of the steps that the rate rises in, before it falls as a cosine.
         side: The shorter side that images are brought to, in pixels.

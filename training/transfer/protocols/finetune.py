@@ -58,10 +58,10 @@ class Finetune:
         optimizer: "sgd" or "adamw".
         lrs: The grid's learning rates.
         weight_decays: The grid's weight decays.
-        epochs: Of each training.
+        epochs: Passes over the training images, in each training.
         batch_size: Images per step.
         warmup: Share of the steps that the rate rises in, before it falls as a cosine.
-        label_smoothing: In [0, 1).
+        label_smoothing: Part of a label that is spread over all classes, in [0, 1).
         part: "all", "head", or "last-K": the head and K blocks before it.
         bn: "train", or "frozen" at the source's statistics.
         augment: Crops and flips.
@@ -69,7 +69,7 @@ class Finetune:
             over the batch, on clean unaugmented images with BatchNorm frozen; the head alone is trained in the first
             half of the steps (RobustTransferLWF's released recipe; its lambda is 0.005 for 640 units).
         holdout: Part of the training images to choose on where there is no validation split.
-        train_size: Training images per class, a stratified split by the seed; all when None.
+        train_size: Training images per class, a stratified split by the seed; all where it is not set.
         shrink: The shorter side, in pixels, that images are first brought to, 0 for none.
 
     Raises:

@@ -43,7 +43,7 @@ class Linear:
         views: Of each training image: 1 itself, 2 and its mirror image, more: random crops.
         bn: "source", or "adapt": BatchNorm statistics of the target's training images.
         holdout: The part of the training images to choose on where the dataset has no validation split.
-        train_size: So many training images per class, a stratified split by the seed; all when None.
+        train_size: So many training images per class, a stratified split by the seed; all where it is not set.
         shrink: The shorter side, in pixels, that images are first brought to, 0 for none.
 
     Raises:

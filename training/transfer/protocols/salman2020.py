@@ -58,7 +58,7 @@ QUIRKS = {
 
 @dataclass(frozen=True)
 class Salman2020:
-    """Settings of the `salman2020` protocol; the switches are QUIRKS.
+    """Settings of the `salman2020` protocol; the last four are upstream's quirks, which --quirks compares.
 
     Attributes:
         mode: "fixed-feature" trains the last layer, "full-network" everything.
