@@ -9,6 +9,8 @@ import hashlib
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -28,6 +30,17 @@ from robust_zoo.training.data.encoded import EncodedImages
 from robust_zoo.views import View
 
 _USUAL = View()
+_ALONE = ContextVar("_ALONE", default=False)
+
+
+@contextmanager
+def no_loaders() -> Iterator[None]:
+    """Within it images are decoded by this process: loaders of one that shares work would start anew for each piece."""
+    token = _ALONE.set(True)
+    try:
+        yield
+    finally:
+        _ALONE.reset(token)
 
 
 @dataclass(frozen=True)
@@ -110,7 +123,7 @@ class ImageFiles:
         loader: DataLoader = DataLoader(
             _Rows(self.source.labels, one),  # type: ignore[arg-type]
             batch_sampler=[index.tolist() for index in indices],
-            num_workers=min(self.workers, os.cpu_count() or 1),
+            num_workers=0 if _ALONE.get() else min(self.workers, os.cpu_count() or 1),
             collate_fn=_collate,
             pin_memory=device is not None and device.type == "cuda",
             generator=torch.Generator(),  # or the loader would draw a seed from everyone's generator

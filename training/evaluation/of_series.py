@@ -15,6 +15,7 @@ from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.choices import CORRUPTIONS, CUES, FP32, TABLES, go_together
 from robust_zoo.training.data.dataset import Measurable
+from robust_zoo.training.data.image_files import no_loaders
 from robust_zoo.training.evaluation import engine, ledger
 from robust_zoo.training.evaluation.cue_conflict import Categories
 from robust_zoo.training.evaluation.progress import bar, show
@@ -95,4 +96,5 @@ def _elsewhere(
 
 def _chunk(origin: Origin, table: str, how: How, piece: tuple[Measurable, Path], tell: Tell) -> engine.Chunk:
     data, file = piece
-    return engine.run_chunk(_evaluation(folded_model_of(origin), table, how), data, file, lambda progress: None)
+    with no_loaders():
+        return engine.run_chunk(_evaluation(folded_model_of(origin), table, how), data, file, lambda progress: None)

@@ -17,11 +17,14 @@ from robust_zoo.registry.corruptions import Corruptions
 from robust_zoo.registry.lookup import get
 from robust_zoo.training.corruptions.corrupt import corrupt
 from robust_zoo.training.corruptions.kinds import KINDS, OWN, SEVERITIES
+from robust_zoo.training.data import image_files
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
 from robust_zoo.training.data.dataset import spread
-from robust_zoo.training.evaluation import datasets, entries, ledger, table_report, tables
+from robust_zoo.training.evaluation import datasets, entries, ledger, of_series, table_report, tables
 from robust_zoo.training.evaluation.corruptions import cifar10_c, imagenet_c, our_corruptions
 from robust_zoo.training.evaluation.run import EvaluationPlan, evaluate
+from robust_zoo.training.transfer.features import as_files
+from robust_zoo.views import View
 
 NAME = "resnet18_x0_25_cifar10_l2_eps0_25"
 OURS = ["evaluate", NAME, "--attack", "corruptions", "--n", "8", "--out"]
@@ -245,3 +248,21 @@ def test_a_smaller_set_of_the_same_images_has_the_same_corruptions():
         (some, _), = few.parts[condition]().batches(20)  # fmt: skip
         assert torch.equal(some, every[::4])
     assert whole.sha256 != few.sha256
+
+
+def test_a_process_that_shares_the_work_starts_no_loaders(tmp_path, monkeypatch):
+    """Spawned anew for each of 70 conditions, they took over ten minutes where one process takes half of one."""
+    images, begun = as_files(cifar10_sample(1), View(32, 32)), []
+    series = our_corruptions(replace(images, workers=2)).spread(2)
+    loader = image_files.DataLoader
+    monkeypatch.setattr(
+        image_files,
+        "DataLoader",
+        lambda *a, **k: begun.append(k["num_workers"]) or loader(*a, **k | {"num_workers": 0}),
+    )
+    monkeypatch.setattr(of_series.engine, "run_chunk", lambda evaluation, data, *_: sum(1 for _ in data.batches(2)))
+    for name in ("_evaluation", "folded_model_of"):
+        monkeypatch.setattr(of_series, name, lambda *_: None)
+    few = series.subset(torch.arange(4))
+    assert of_series._chunk(None, "corruptions", None, (few, tmp_path), None) == 2
+    assert begun == [0, 0] and sum(1 for _ in few.batches(2)) == 2 and max(begun) > 0
