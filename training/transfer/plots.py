@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -156,8 +156,17 @@ def draw_all(found: Sequence[Figure], out: Path) -> list[Path]:
     files = []
     for number, (protocol, members) in enumerate(by_protocol(found)):
         files.append(out if not number else out.with_stem(f"{out.stem}-{number + 1}"))
-        draw(f"Transfer: {protocol}", members, files[-1], [*ladders(members), *COLUMNS])
+        columns = [_of_metric(column, members[0].metric) for column in (*ladders(members), *COLUMNS)]
+        draw(f"Transfer: {protocol}", members, files[-1], columns)
     return files
+
+
+def _of_metric(column: Column, metric: str) -> Column:
+    """A column of accuracies, or the same of average precisions."""
+    if metric != "AP":
+        return column
+    y = "AP, %" if column.y == "accuracy, %" else column.y
+    return replace(column, name=column.name.replace("accuracy by", "AP by"), y=y)
 
 
 def draw(name: str, found: Sequence[Figure], out: Path, columns: Sequence[Column]) -> None:
@@ -185,7 +194,7 @@ def draw(name: str, found: Sequence[Figure], out: Path, columns: Sequence[Column
                     axes.sharey(first[column.y])
                 _panel(axes, column, members, look_of)
                 axes.set_title(label(f"{dataset}: {column.name}"))
-        title(canvas, name, f"Bars: {_bars(found)}. Radii are evenly spaced.")
+        title(canvas, name, f"{_bars(found)}Radii are evenly spaced.")
         legend(canvas, *groups)
 
 
@@ -201,10 +210,10 @@ def _meaning(columns: Sequence[Column], members: Sequence[Sequence[Figure]]) -> 
 
 
 def _bars(found: Sequence[Figure]) -> str:
-    """What the bars of figures are."""
+    """What the bars of figures are, as a sentence; "" where they have none."""
     seeds = {f"standard error over {f.seeds} seeds" for f in found if f.error is not None}
     images = {f"95 % interval of {several(f.n, 'image')}" for f in found if f.error is None and f.interval}
-    return ", ".join(sorted(seeds | images))
+    return f"Bars: {', '.join(sorted(seeds | images))}. " if seeds | images else ""
 
 
 def _panel(axes: Any, column: Column, found: Sequence[Figure], meaning: dict[str, Look]) -> None:

@@ -19,10 +19,11 @@ from robust_zoo.registry.lookup import get
 from robust_zoo.training.detection.backbone import DetectionBackbone
 from robust_zoo.training.detection.detectors import batches, detections, detector
 from robust_zoo.training.detection.folders import open_scenes
-from robust_zoo.training.transfer import cells
+from robust_zoo.training.transfer import cells, plots
 from robust_zoo.training.transfer.protocols import detection as protocol
 from robust_zoo.training.transfer.protocols.detection import Detection, detection
 from robust_zoo.training.transfer.protocols.work import Workspace
+from robust_zoo.training.transfer.report import Figure
 from robust_zoo.training.transfer.sample_suite import digits
 from robust_zoo.training.transfer.sweep import TransferPlan, transfer
 
@@ -183,3 +184,22 @@ def test_what_detection_is_not_is_said(tmp_path, folder):
     target = partial(open_scenes, str(folder))
     with pytest.raises(UsageError, match="not what this protocol"):
         transfer([NAME], [target], TransferPlan(), Workspace(tmp_path, tmp_path, progress=False))
+
+
+def test_the_picture_is_of_average_precision(tmp_path, monkeypatch):
+    """Which has no interval, and so no bars, where there is one seed; accuracies keep their words."""
+    shown = []
+    monkeypatch.setattr(plots, "title", lambda canvas, *words: shown.append([words[-1], *_labels(canvas)]))
+    model = cells.Model.of(get(NAME))
+    ap = Figure(model, "d", "detection", "AP", 30.0, None, None, 1, 16, None, "")
+    plots.draw_all([ap], tmp_path / "ap.png")
+    plots.draw_all([replace(ap, metric="top-1", interval=(20.0, 40.0))], tmp_path / "accuracy.png")
+    assert shown == [
+        ["Radii are evenly spaced.", "d: AP by L2 radius", "AP, %"],
+        ["Bars: 95 % interval of 16 images. Radii are evenly spaced.", "d: accuracy by L2 radius", "accuracy, %"],
+    ]
+
+
+def _labels(canvas):
+    [axes] = canvas.axes
+    return axes.get_title(loc="left") or axes.get_title(), axes.get_ylabel()
