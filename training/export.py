@@ -128,27 +128,20 @@ def as_trained(checkpoint: Checkpoint, recipe: Recipe) -> Checkpoint:
             recipe=home.recipe if own else "custom",
             origin="this run",
         )
-    return replace(
-        checkpoint,
+    return Checkpoint(  # made anew: what is known of other weights does not hold of these
         name=name,
+        collection=home,
         network=network,
         threat=recipe.threat,
-        collection=home,
+        file=checkpoint.file,
         sources=(),
         format=home.format,
-        sha256=None,
-        sha256_from="",
-        size=None,
-        converted_sha256=None,
-        published=None,
-        robustbench="",
+        preprocessing=checkpoint.preprocessing,
+        licence=checkpoint.licence,
+        licence_from=checkpoint.licence_from if checkpoint.bundled and own else "",
         variant="" if own else "custom",
         note=note_of(recipe),
         bundled=checkpoint.bundled and own,
-        training="",
-        reported=(),
-        measured=(),
-        fingerprint=None,
     )
 
 

@@ -184,7 +184,7 @@ OBJECTIVES: dict[str, Objective] = {
 
 
 def refused(recipe: Any) -> Iterator[tuple[str, str]]:
-    """What in a recipe does not go with its objective.
+    """What in a recipe does not go with its objective, or with itself.
 
     Args:
         recipe: A robust_zoo.training.recipes.Recipe.
@@ -196,5 +196,9 @@ def refused(recipe: Any) -> Iterator[tuple[str, str]]:
     for name, why in row.refuses.items():
         if on := getattr(recipe, name):
             yield name, f"{type(on)()!r} {whose}: {why}"
+    if recipe.threat.eps and not recipe.attack_steps:
+        yield "attack_steps", "a whole number >= 1 with a radius above 0; threat = {eps = 0} is standard training"
+    if recipe.nesterov and not recipe.momentum:
+        yield "nesterov", "False with momentum = 0, which leaves nothing to look ahead by"
     if not row.bounded and not recipe.threat.eps:
         yield "threat", f"{whose} a radius above 0, to watch and measure it under, such as {{eps = 0.5}}"

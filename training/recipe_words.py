@@ -53,7 +53,7 @@ def _learning(recipe: Any) -> str:
         f"batch {recipe.batch_size}",
         f"{recipe.epochs} epochs",
         SCHEDULES[recipe.schedule].words.format_map(vars(recipe)),
-        f"weight decay {recipe.weight_decay:f}".rstrip("0"),
+        f"weight decay {recipe.weight_decay:.12f}".rstrip("0").rstrip("."),
     ]
     parts += [f"label smoothing {recipe.label_smoothing:g}"] if recipe.label_smoothing else []
     parts += [f"weights averaged with decay {recipe.ema_decay:g}"] if recipe.ema_decay else []
@@ -89,7 +89,7 @@ def threat_of(value: Any, base: ThreatModel | None, source: str) -> ThreatModel:
     eps = value.get("eps", base.eps if base else None)
     if eps is None or norm is None:
         raise bad_field("threat", value, "both norm and eps", source)
-    return ThreatModel.parse(norm, eps)
+    return ThreatModel.parse(typed("norm", norm, "str", source), eps)
 
 
 def typed(name: str, value: Any, kind: str, source: str) -> Any:

@@ -241,7 +241,9 @@ def load_overrides(path: Path, base: Recipe) -> Recipe:
     """
     try:
         if path.suffix == ".safetensors":
-            return from_dict(read_json(read_header(path)["recipe"]), source=str(path))
+            recipe = from_dict(read_json(read_header(path)["recipe"]), source=str(path))
+            from_dict({"dataset": recipe.dataset}, base, source=str(path))  # of the same, or this says so
+            return recipe
         return from_dict(read_toml(path, finite=False), base, source=str(path))
     except (OSError, KeyError, ValueError) as error:  # ValueError: not TOML, not JSON, not UTF-8
         expected = "a .toml file of recipe fields, or a .safetensors file that robust-zoo train exported"

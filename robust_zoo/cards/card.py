@@ -122,7 +122,8 @@ def card_files(
 
 def _is_row(checkpoint: Checkpoint) -> bool:
     """Whether its name loads it: a user's own is known by its file, or by its repository, alone."""
-    return checkpoint.collection.name in load_registry().collections
+    row = load_registry().checkpoints.get(checkpoint.name)
+    return row is not None and row.collection.name == checkpoint.collection.name
 
 
 def _use(checkpoint: Checkpoint, repo: str) -> str:
@@ -131,18 +132,19 @@ def _use(checkpoint: Checkpoint, repo: str) -> str:
     Plain timm does where it is published, in timm's own words. What a user trained and published has no row here.
     """
     proven = checkpoint.can_be_proven
+    row = _is_row(checkpoint)
     ours = [
         f"# {'verified weights, ' if proven else ''}a timm model",
-        f"model = robust_zoo.create_model({written(checkpoint.handle)}).eval()",
+        f"model = robust_zoo.create_model({written(checkpoint.name if row else checkpoint.file)}).eval()",
     ]
     torch_hub = [f"# the same by torch.hub{project.hub_note()}", f"model = {project.torch_hub(checkpoint.name)}"]
     register = [] if repo and checkpoint.network.plain_timm else ["robust_zoo.register_with_timm()"]
     called = f"hf-hub:{repo}" if repo else checkpoint.name
     by_timm = [*register, f'model = timm.create_model("{called}", pretrained=True).eval()']
     logits = f"{checkpoint.gives} = robust_zoo.pixel_model(model)(images)  # images: (B, 3, H, W) in [0, 1]"
-    if checkpoint.is_own_file:
+    if checkpoint.is_own_file or not (row or repo):
         return "\n".join(["import robust_zoo", "", *ours, logits])
-    if not _is_row(checkpoint):
+    if not row:
         return "\n".join(["import robust_zoo, timm", "", *by_timm, logits])
     return "\n".join(
         ["import robust_zoo, timm, torch", "", *ours, logits, "", *torch_hub, "", "# the same by timm", *by_timm]
@@ -210,12 +212,13 @@ def _training(checkpoint: Checkpoint, recipe: Trained | None) -> str:
             )
         )
     note = load_registry().recipes.get(checkpoint.recipe, {}).get("note") if checkpoint.reported_by else ""
-    more = [
-        note,
-        markdown(checkpoint.note),
-        checkpoint.training and f"{markdown(checkpoint.training)}.",
-        f"`robust-zoo recipe {checkpoint.name}` shows every field.",
-    ]
+    of = f"NAME being a checkpoint of {markdown(checkpoint.collection.dataset.title)}"
+    every = (
+        f"`robust-zoo recipe {checkpoint.name}` shows every field."
+        if _is_row(checkpoint)
+        else f"Every field is in the file's header: `robust-zoo train NAME --recipe FILE` repeats it, {of}."
+    )
+    more = [note, markdown(checkpoint.note), checkpoint.training and f"{markdown(checkpoint.training)}.", every]
     return " ".join(filter(None, [f"Recipe `{checkpoint.recipe}`: {recipe.in_words}", *more]))
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -9,10 +10,12 @@ from robust_zoo.cards.card import Trained, card, card_files
 from robust_zoo.cards.index import index
 from robust_zoo.describe import count
 from robust_zoo.errors import UsageError, VerificationFailed
+from robust_zoo.readers import read_json
 from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.lookup import get, list_models
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.weights.exported import checkpoint_of
+from robust_zoo.weights.safetensors_file import read_header
 
 
 @click.command("card")
@@ -67,14 +70,21 @@ def card_of(checkpoint: Checkpoint) -> str:
     return card(checkpoint, _recipe(checkpoint), results=home.page("results"))
 
 
-def files_of(checkpoint: Checkpoint, stem: str, repo: str = "") -> dict[str, str]:
-    """The card and its picture as files, by name; `repo`: the place on the hub that they go to."""
-    return card_files(checkpoint, _recipe(checkpoint), stem, results=home.page("results"), repo=repo)
+def files_of(checkpoint: Checkpoint, stem: str, repo: str = "", *, source: Checkpoint | None = None) -> dict[str, str]:
+    """The card and its picture as files, by name.
+
+    `repo`: the place on the hub that they go to; `source`: what is published there, where that is a file.
+    """
+    return card_files(checkpoint, _recipe(source or checkpoint), stem, results=home.page("results"), repo=repo)
 
 
 def _recipe(checkpoint: Checkpoint) -> Trained | None:
-    from robust_zoo.training.recipes import recipe_for
+    """A row's, or the one in the header of a file that was trained here; None where none is known."""
+    from robust_zoo.training.recipes import from_dict, recipe_for
 
+    if checkpoint.is_own_file and not checkpoint.tuned_from:
+        with suppress(KeyError, ValueError, UsageError):  # none, or of another version
+            return from_dict(read_json(read_header(Path(checkpoint.file))["recipe"]))
     return recipe_for(checkpoint) if checkpoint.recipe in load_registry().recipes else None
 
 

@@ -168,7 +168,7 @@ def _rehearsed(
             else f"robust-zoo download {checkpoint.name} --cache-dir NEW   fetches and converts it here",
         )
     told = in_repository(checkpoint, repository.url)
-    card = {name: text.encode() for name, text in files_of(told, "README", repository.id).items()}
+    card = {name: text.encode() for name, text in files_of(told, "README", repository.id, source=checkpoint).items()}
     folder = folder_of(told, weights, config_of(told), card)
     write(folder, place)
     rehearse(folder, place)

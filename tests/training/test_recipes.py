@@ -3,7 +3,7 @@
 import json
 import re
 import tomllib
-from dataclasses import asdict, replace
+from dataclasses import MISSING, asdict, fields, replace
 
 import pytest
 import torch
@@ -24,6 +24,7 @@ from robust_zoo.training.recipes import Recipe, from_dict, load_overrides, recip
 from robust_zoo.training.run import untrained
 from robust_zoo.training.steps.passes import TrainingLoss, optimizer_for
 from robust_zoo.training.steps.step import make_step
+from robust_zoo.weights.exported import checkpoint_of
 
 NAME = "resnet18_x0_25_cifar10_l2_eps0_5"
 BASE = recipe_for(get(NAME))
@@ -173,6 +174,9 @@ def test_overrides_from_toml(tmp_path):
         ('threat = "l2"', "threat: a table such as"),
         ('threat = {norm = "l3", eps = 1}', "l2 or linf"),
         ('threat = {norm = "linf", eps = 8}', '"8/255"'),
+        ('threat = {norm = ["l2"]}', "norm: a value of type str"),
+        ("nesterov = true\nmomentum = 0", "nesterov: False with momentum = 0"),
+        ("attack_steps = 0", "attack_steps: a whole number >= 1 with a radius above 0"),
         ("epochs = ", "a .toml file of recipe fields"),
     ],
 )
@@ -181,6 +185,17 @@ def test_what_no_recipe_has_is_said(tmp_path, text, said):
     with pytest.raises(UsageError) as error:
         load_overrides(tmp_path / "mine.toml", BASE)
     assert said in error.value.expected
+
+
+def test_an_exported_recipe_of_another_dataset_is_refused():
+    with pytest.raises(UsageError, match="dataset = 'cifar10'") as error:
+        load_overrides(DATA / get(NAME).file, recipe_for(get("resnet50_l2_eps3")))
+    assert error.value.expected.startswith("dataset: imagenet") and error.value.source.endswith(get(NAME).file)
+
+
+@pytest.mark.parametrize(("decay", "said"), [(0.0, "0"), (1e-7, "0.0000001"), (5e-4, "0.0005"), (2.0, "2")])
+def test_a_card_says_the_weight_decay_as_it_is(decay, said):
+    assert replace(BASE, weight_decay=decay).in_words.endswith(f", weight decay {said}.")
 
 
 def test_half_a_recipe_is_not_one():
@@ -223,6 +238,32 @@ def test_export_carries_its_provenance_and_the_row_reads_back(tmp_path):
     whole = [f"{5 * m['correct']:.2f}" for m in measured[:2]]  # of 20 images: clean, at the trained radius
     assert any(line[:3] == ["PGD-20", "20 cifar10 test", whole[0]] and whole[1] in line[3:] for line in lines)
     assert (tmp_path / "card.svg").read_text().startswith("<svg")
+
+
+@pytest.mark.parametrize("changed", [{}, {"epochs": 13}, {"threat": ThreatModel("l2", 0.75)}])
+def test_nothing_that_is_known_of_other_weights_is_said_of_those_that_a_run_makes(changed):
+    row = get(NAME)
+    assert row.corruptions and row.measured and row.fingerprint  # or this proves nothing
+    made = as_trained(row, replace(BASE, **changed))
+    told = {field.name for field in fields(made) if getattr(made, field.name) != field.default}
+    bundled = set() if "epochs" in changed else {"bundled", "licence_from"}
+    assert told - {"variant"} == bundled | {field.name for field in fields(made) if field.default is MISSING}
+    assert "orruptions" not in card(made)
+
+
+def test_the_card_of_a_run_and_that_of_its_file_say_what_works(tmp_path, monkeypatch):
+    recipe, data = replace(BASE, epochs=13), cifar10_sample(1)
+    row = as_trained(get(NAME), recipe)
+    model, _ = untrained(row, recipe, ALONE, "fp32")
+    path = export(model.model, row, recipe, data, [], tmp_path, how="a test", hours=0.0)
+    monkeypatch.chdir(tmp_path)
+    of_file = card(checkpoint_of(path.name))
+    for text in ((tmp_path / "card.md").read_text(), of_file):
+        assert row.name not in load_registry().checkpoints
+        assert f"recipe {row.name}" not in text and f'timm.create_model("{row.name}"' not in text
+        assert "13 epochs" in text and "`robust-zoo train NAME --recipe FILE` repeats it" in text
+        loaded = re.search(r'robust_zoo\.create_model\("(.*)"\)', text)[1]
+        assert checkpoint_of(loaded).sha256 == checkpoint_of(path).sha256
 
 
 def test_what_is_trained_here_does_not_pass_for_what_others_published():
