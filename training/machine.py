@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-NUMBERS = {"bf16": "bf16 autocast", "tf32": "TF32", "full": "full precision"}  # what is computed in, and its words
+FP64 = "fp64"
+# What is computed in, as --precision says it, and its words.
+NUMBERS = {"bf16": "bf16 autocast", "tf32": "TF32", FP64: "double precision", "fp32": "full precision"}
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Settings:
         compile: A name of `ways.COMPILE`.
         workers: Processes that read images; to say how many there are.
         tf32: Whether products of fp32 numbers are made in TF32.
+        fp64: Whether all numbers are fp64.
     """
 
     bf16: bool = False
@@ -54,8 +57,9 @@ class Settings:
     compile: str = "off"
     workers: int = 0
     tf32: bool = False
+    fp64: bool = False
 
     @property
     def numbers(self) -> str:
         """A name of NUMBERS, for a run's identity and its card."""
-        return "bf16" if self.bf16 else "tf32" if self.tf32 else "full"
+        return next((name for name in ("bf16", "tf32", FP64) if getattr(self, name)), "fp32")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -26,7 +26,7 @@ from robust_zoo.training.distributed import World, has_native_bf16, join_world
 from robust_zoo.training.export import as_trained, export, measure
 from robust_zoo.training.log import write_status
 from robust_zoo.training.loop import train_model
-from robust_zoo.training.machine import NUMBERS, Machine, Settings
+from robust_zoo.training.machine import FP64, NUMBERS, Machine, Settings
 from robust_zoo.training.recipes import Recipe, load_overrides, recipe_for
 from robust_zoo.training.run_lock import lock
 from robust_zoo.training.signals import Interrupt, Stopped
@@ -125,10 +125,14 @@ def settings_of(machine: Machine, bf16: bool) -> Settings:
     Returns:
         The settings of the run.
     """
-    m = machine
-    return Settings(
-        bf16, m.save_seconds, m.log_steps, m.progress, compile=m.compile, workers=m.workers, tf32=m.precision == TF32
-    )
+    m, numbers = machine, machine.precision
+    kept: dict[str, Any] = {
+        "compile": m.compile,
+        "workers": m.workers,
+        "tf32": numbers == TF32,
+        "fp64": numbers == FP64,
+    }
+    return Settings(bf16, m.save_seconds, m.log_steps, m.progress, **kept)
 
 
 def untrained(checkpoint: Checkpoint, recipe: Recipe, world: World, precision: str) -> tuple[PixelModel, bool]:
@@ -145,7 +149,7 @@ def untrained(checkpoint: Checkpoint, recipe: Recipe, world: World, precision: s
     """
     torch.manual_seed(recipe.seed)
     network = build(checkpoint.network.timm, num_classes=checkpoint.preprocessing.num_classes)
-    if precision == "fp64":
+    if precision == FP64:
         network = network.double()
     native = world.device.type == "cuda" or has_native_bf16()
     pixels = PixelModel(network, checkpoint.preprocessing.mean, checkpoint.preprocessing.std)

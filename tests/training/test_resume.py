@@ -117,11 +117,12 @@ def test_a_second_start_on_a_live_run_is_refused(zygote, tmp_path):
 
 
 def test_another_recipe_data_or_precision_does_not_continue_a_run(zygote, whole, tmp_path):
-    cases = {"recipe": RECIPE + "lr = 0.1\n", "data_sha256": RECIPE, "test_data_sha256": RECIPE, "precision": RECIPE}
-    for what, recipe in cases.items():
-        folder = tmp_path / what
+    cases = [("recipe", RECIPE + "lr = 0.1\n", "fp32"), ("precision", RECIPE, "bf16"), ("precision", RECIPE, "fp64")]
+    cases += [("data_sha256", RECIPE, "fp32"), ("test_data_sha256", RECIPE, "fp32")]
+    for what, recipe, precision in cases:
+        folder = tmp_path / f"{what} {precision}"
         folder.mkdir()
-        more = ["--precision", "bf16"] if what == "precision" else []
+        more = ["--precision", precision]
         if what == "data_sha256":
             write_data(folder / "data.npz", train=90)
         if what == "test_data_sha256":
@@ -131,6 +132,7 @@ def test_another_recipe_data_or_precision_does_not_continue_a_run(zygote, whole,
         said = (folder / "output.txt").read_text()
         assert f"holds a run of another {what}" in said and "Traceback" not in said
         assert what != "recipe" or ("'lr': 0.25" in said and "'lr': 0.1" in said)
+        assert what != "precision" or f"precision: fp32, as the run was begun with\n  actual:   {precision}" in said
 
 
 def test_damaged_checkpoints_are_never_loaded(whole, tmp_path):

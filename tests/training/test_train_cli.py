@@ -25,6 +25,7 @@ from robust_zoo.training.attacks.accuracy import pgd_accuracy
 from robust_zoo.training.data.dataset import load_npz
 from robust_zoo.training.distributed import ALONE
 from robust_zoo.training.jobs.slurm import TrainingJob, submit
+from robust_zoo.training.machine import NUMBERS
 from robust_zoo.training.recipes import recipe_for
 from robust_zoo.training.run import Machine, settings_of, untrained
 from robust_zoo.weights.exported import exported
@@ -198,5 +199,8 @@ def test_random_state_of_the_caller_is_not_needed():
 def test_tf32_is_for_cuda_and_is_another_run_than_fp32(tmp_path):
     result = run(*command(tmp_path, tmp_path / "run", "--precision", "tf32"))
     assert result.exit_code == 2 and "--precision tf32 on cpu" in result.stderr
-    machines = [Machine(precision=name) for name in ("fp32", "tf32", "bf16")]
-    assert [settings_of(m, m.precision == "bf16").numbers for m in machines] == ["full", "tf32", "bf16"]
+    names = ["fp32", "tf32", "bf16", "fp64"]
+    machines = [Machine(precision=name) for name in names]
+    assert (
+        [settings_of(m, m.precision == "bf16").numbers for m in machines] == names == sorted(NUMBERS, key=names.index)
+    )
