@@ -125,14 +125,9 @@ def settings_of(machine: Machine, bf16: bool) -> Settings:
     Returns:
         The settings of the run.
     """
-    m, numbers = machine, machine.precision
-    kept: dict[str, Any] = {
-        "compile": m.compile,
-        "workers": m.workers,
-        "tf32": numbers == TF32,
-        "fp64": numbers == FP64,
-    }
-    return Settings(bf16, m.save_seconds, m.log_steps, m.progress, **kept)
+    m = machine
+    numbers: Any = {"tf32": m.precision == TF32, "fp64": m.precision == FP64}
+    return Settings(bf16, m.save_seconds, m.log_steps, m.progress, compile=m.compile, workers=m.workers, **numbers)
 
 
 def untrained(checkpoint: Checkpoint, recipe: Recipe, world: World, precision: str) -> tuple[PixelModel, bool]:

@@ -18,6 +18,7 @@ from robust_zoo.training.attacks.settings import in_words
 from robust_zoo.training.choices import FP32
 from robust_zoo.training.evaluation import table_report
 from robust_zoo.training.evaluation.entries import stem_of
+from robust_zoo.training.evaluation.told_apart import told_apart
 from robust_zoo.training.figures.style import (
     INK,
     STEPS,
@@ -35,6 +36,7 @@ from robust_zoo.training.figures.style import (
 
 _COLUMNS = (
     "model", "dataset", "attack", "norm", "eps", "precision", "n", "clean_accuracy", "robust_accuracy", "flags",
+    "weights_sha256", "data_sha256", "seed", "batch_size",
 )  # fmt: skip
 _APART = 4.0  # points between attacks that share a radius
 
@@ -49,7 +51,7 @@ def markdown(entries: Iterable[dict[str, Any]]) -> str:
         Markdown: accuracies in percent with their 95 % interval, and the failed checks.
     """
     lines = ["| model | data | attack | clean | robust | flags |", "|---|---|---|---|---|---|"]
-    for e in entries:
+    for e in told_apart(entries):
         attack = "none" if e["norm"] is None else f"{cell(e['attack'])}, {ThreatModel(e['norm'], e['eps'])}"
         attack += _rounded(e)
         robust = "-" if e["norm"] is None else _with_interval(e, "robust")
@@ -189,7 +191,7 @@ def plot(entries: Sequence[dict[str, Any]], out: Path) -> None:
     Raises:
         UsageError: No entry has an attack, or matplotlib is not installed.
     """
-    attacked = [e for e in entries if e["norm"]]
+    attacked = [e | {"attack": e["attack"] + _rounded(e)} for e in told_apart(entries) if e["norm"]]
     if not attacked:
         raise UsageError(
             "nothing to draw",

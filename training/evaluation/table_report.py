@@ -9,6 +9,7 @@ from robust_zoo.text import markdown as cell
 from robust_zoo.training.choices import CORRUPTIONS, CUES, IMAGE_SETS
 from robust_zoo.training.corruptions.kinds import GROUPS, KINDS, SEVERITIES, mean_corruption_error
 from robust_zoo.training.evaluation.tables import CLEAN, SHAPE, TEXTURE, TableKey
+from robust_zoo.training.evaluation.told_apart import told_apart
 
 Table = Mapping[str, Any]
 
@@ -23,7 +24,7 @@ def markdown(tables: Iterable[Table]) -> str:
         Markdown, in percent with 95 % intervals: under corruptions the means over severities, by group; shape bias.
     """
     by_table: dict[str, list[Table]] = {CORRUPTIONS: [], CUES: []}
-    for entry in tables:
+    for entry in told_apart(tables):
         by_table[entry["table"]].append(entry)
     return "\n".join(_WRITTEN[name](found) for name, found in by_table.items() if found)
 

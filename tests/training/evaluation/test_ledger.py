@@ -309,6 +309,30 @@ def test_report_is_a_table_a_csv_and_a_picture(whole, tmp_path):
         report.rows_json([entry])
 
 
+def test_two_things_of_one_name_are_told_apart(whole, tmp_path, monkeypatch):
+    """Two trainings of one's own have one name, as have two files of images; a seed is said in no name at all."""
+    (first,) = entries.read_ledger(whole)
+    weights, images, seed = (
+        first | changed for changed in ({"weights_sha256": "c" * 64}, {"data_sha256": "d" * 64}, {"seed": 7})
+    )
+    plain = report.markdown([first])
+    assert "weights" not in plain and "images" not in plain and "seed" not in plain
+    for other, here, there in (
+        (weights, f"{ROBUST}, weights {first['weights_sha256'][:8]} |", f"{ROBUST}, weights cccccccc |"),
+        (images, f", images {first['data_sha256'][:8]} (n = 60)", ", images dddddddd (n = 60)"),
+        (seed, f"| {ATTACK}, seed 0, l2", f"| {ATTACK}, seed 7, l2"),
+    ):
+        one, two = report.markdown([first, other]).splitlines()[2:]
+        assert here in one and there in two and there not in one
+        rows = [*csv.DictReader(report.as_csv([first, other]).splitlines())]
+        assert rows[0].items() != rows[1].items()
+        labels = []
+        monkeypatch.setattr(report, "curve", lambda axes, points, name, *_, labels=labels, **__: labels.append(name))
+        report.plot([first, other], tmp_path / "a.png")
+        drawn = [name for name in labels if not name.endswith(", clean")]
+        assert len({*drawn}) == (1 if other is images else 2) and len(drawn) == 2  # two panels, or two lines of one
+
+
 def test_the_counts_are_those_of_the_attack(whole):
     """The per-image results against the attack itself on the same images, without engine, chunks or folding."""
     (file,) = whole.rglob("*.npz")
