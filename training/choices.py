@@ -143,6 +143,8 @@ class Rule:
     holds: Callable[[Any], bool]
 
 
+LARGEST_SEED = (1 << 32) - 1  # torch's CPU generator looks at no more bits
+SEED = Rule(f"a whole number from 0 to {LARGEST_SEED}", lambda n: 0 <= n <= LARGEST_SEED)
 COUNT = Rule("a whole number >= 1", lambda n: n >= 1)
 AMOUNT = Rule("a number >= 0", lambda n: 0 <= n < inf)
 AMOUNTS = Rule("a list of numbers >= 0, one or more", lambda ns: bool(ns) and all(map(AMOUNT.holds, ns)))

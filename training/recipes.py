@@ -19,7 +19,7 @@ from robust_zoo.readers import read_json, read_toml
 from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
-from robust_zoo.training.choices import AMOUNT, BELOW_1, COUNT, Rule, broken, one_of
+from robust_zoo.training.choices import AMOUNT, BELOW_1, COUNT, SEED, Rule, broken, one_of
 from robust_zoo.training.objectives import OBJECTIVES, PLAIN, Objective, refused
 from robust_zoo.training.recipe_words import FIELDS, bad_field, in_words, no_recipe, threat_of, typed
 from robust_zoo.training.schedules import SCHEDULES
@@ -27,7 +27,7 @@ from robust_zoo.weights.safetensors_file import read_header
 
 # What is done to training images: all of robustness' transforms of ImageNet, or crops and flips.
 AUGMENTS = ("robustness", "crop_flip")
-_NUMBERS = ("lr", "momentum", "weight_decay", "attack_steps", "attack_step_size", "trades_beta", "seed")
+_NUMBERS = ("lr", "momentum", "weight_decay", "attack_steps", "attack_step_size", "trades_beta")
 _SQUARED = Rule("a number >= 0.000001", lambda n: 1e-6 <= n < inf)  # its square is a number in fp32
 _RULES: Mapping[str, Rule] = (
     dict.fromkeys(("epochs", "batch_size", "accumulation", "step_epochs"), COUNT)
@@ -103,7 +103,7 @@ class Recipe:
     def __post_init__(self) -> None:
         # Read now: a row that a user adds is a name from then on.
         names = {"schedule": one_of(SCHEDULES), "augment": one_of(AUGMENTS), "objective": one_of(OBJECTIVES)}
-        for field, value, expected in broken(self, {**names, **_RULES}):
+        for field, value, expected in broken(self, {**names, **_RULES, "seed": SEED}):
             raise bad_field(field, value, expected)
         if self.batch_size % self.accumulation:
             raise bad_field("accumulation", self.accumulation, f"a divisor of batch_size ({self.batch_size})")

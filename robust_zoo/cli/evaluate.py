@@ -6,7 +6,7 @@ from shlex import quote
 
 import click
 
-from robust_zoo.cli.options import DEVICE, JOBS, LAUNCHER, SLURM, Named, select, slurm_parameters, threats
+from robust_zoo.cli.options import DEVICE, JOBS, LAUNCHER, SEED, SLURM, Named, select, slurm_parameters, threats
 from robust_zoo.errors import UsageError
 from robust_zoo.threat import NORMS
 from robust_zoo.training.choices import ATTACKS, CORRUPTED, FP32, IMAGE_SETS, PGD, PRECISIONS
@@ -34,7 +34,7 @@ from robust_zoo.training.choices import ATTACKS, CORRUPTED, FP32, IMAGE_SETS, PG
 @click.option(
     "--batch-size", type=click.IntRange(1), default=250, show_default=True, help="Images at once; one of the settings."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of what an attack draws at random.")
+@SEED(help="Of what an attack draws at random.")
 @click.option("--shard", default="0/1", show_default=True, help="i/k: every k-th thousand images from the i-th.")
 @JOBS
 @DEVICE

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from robust_zoo.cli.options import CACHE_DIR, DEVICE, SAVE_SECONDS, Named, threats, use_cache
+from robust_zoo.cli.options import CACHE_DIR, DEVICE, SAVE_SECONDS, SEED, Named, threats, use_cache
 from robust_zoo.readers import read_json
 from robust_zoo.threat import NORMS
 from robust_zoo.training.signals import EXIT_STOPPED
@@ -44,7 +44,7 @@ def _modes() -> Mapping[str, Any]:
     "--autoattack", type=click.IntRange(0), default=100, show_default=True,
     help="Test images that AutoAttack is run on, with --norm and --eps; 0 leaves it out.",
 )  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of splits and order.")
+@SEED(help="Of splits and order.")
 @DEVICE
 @click.option(
     "--precision", type=click.Choice(["auto", "fp32", "bf16", "fp64"]), default="auto", show_default=True,

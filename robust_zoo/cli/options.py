@@ -15,6 +15,7 @@ from robust_zoo.registry.load import load_registry
 from robust_zoo.registry.lookup import get, list_models
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
+from robust_zoo.training.choices import LARGEST_SEED
 
 # A string, not a path: an empty one ("$UNSET") means the default, where Path("") would mean the working directory.
 CACHE_DIR = click.option("--cache-dir", metavar="DIR", help="Instead of ROBUST_ZOO_CACHE or the user cache.")
@@ -30,6 +31,7 @@ JOBS = click.option(
     "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes that share the work."
 )
 SAVE_SECONDS = partial(click.option, "--save-seconds", type=click.FloatRange(0), default=600, show_default=True)
+SEED = partial(click.option, "--seed", type=click.IntRange(0, LARGEST_SEED), default=0, show_default=True)
 LAUNCHER = click.option(
     "--launcher",
     type=click.Choice(["local", "slurm"]),

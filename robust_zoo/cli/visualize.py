@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from robust_zoo.cli.options import DEVICE, Named, select
+from robust_zoo.cli.options import DEVICE, SEED, Named, select
 from robust_zoo.visualization.kinds import KINDS
 
 _PATH = click.Path(path_type=Path)
@@ -16,9 +16,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--images", multiple=True, type=_PATH, help="A folder, or a file of an image (repeatable).")
 @click.option("--classes", "-c", multiple=True, metavar="CLASS", help="A class to draw, by name or number; repeatable.")
 @click.option("--n", type=click.IntRange(1, 100), default=10, show_default=True, help="Pictures side by side.")
-@click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the noise that pictures begin at."
-)
+@SEED(help="Of the noise that pictures begin at.")
 @click.option("--alone", is_flag=True, help="Without the standard model beside a robust one.")
 @click.option("--tile", type=click.IntRange(16, 1024), help="Pixels of a picture's side.")
 @click.option("--bare", is_flag=True, help="No words and hardly a margin, for pages that have their own.")

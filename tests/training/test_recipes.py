@@ -176,6 +176,7 @@ def test_overrides_from_toml(tmp_path):
         ('threat = {norm = "linf", eps = 8}', '"8/255"'),
         ('threat = {norm = ["l2"]}', "norm: a value of type str"),
         ("nesterov = true\nmomentum = 0", "nesterov: False with momentum = 0"),
+        (f"seed = {1 << 32}", "seed: a whole number from 0 to 4294967295"),
         ("attack_steps = 0", "attack_steps: a whole number >= 1 with a radius above 0"),
         ("epochs = ", "a .toml file of recipe fields"),
     ],

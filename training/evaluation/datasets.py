@@ -82,6 +82,19 @@ go_together("training/evaluation/datasets.py", _OPEN, IMAGE_SETS)
 DATASETS = {name: EvaluationSet(**vars(row), open=_OPEN[name]) for name, row in IMAGE_SETS.items()}
 
 
+def require_dataset(name: str) -> None:
+    """Makes sure that a dataset is one.
+
+    Args:
+        name: Of `DATASETS`; "" where it is not said.
+
+    Raises:
+        UsageError: It is none; the error names the closest.
+    """
+    if name and name not in DATASETS:
+        raise unknown("dataset", name, DATASETS, next="--dataset {closest}")
+
+
 def dataset_of(data: str, checkpoint: Checkpoint) -> str:
     """Which dataset --data is, where none is named.
 
@@ -132,9 +145,8 @@ def open_dataset(name: str, data: str, checkpoint: Checkpoint) -> tuple[str, Dat
         UsageError: The name is unknown, --data is missing or not the dataset, or the checkpoint is of other classes.
     """
     check_classifies(checkpoint)
+    require_dataset(name)
     name = name or dataset_of(data, checkpoint)
-    if name not in DATASETS:
-        raise unknown("dataset", name, DATASETS, next="--dataset {closest}")
     chosen = DATASETS[name]
     if chosen.classes not in ("", checkpoint.dataset):
         fitting = ", ".join(key for key, value in DATASETS.items() if value.classes in ("", checkpoint.dataset))

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robust_zoo.errors import StorageError
 from robust_zoo.files import GO_ON, replace_file
 from robust_zoo.names import within
 from robust_zoo.training.attacks.suites import FORWARD
@@ -116,10 +117,15 @@ def complete(
     pieces = list(engine.chunks(len(data), key.chunk))
     files = [parts / f"{number:05d}.npz" for number in range(len(pieces))]
     mine = [(pieces[number], files[number]) for number in range(shard[0], len(pieces), shard[1])]
-    if elsewhere:
-        _share(elsewhere, data, [(rows, file) for rows, file in mine if not file.exists()], report)
-    else:
-        _one_by_one(evaluation, data, mine, report)
+    try:
+        if elsewhere:
+            _share(elsewhere, data, [(rows, file) for rows, file in mine if not file.exists()], report)
+        else:
+            _one_by_one(evaluation, data, mine, report)
+    except StorageError:
+        if not done.exists():
+            raise
+        return key.read(done)  # joined meanwhile by another, who took the parts away
     try:
         found = [engine.read_chunk(file) for file in files]
     except FileNotFoundError:

@@ -23,7 +23,7 @@ from robust_zoo.training.data.image_files import ImageFiles
 from robust_zoo.training.distributed import device_of
 from robust_zoo.training.evaluation import checks, engine, ledger
 from robust_zoo.training.evaluation.corruptions import OURS, our_corruptions
-from robust_zoo.training.evaluation.datasets import open_dataset
+from robust_zoo.training.evaluation.datasets import open_dataset, require_dataset
 from robust_zoo.training.evaluation.entries import EntryKey
 from robust_zoo.training.evaluation.of_series import How, table_of
 from robust_zoo.training.evaluation.progress import bar, show
@@ -90,8 +90,8 @@ def evaluate(
         The complete entries, model by model; those that other shards still work on are left out.
 
     Raises:
-        UsageError: Before anything is computed, for unknown attacks, datasets and checkpoints of other classes; and
-            for a model without a radius where the plan gives no threat model.
+        UsageError: Before anything is computed, for unknown attacks and datasets, checkpoints of other classes, and a
+            model without a radius where the plan gives no threat model.
         UnknownCheckpoint: No checkpoint has that name.
         VerificationFailed: An existing entry is not sound.
         StorageError: The disk refuses a file, or one of the processes was killed.
@@ -109,10 +109,13 @@ def evaluate(
     opened: dict[Any, tuple[str, Dataset | Series]] = {}  # each file of images is read for its hash once
     seed = plan.seed if plan.attack in CORRUPTED else 0  # nothing in images that are there already is of it
     how = How(on, plan.batch_size, seed, plan.precision, plan.shard)
+    for checkpoint in checkpoints:  # all of them, before the first is measured
+        kind = (checkpoint.dataset, checkpoint.preprocessing)
+        opened[kind] = opened.get(kind) or _open(dataset, data, checkpoint, plan, notes)
+        threats_of(checkpoint, plan)
     with Workers(jobs) as workers:
         for checkpoint in checkpoints:
-            kind = (checkpoint.dataset, checkpoint.preprocessing)
-            called, images = opened[kind] = opened.get(kind) or _open(dataset, data, checkpoint, plan, notes)
+            called, images = opened[checkpoint.dataset, checkpoint.preprocessing]
             if isinstance(images, Series):
                 entry = table_of(checkpoint, images, called, ledger_dir, how, workers)
                 found += [entry] if entry else []
@@ -129,9 +132,10 @@ def check_attack(attack: str, dataset: str) -> None:
         dataset: A name of `choices.IMAGE_SETS`; "" where it is not said.
 
     Raises:
-        UsageError: It is none; or the images are to be looked at as they are.
+        UsageError: It is none, or there is no such dataset; or the images are to be looked at as they are.
     """
-    if dataset in IMAGE_SETS and IMAGE_SETS[dataset].table and attack != "none":
+    require_dataset(dataset)
+    if dataset and IMAGE_SETS[dataset].table and attack != "none":
         raise UsageError(
             f"figures on {dataset} are of its images as they are",
             expected="--attack none, or no --attack",

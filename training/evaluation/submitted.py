@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from robust_zoo.registry.rows import Checkpoint
-from robust_zoo.training.evaluation.run import EvaluationPlan, evaluate, threats_of
+from robust_zoo.training.evaluation.run import EvaluationPlan, check_attack, evaluate, threats_of
 from robust_zoo.training.jobs.slurm import Requeued, submit
 from robust_zoo.weights.exported import checkpoint_of
 
@@ -74,9 +74,10 @@ def submit_all(
         submitit's handles.
 
     Raises:
-        UsageError: Before anything is submitted, for unknown attacks and a model without a radius where the plan gives
-            no threat model; for parameters that submitit refuses.
+        UsageError: Before anything is submitted, for unknown attacks and datasets, and a model without a radius where
+            the plan gives no threat model; for parameters that submitit refuses.
     """
+    check_attack(plan.attack, dataset)
     work = [(model, threat) for model in map(checkpoint_of, names) for threat in threats_of(model, plan)]
     found = [
         EvaluationJob(model, data, dataset, ledger_dir, replace(plan, threats=(threat,)), device, jobs)

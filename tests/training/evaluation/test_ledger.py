@@ -19,8 +19,9 @@ from robust_zoo.errors import UsageError, VerificationFailed
 from robust_zoo.registry.lookup import get, list_models
 from robust_zoo.threat import NORMS, ThreatModel
 from robust_zoo.training.attacks.pgd import pgd_until_wrong
+from robust_zoo.training.attacks.suites import suite
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
-from robust_zoo.training.data.dataset import spread
+from robust_zoo.training.data.dataset import Images, spread
 from robust_zoo.training.evaluation import engine, entries, fates, ledger, report
 from robust_zoo.training.evaluation.tables import read_tables
 
@@ -309,6 +310,26 @@ def test_report_is_a_table_a_csv_and_a_picture(whole, tmp_path):
         report.rows_json([entry])
 
 
+def test_who_is_overtaken_by_another_reads_what_that_one_wrote(tmp_path):
+    """The same figure twice at a time: the first to end takes the parts away, in the midst of the second's work."""
+    data, threat = (
+        Images(torch.zeros((5, 3, 2, 2), dtype=torch.uint8), torch.zeros(5, dtype=torch.int64)),
+        get(ROBUST).threat,
+    )
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2))
+    key = entries.EntryKey("m", "0" * 64, "d", data.sha256, "fgsm", threat, batch_size=2)
+    evaluation = engine.Evaluation(model.eval(), threat, suite("fgsm"), 2)
+    others = []
+
+    def overtake(progress):
+        if progress.stage == "fgsm" and not others:
+            others.append(None)
+            others[:] = [ledger.complete(tmp_path, key, evaluation, data)]
+
+    entry = ledger.complete(tmp_path, key, evaluation, data, report=overtake)
+    assert [entry] == others == entries.read_ledger(tmp_path)
+
+
 def test_two_things_of_one_name_are_told_apart(whole, tmp_path, monkeypatch):
     """Two trainings of one's own have one name, as have two files of images; a seed is said in no name at all."""
     (first,) = entries.read_ledger(whole)
@@ -361,7 +382,11 @@ def test_the_counts_are_those_of_the_attack(whole):
             f"next:     robust-zoo evaluate {ROBUST} --attack corr",
         ),
         (["evaluate", ROBUST, "-d", "cifar10-c", "--norm", "l2"], "cifar10-c has no threat model"),
-        (["evaluate", STANDARD, "--attack", "fgsm"], "was trained for no radius"),
+        (["evaluate", ROBUST, STANDARD, "--attack", "fgsm", "--n", "2"], "was trained for no radius"),
+        (["evaluate", ROBUST, "resnet18_l2_eps3", "-a", "none"], "no images given"),
+        (["evaluate", ROBUST, "--launcher", "slurm", "-d", "cifar11"], "--dataset cifar10"),
+        (["evaluate", ROBUST, "--launcher", "slurm", "-d", "cifar10-c", "-a", "fgsm"], "images as they are"),
+        (["evaluate", ROBUST, "--seed", str(1 << 32)], "not in the range"),
         (["evaluate", ROBUST, "--shard", "2/2"], "is not i/k"),
         (["evaluate", "resnet18_l2_eps3"], "no images given"),
         (["evaluate", ROBUST, "--norm", "linf", "--eps", "4"], "4/255"),
@@ -370,6 +395,7 @@ def test_the_counts_are_those_of_the_attack(whole):
 def test_bad_calls_say_what_to_do(tmp_path, arguments, said):
     more = ["--out", tmp_path / "ledger"]
     assert said in run(*arguments, *more, code=2).stderr
+    assert not list(tmp_path.rglob("*.*"))  # nothing was measured yet
 
 
 def test_the_docs_say_what_the_ledger_says():
