@@ -139,7 +139,7 @@ def open_dataset(name: str, data: str, checkpoint: Checkpoint) -> tuple[str, Dat
         checkpoint: What is to be evaluated; it decides which images of a dataset are its own.
 
     Returns:
-        The title that figures on the dataset carry, and its images.
+        The title that figures on the dataset carry, which says how many images there are if not all; and the images.
 
     Raises:
         UsageError: The name is unknown, --data is missing or not the dataset, or the checkpoint is of other classes.
@@ -176,4 +176,6 @@ def open_dataset(name: str, data: str, checkpoint: Checkpoint) -> tuple[str, Dat
     title = chosen.title if chosen.classes else f"{checkpoint.dataset} {chosen.title}"
     images = chosen.open(data, checkpoint)
     check_fits(images.first if isinstance(images, Series) else images, checkpoint, data or name)
+    if chosen.images and not isinstance(images, Series) and len(images) != chosen.images:
+        title += f", {len(images)} images"  # a part of it, or what only looks like it
     return title, images

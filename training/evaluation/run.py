@@ -17,13 +17,13 @@ from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
 from robust_zoo.training.attacks.precision import require_precision
 from robust_zoo.training.attacks.suites import suite
-from robust_zoo.training.choices import CORRUPTED, FP32, IMAGE_SETS
+from robust_zoo.training.choices import CORRUPTED, FP32
 from robust_zoo.training.data.dataset import Dataset, spread
 from robust_zoo.training.data.image_files import ImageFiles
 from robust_zoo.training.distributed import device_of
 from robust_zoo.training.evaluation import checks, engine, ledger
 from robust_zoo.training.evaluation.corruptions import OURS, our_corruptions
-from robust_zoo.training.evaluation.datasets import open_dataset, require_dataset
+from robust_zoo.training.evaluation.datasets import DATASETS, open_dataset, require_dataset
 from robust_zoo.training.evaluation.entries import EntryKey
 from robust_zoo.training.evaluation.of_series import How, table_of
 from robust_zoo.training.evaluation.progress import bar, show
@@ -129,13 +129,13 @@ def check_attack(attack: str, dataset: str) -> None:
 
     Args:
         attack: A name that `attacks.suites.suite` knows, or of `choices.CORRUPTED`.
-        dataset: A name of `choices.IMAGE_SETS`; "" where it is not said.
+        dataset: A name of `evaluation.datasets.DATASETS`; "" where it is not said.
 
     Raises:
         UsageError: It is none, or there is no such dataset; or the images are to be looked at as they are.
     """
     require_dataset(dataset)
-    if dataset and IMAGE_SETS[dataset].table and attack != "none":
+    if dataset and DATASETS[dataset].table and attack != "none":
         raise UsageError(
             f"figures on {dataset} are of its images as they are",
             expected="--attack none, or no --attack",
