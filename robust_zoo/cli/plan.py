@@ -108,6 +108,7 @@ def command(
     known = load_rates(rates)
     known.card(card)
     local = data and not data.startswith("hfds/")
+    root = root and root.absolute()  # a job may begin in another folder
     places = Places(str(Path(data).absolute()) if local else data, root, out, results, workers)
     checkpoints = _chosen(names, collection)
     plan = make_plan(
@@ -159,8 +160,8 @@ def _submit(plan: WorkPlan, places: Places, given: Mapping[str, Any]) -> None:
 _HEADER = (
     "work", "architecture", "to do", "done", "images", "FLOP", "images/s", "from", "card-hours", "peak GB", "disk GB",
 )  # fmt: skip
-_RECKONED = """Reckoned: of those that were measured, off by {error:.1f} x at most. Of networks of depthwise and grouped
-convolutions it is a floor: memory bounds them, not arithmetic."""
+_RECKONED = """Reckoned: of those that were measured, off by {error:.1f} x at most. It is a floor, maybe far off, of
+networks of depthwise and grouped convolutions, which memory bounds, and of small ones, which wait for the host."""
 
 
 def _show(plan: WorkPlan, price: float | None) -> None:

@@ -233,15 +233,19 @@ for i in $(seq ${WAIT:-0}); do touch "$HERE/began"; sleep 0.02; done
 
 
 @pytest.fixture
-def written(tmp_path):
-    """A script of one training and two kinds of transfers, and a PATH on which the commands are stubs."""
-    (tmp_path / "images net").mkdir()
-    (tmp_path / "bin").mkdir()
+def written(tmp_path, monkeypatch):
+    """A script of one training and two kinds of transfers, and a PATH on which the commands are stubs.
+
+    Paths are given as seen from a folder in which no task begins.
+    """
+    for name in ("images net", "sets", "bin"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
     for name, text in {"robust-zoo": STUB, "scontrol": '#!/bin/bash\necho "$@" >"$HERE/requeued"\n'}.items():
         (tmp_path / "bin" / name).write_text(text)
         (tmp_path / "bin" / name).chmod(0o755)
-    run_to("plan", STANDARD, "-w", "train", "-w", "full-network", "-w", "evaluate", "--data", tmp_path / "images net",
-           "--root", tmp_path, "--out", tmp_path / "runs", "--results", tmp_path / "results", "--cards", 4,
+    run_to("plan", STANDARD, "-w", "train", "-w", "full-network", "-w", "evaluate", "--data", "images net",
+           "--root", "sets", "--out", "runs", "--results", "results", "--cards", 4,
            "--script", tmp_path / "paper.sh", "--slurm", "slurm_partition=gpu", "--slurm", "mem_gb=64")  # fmt: skip
     environment = os.environ | {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "HERE": str(tmp_path)}
     return tmp_path, environment
@@ -250,7 +254,7 @@ def written(tmp_path):
 def start(folder, environment, index, **more):
     environment = environment | {"SLURM_ARRAY_TASK_ID": str(index)} | more
     with (folder / "errors").open("w") as errors:
-        return subprocess.Popen(["bash", folder / "paper.sh"], env=environment, stderr=errors)
+        return subprocess.Popen(["bash", folder / "paper.sh"], env=environment, stderr=errors, cwd="/")
 
 
 def test_the_script_is_bash_and_runs_each_task(written):
@@ -263,7 +267,7 @@ def test_the_script_is_bash_and_runs_each_task(written):
     runs, data = folder / "runs", str(folder / "images net")
     transfers = ["transfer", STANDARD, "--protocol", "salman2020", "--settings", str(runs / "full-network.toml")]
     transfers += [word for name in IMAGES for word in ("--dataset", name)]
-    transfers += ["--root", str(folder), "--out", str(runs / "transfer"), "--workers", "4"]
+    transfers += ["--root", str(folder / "sets"), "--out", str(runs / "transfer"), "--workers", "4"]
     expected = [
         ["train", STANDARD, "--data", data, "--out", str(runs / STANDARD), "--workers", "4"],
         transfers,
