@@ -3,7 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/bundled.py cifar10.npz results --at-once 2 [--only '*_cifar10_l2_*']
 
 By `robust-zoo evaluate`; what is there is not computed again. On a CPU as many at once as there are cores: processes
-that share one evaluation (its --jobs) wait for the last batch of each attack, long where three are left for two.
+that share one evaluation (its --jobs) wait for the last batch of each attack, long where three are left for two. Exits with 1
+where an evaluation fails, whose words stand on stderr; the others go on.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def slow(row: Checkpoint) -> Iterator[list[str]]:
     yield from (["-a", "autoattack", *under(threat), *FEWER] for threat in threats(row))
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="an .npz with x_train, y_train, x_test, y_test")
     parser.add_argument("out", type=Path, help="the ledger")
@@ -57,6 +58,8 @@ def main() -> None:
     parser.add_argument("--only", default="*", help="these models, by wildcard")
     arguments = parser.parse_args()
     rows = [get(name) for name in list_models(arguments.only, bundled=True)]
+    if not rows:
+        parser.error(f"no bundled model matches --only {arguments.only}")
     work = [(row, what) for kind in (quick, slow) for row in rows for what in kind(row)]
 
     def run(task: tuple[Checkpoint, list[str]]) -> int:
@@ -66,10 +69,13 @@ def main() -> None:
         command = [sys.executable, "-m", "robust_zoo", "evaluate", *map(str, words), *what, "--json"]
         return subprocess.run(command, stdout=subprocess.DEVNULL).returncode
 
+    failed = 0
     with ThreadPoolExecutor(arguments.at_once) as pool:
         for (row, what), code in zip(work, pool.map(run, work), strict=True):
+            failed += code != 0
             print(f"{row.name} {' '.join(what)}: {'done' if code == 0 else f'exit {code}'}", flush=True)
+    return int(failed > 0)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

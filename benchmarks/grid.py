@@ -4,12 +4,13 @@
 
 Each model goes through `robust-zoo train` at its own radius; what is done is not done again. The rows to paste are
 runs/grid/*/row.toml, the weights beside them go to robust_zoo/bundled. After SIGTERM all save, and the same command
-goes on.
+goes on. Exits with the code of a training that did not end.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from robust_zoo.threat import ThreatModel
@@ -20,7 +21,7 @@ RADII = {"l2": (0, 0.1, 0.25, 0.5, 1), "linf": ("2/255", "4/255", "8/255")}
 GRID = {t.tag: t for norm, radii in RADII.items() for t in (ThreatModel.parse(norm, eps) for eps in radii)}
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="an .npz with x_train, y_train, x_test, y_test")
     parser.add_argument("out", type=Path)
@@ -29,9 +30,12 @@ def main() -> None:
     arguments = parser.parse_args()
     recipes = {tag: f'threat = {{norm = "{GRID[tag].norm}", eps = "{GRID[tag].eps!r}/1"}}\n' for tag in arguments.only}
     trainings = [Training(BASE, recipe, arguments.data, arguments.out / tag) for tag, recipe in recipes.items()]
+    worst = 0
     for training, code in train_all(trainings, arguments.jobs):
+        worst = max(worst, abs(code))
         print(f"{training.out.name:<16} {'done' if code == 0 else f'exit {code}, see output.txt'}", flush=True)
+    return worst
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

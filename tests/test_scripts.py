@@ -2,6 +2,8 @@
 
 import ast
 import importlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,3 +30,21 @@ def test_scripts_are_found():
     names = {file.name for file in SCRIPTS}
     assert {"training_step.py", "pieces.py", "class_split.py"} <= names
     assert ("robust_zoo.training.steps.step", "make_step") in imported(ROOT / "benchmarks/training_step.py")
+
+
+def test_a_benchmark_whose_evaluations_fail_says_so(tmp_path, capfd, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    bundled = importlib.import_module("bundled")
+    started = []
+
+    def run(command, **kwargs):
+        started.append(command)
+        return subprocess.CompletedProcess(command, 2 * ("none" in command))
+
+    monkeypatch.setattr(bundled.subprocess, "run", run)
+    monkeypatch.setattr(sys, "argv", ["bundled.py", "no.npz", str(tmp_path), "--only", "*_l2_eps0_5"])
+    assert bundled.main() == 1 and len(started) > 5 and capfd.readouterr().out.count(": exit 2") == 1
+    monkeypatch.setattr(sys, "argv", [*sys.argv[:-1], "nothing*"])
+    with pytest.raises(SystemExit):
+        bundled.main()
+    assert "no bundled model matches --only nothing*" in capfd.readouterr().err

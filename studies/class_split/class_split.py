@@ -67,8 +67,9 @@ def source_classes(data: Path, out: Path) -> Path:
         for split in ("train", "test"):
             kept = np.isin(whole[f"y_{split}"], SOURCE)
             parts |= {f"x_{split}": whole[f"x_{split}"][kept], f"y_{split}": whole[f"y_{split}"][kept]}
-    np.savez(out, **parts)
-    return out
+    half = out.with_name(f"half-{out.name}")  # of whoever is killed while it is written
+    np.savez(half, **parts)
+    return half.replace(out)
 
 
 def other_half(data: Path) -> Target:
