@@ -83,7 +83,7 @@ def command(
     The run's directory holds status.json, log.jsonl (see robust-zoo plot), the last two checkpoints, and at the end
     NAME.safetensors, row.toml and card.md with its picture, card.svg.
     """
-    from robust_zoo.training.run import Machine, train
+    from robust_zoo.training.run import Machine, plan_training, train
     from robust_zoo.training.signals import Stopped
 
     machine = Machine(device, precision, workers, save_seconds, log_steps, compile=compile)
@@ -102,6 +102,7 @@ def command(
     if launcher == "slurm":
         from robust_zoo.training.jobs.slurm import TrainingJob, submit
 
+        plan_training(name, overrides)  # says now what would be said when the job begins
         submitted = submit(TrainingJob(name, data, out, overrides, machine), slurm_parameters(slurm))
         click.echo(submitted.job_id)
         click.echo(f"submitted; its state is in {out / 'status.json'}, its output in {out / 'slurm'}", err=True)

@@ -150,6 +150,7 @@ def test_dry_run_tells_the_cost(monkeypatch):
             2,
             "KEY=VALUE",
         ),
+        (["train", "resnet5_l2_eps3", "--data", "d", "--out", "{tmp}/run", "--launcher", "slurm"], 4, "closest: "),
         (["train", "resnet18_l2_eps3", "--data", "{tmp}/d.npz", "--out", "{tmp}/run"], 2, "is for image files"),
         (["recipe", "resnet5_l2_eps3"], 4, "closest: "),
     ],
@@ -183,8 +184,9 @@ def test_a_job_is_submitted_and_runs_where_it_lands(tmp_path, monkeypatch):
     submitted._process.wait()
     assert status(tmp_path / "run")["state"] == "finished"
     assert [step for step, _ in losses(tmp_path / "run")] == list(range(1, 31))
-    with pytest.raises(UsageError, match="refuses these parameters"):
-        submit(job, {"no_such_parameter": 1}, cluster="local")
+    for parameters in ({"no_such_parameter": 1}, {"timeout_min": "x"}):
+        with pytest.raises(UsageError, match="refuses these parameters"):
+            submit(job, parameters, cluster="local")
 
 
 def test_random_state_of_the_caller_is_not_needed():

@@ -82,17 +82,49 @@ go_together("training/evaluation/datasets.py", _OPEN, IMAGE_SETS)
 DATASETS = {name: EvaluationSet(**vars(row), open=_OPEN[name]) for name, row in IMAGE_SETS.items()}
 
 
-def require_dataset(name: str) -> None:
-    """Makes sure that a dataset is one.
+def require_dataset(name: str, data: str, checkpoint: Checkpoint) -> EvaluationSet:
+    """Makes sure that a dataset is one, for a checkpoint; no file is looked at.
 
     Args:
-        name: Of `DATASETS`; "" where it is not said.
+        name: Of `DATASETS`.
+        data: The file or folder that is to hold it.
+        checkpoint: What is to be evaluated.
+
+    Returns:
+        The dataset.
 
     Raises:
-        UsageError: It is none; the error names the closest.
+        UsageError: The name is unknown, --data is missing or needless, or the checkpoint is of other classes.
     """
-    if name and name not in DATASETS:
+    if name not in DATASETS:
         raise unknown("dataset", name, DATASETS, next="--dataset {closest}")
+    chosen = DATASETS[name]
+    if chosen.classes not in ("", checkpoint.dataset):
+        fitting = ", ".join(key for key, value in DATASETS.items() if value.classes in ("", checkpoint.dataset))
+        raise UsageError(
+            f"{checkpoint.name} does not know the classes of {name}",
+            model=checkpoint.name,
+            expected=f"--dataset {fitting or 'of ' + checkpoint.dataset}",
+            actual=f"--dataset {name}",
+            next=f"robust-zoo list --dataset {chosen.classes}",
+        )
+    if chosen.where and not data:
+        raise UsageError(
+            f"--dataset {name} needs --data",
+            model=checkpoint.name,
+            expected=chosen.where,
+            actual="no --data",
+            next=f"robust-zoo evaluate {checkpoint.handle} --dataset {name} --data DIR",
+        )
+    if data and not chosen.where:
+        raise UsageError(
+            f"--dataset {name} comes with the package",
+            source=data,
+            expected="no --data",
+            actual=f"--data {data}",
+            next="leave out --dataset to measure on --data",
+        )
+    return chosen
 
 
 def dataset_of(data: str, checkpoint: Checkpoint) -> str:
@@ -145,34 +177,8 @@ def open_dataset(name: str, data: str, checkpoint: Checkpoint) -> tuple[str, Dat
         UsageError: The name is unknown, --data is missing or not the dataset, or the checkpoint is of other classes.
     """
     check_classifies(checkpoint)
-    require_dataset(name)
     name = name or dataset_of(data, checkpoint)
-    chosen = DATASETS[name]
-    if chosen.classes not in ("", checkpoint.dataset):
-        fitting = ", ".join(key for key, value in DATASETS.items() if value.classes in ("", checkpoint.dataset))
-        raise UsageError(
-            f"{checkpoint.name} does not know the classes of {name}",
-            model=checkpoint.name,
-            expected=f"--dataset {fitting or 'of ' + checkpoint.dataset}",
-            actual=f"--dataset {name}",
-            next=f"robust-zoo list --dataset {chosen.classes}",
-        )
-    if chosen.where and not data:
-        raise UsageError(
-            f"--dataset {name} needs --data",
-            model=checkpoint.name,
-            expected=chosen.where,
-            actual="no --data",
-            next=f"robust-zoo evaluate {checkpoint.handle} --dataset {name} --data DIR",
-        )
-    if data and not chosen.where:
-        raise UsageError(
-            f"--dataset {name} comes with the package",
-            source=data,
-            expected="no --data",
-            actual=f"--data {data}",
-            next="leave out --dataset to measure on --data",
-        )
+    chosen = require_dataset(name, data, checkpoint)
     title = chosen.title if chosen.classes else f"{checkpoint.dataset} {chosen.title}"
     images = chosen.open(data, checkpoint)
     check_fits(images.first if isinstance(images, Series) else images, checkpoint, data or name)

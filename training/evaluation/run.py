@@ -23,7 +23,7 @@ from robust_zoo.training.data.image_files import ImageFiles
 from robust_zoo.training.distributed import device_of
 from robust_zoo.training.evaluation import checks, engine, ledger
 from robust_zoo.training.evaluation.corruptions import OURS, our_corruptions
-from robust_zoo.training.evaluation.datasets import DATASETS, open_dataset, require_dataset
+from robust_zoo.training.evaluation.datasets import DATASETS, open_dataset
 from robust_zoo.training.evaluation.entries import EntryKey
 from robust_zoo.training.evaluation.of_series import How, table_of
 from robust_zoo.training.evaluation.progress import bar, show
@@ -132,10 +132,9 @@ def check_attack(attack: str, dataset: str) -> None:
         dataset: A name of `evaluation.datasets.DATASETS`; "" where it is not said.
 
     Raises:
-        UsageError: It is none, or there is no such dataset; or the images are to be looked at as they are.
+        UsageError: It is none; or the images are to be looked at as they are.
     """
-    require_dataset(dataset)
-    if dataset and DATASETS[dataset].table and attack != "none":
+    if dataset in DATASETS and DATASETS[dataset].table and attack != "none":
         raise UsageError(
             f"figures on {dataset} are of its images as they are",
             expected="--attack none, or no --attack",

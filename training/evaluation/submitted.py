@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.training.evaluation.datasets import require_dataset
 from robust_zoo.training.evaluation.run import EvaluationPlan, check_attack, evaluate, threats_of
 from robust_zoo.training.jobs.slurm import Requeued, submit
 from robust_zoo.weights.exported import checkpoint_of
@@ -78,7 +79,10 @@ def submit_all(
             the plan gives no threat model; for parameters that submitit refuses.
     """
     check_attack(plan.attack, dataset)
-    work = [(model, threat) for model in map(checkpoint_of, names) for threat in threats_of(model, plan)]
+    models = [*map(checkpoint_of, names)]
+    for model in models if dataset else []:
+        require_dataset(dataset, data, model)
+    work = [(model, threat) for model in models for threat in threats_of(model, plan)]
     found = [
         EvaluationJob(model, data, dataset, ledger_dir, replace(plan, threats=(threat,)), device, jobs)
         for model, threat in work

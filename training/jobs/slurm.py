@@ -144,7 +144,7 @@ def _executor(name: str, folder: Path, parameters: Mapping[str, Any], cluster: s
     try:
         executor = submitit.AutoExecutor(folder=folder, cluster=cluster, slurm_max_num_timeout=_TIMEOUTS)
         executor.update_parameters(**values | dict(parameters))
-    except (NameError, TypeError, ValueError) as error:
+    except (AssertionError, NameError, TypeError, ValueError) as error:
         raise UsageError(
             "submitit refuses these parameters",
             expected="submitit's names, e.g. slurm_partition=gpu nodes=1",

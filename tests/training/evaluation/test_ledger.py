@@ -385,6 +385,8 @@ def test_the_counts_are_those_of_the_attack(whole):
         (["evaluate", ROBUST, STANDARD, "--attack", "fgsm", "--n", "2"], "was trained for no radius"),
         (["evaluate", ROBUST, "resnet18_l2_eps3", "-a", "none"], "no images given"),
         (["evaluate", ROBUST, "--launcher", "slurm", "-d", "cifar11"], "--dataset cifar10"),
+        (["evaluate", ROBUST, "--launcher", "slurm", "-d", "cifar10"], "--dataset cifar10 needs --data"),
+        (["evaluate", ROBUST, "--launcher", "slurm", "-d", "imagenet", "--data", "x"], "does not know the classes"),
         (["evaluate", ROBUST, "--launcher", "slurm", "-d", "cifar10-c", "-a", "fgsm"], "images as they are"),
         (["evaluate", ROBUST, "--seed", str(1 << 32)], "not in the range"),
         (["evaluate", ROBUST, "--shard", "2/2"], "is not i/k"),
