@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from robust_zoo.architectures.build import build
 from robust_zoo.readers import read_json
 from robust_zoo.registry.rows import Checkpoint
+from robust_zoo.training.checkpoint import check_sizes
 from robust_zoo.training.distributed import World
 from robust_zoo.training.recipes import Recipe
 from robust_zoo.training.run import products, untrained
@@ -52,8 +53,13 @@ def cost(checkpoint: Checkpoint, recipe: Recipe) -> Cost:
 
     Returns:
         The cost of the whole training.
+
+    Raises:
+        UsageError: The dataset has less than one batch.
     """
-    steps = checkpoint.collection.dataset.train_images // recipe.batch_size
+    images = checkpoint.collection.dataset.train_images
+    check_sizes(recipe, images, 1)
+    steps = images // recipe.batch_size
     return Cost(steps * recipe.batch_size * recipe.epochs, recipe.passes, forward_flops(checkpoint))
 
 
@@ -120,10 +126,9 @@ def images_per_second(checkpoint: Checkpoint, recipe: Recipe, world: World, prec
     """
     model, bf16 = untrained(checkpoint, recipe, world, precision)
     model.to(world.device).train()
-    batch = (
-        min(recipe.batch_size, 128 if world.device.type == "cuda" else 16) // recipe.accumulation * recipe.accumulation
-    )
-    images = torch.rand(max(batch, recipe.accumulation), *checkpoint.preprocessing.input_size, device=world.device)
+    part = min(recipe.batch_size // recipe.accumulation, 128 if world.device.type == "cuda" else 16)
+    recipe = replace(recipe, batch_size=part, accumulation=1)  # a pass has no more of a batch than a part
+    images = torch.rand(part, *checkpoint.preprocessing.input_size, device=world.device)
     how = memory_format(model, images)
     images = images.contiguous(memory_format=how)
     model.to(memory_format=how)

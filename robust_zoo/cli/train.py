@@ -123,8 +123,8 @@ def _show_cost(name: str, overrides: Path | None, machine: Machine) -> None:
     from robust_zoo.training.run import plan_training
 
     checkpoint, recipe = plan_training(name, overrides)
-    show(get(name), recipe)
     c = cost(checkpoint, recipe)
+    show(get(name), recipe)
     click.echo(
         f"{'work':<18} {c.images:,} images x {c.passes} passes x {c.forward_flops / 1e9:.3g} GFLOP = {c.flops:.3g} FLOP"
     )

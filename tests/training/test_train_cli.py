@@ -133,6 +133,23 @@ def test_dry_run_tells_the_cost(monkeypatch):
     assert "hours (" in result.stdout and "images/s on cpu)" in result.stdout
 
 
+def test_dry_run_times_what_a_pass_has_of_a_batch_and_refuses_what_is_no_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(cost, "_TRIAL_SECONDS", 0.0)
+    sizes, recipe = [], tmp_path / "r.toml"
+    made = cost.make_step
+
+    def spy(model, recipe, *_, **kwargs):
+        step = made(model, recipe, *_, **kwargs)
+        return lambda images, labels: sizes.append(len(images) // recipe.accumulation) or step(images, labels)
+
+    monkeypatch.setattr(cost, "make_step", spy)
+    recipe.write_text('architecture = "resnet10_x0_25_s2"\naccumulation = 64\n')  # of 128: parts of two images
+    assert run("train", NAME, "--dry-run", "--device", "cpu", "--recipe", recipe).exit_code == 0 and set(sizes) == {2}
+    recipe.write_text("batch_size = 50001\n")
+    result = run("train", NAME, "--dry-run", "--device", "cpu", "--recipe", recipe)
+    assert result.exit_code == 2 and "less than one batch" in result.stderr and "0 hours" not in result.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
