@@ -29,6 +29,7 @@ class Objective:
         attack_passes: The same of the attack, but for its gradient steps.
         words: For cards, before the attack's; with the recipe's fields to fill in.
         attack_words: For cards: the attack; with the recipe's fields, and its `size` and `start` in words.
+        start: For cards: where the attack begins, if not at random.
         note: What a user of the weights should know besides; with the recipe's fields.
         bounded: Whether the recipe's radius bounds the attack; where not, it is what robustness is watched and
             measured under, and 0 is refused.
@@ -41,6 +42,7 @@ class Objective:
     attack_passes: int = 0
     words: str = ""
     attack_words: str = "PGD with {attack_steps} steps of {size} eps from {start}"
+    start: str = "the image itself"
     note: str = ""
     bounded: bool = True
     refuses: Mapping[str, str] = field(default_factory=dict)
@@ -157,7 +159,10 @@ def keeping_features(source: nn.Module, weight: float) -> Objective:
 PLAIN = "adversarial"  # at eps 0 it is standard training, which every objective but an unbounded one then is
 OBJECTIVES: dict[str, Objective] = {
     PLAIN: Objective(_adversarial),
-    "trades": Objective(_trades, inner.trades, passes=6, attack_passes=1, words="TRADES (beta {trades_beta:g}), "),
+    "trades": Objective(
+        _trades, inner.trades, passes=6, attack_passes=1, words="TRADES (beta {trades_beta:g}), ",
+        start="a point beside the image",
+    ),
     "arks": Objective(
         _arks, inner.arks, attack_passes=1, words="ARKS (sigma {arks_sigma:g}), ",
         attack_words="{attack_steps} steps of {arks_step:g} sigma^2 up log loss - distance^2 / (2 sigma^2) from the "

@@ -42,7 +42,7 @@ def note_of(recipe: Any) -> str:
 
 def _attack(recipe: Any) -> str:
     row, size = recipe.objective_row, Fraction(recipe.attack_step_size).limit_denominator(1000)
-    start = "a random start" if recipe.random_start else "the image itself"
+    start = "a random start" if recipe.random_start else row.start
     said = (row.words + row.attack_words).format_map(vars(recipe) | {"size": size, "start": start})
     return f"{said}, attack in eval mode; "
 

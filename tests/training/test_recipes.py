@@ -199,6 +199,13 @@ def test_a_card_says_the_weight_decay_as_it_is(decay, said):
     assert replace(BASE, weight_decay=decay).in_words.endswith(f", weight decay {said}.")
 
 
+def test_a_card_says_where_the_attack_of_trades_begins():
+    """Zhang et al. 2019 begin beside the image, where their divergence has a gradient."""
+    assert " eps from the image itself, " in BASE.in_words
+    assert " eps from a point beside the image, " in replace(BASE, objective="trades").in_words
+    assert " eps from a random start, " in replace(BASE, objective="trades", random_start=True).in_words
+
+
 def test_half_a_recipe_is_not_one():
     with pytest.raises(UsageError, match="incomplete"):
         from_dict({"architecture": "resnet18"})
