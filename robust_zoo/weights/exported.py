@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from robust_zoo.registry.lookup import canonical_name, get, get_architecture, ge
 from robust_zoo.registry.measurement import Measurement
 from robust_zoo.registry.rows import Checkpoint
 from robust_zoo.threat import ThreatModel
-from robust_zoo.weights.safetensors_file import read_header
+from robust_zoo.weights.safetensors_file import read_table
 
 _WEIGHTS = {".safetensors", ".pth", ".pt", ".ckpt", ".tar", ".bin"}  # endings: no checkpoint's name has one
 # What a header needs beside the name -> the option of robust-zoo convert that says it.
@@ -93,7 +94,8 @@ def exported(path: Path) -> Checkpoint:
         Refused: A damaged file, or no safetensors file.
         OSError: The file cannot be read.
     """
-    header, sha256 = read_header(path), sha256_of(path)
+    table, sha256 = read_table(path), sha256_of(path)
+    header = table.get("__metadata__", {})
     whole = "preprocessing" in header  # robust-zoo train wrote it
     if missing := [option for key, option in _NEEDED.items() if key not in header and not whole]:
         raise cannot_read(
@@ -106,7 +108,9 @@ def exported(path: Path) -> Checkpoint:
     try:
         if not is_name(header["name"]):
             raise ValueError(f"the name {header['name']!r}")
-        preprocessing = preprocessing_of(header)
+        preprocessing, network = preprocessing_of(header), network_of(header["architecture"])
+        if not network.parameters:  # no row counts them
+            network = replace(network, parameters=_parameters(table))
         measured = [Measurement(weights_sha256=sha256, **m) for m in read_json(header.get("metrics", "[]"), list)]
         clean, attacked = ([m for m in measured if bool(m.threat) == under] for under in (False, True))
         home = Collection(
@@ -127,7 +131,7 @@ def exported(path: Path) -> Checkpoint:
         return Checkpoint(
             name=header["name"],
             collection=home,
-            network=network_of(header["architecture"]),
+            network=network,
             threat=ThreatModel(header["norm"], float(header["eps"])),
             file=str(path.absolute()),
             sources=(),
@@ -146,6 +150,12 @@ def exported(path: Path) -> Checkpoint:
         others = f'robust_zoo.create_model(ARCHITECTURE, checkpoint_path="{path}")   loads files of others'
         expected = "a file that robust-zoo wrote"
         raise cannot_read(f"how {path.name} was made", path, expected, error, others) from None
+
+
+def _parameters(table: Mapping[str, Mapping[str, Any]]) -> int:
+    """How many the tensors of a header hold: all floats but for BatchNorm's statistics."""
+    weights = (row for name, row in table.items() if name != "__metadata__" and ".running_" not in name)
+    return sum(math.prod(row["shape"]) for row in weights if row["dtype"].startswith(("F", "BF")))
 
 
 def _dataset_of(header: Mapping[str, str], preprocessing: Preprocessing) -> SourceDataset:

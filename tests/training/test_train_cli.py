@@ -65,6 +65,7 @@ def test_ones_own_model_is_evaluated_and_transferred_by_its_file(trained, tmp_pa
     (row,) = tomllib.loads((trained / "run" / "row.toml").read_text())["checkpoint"]
     own = exported(file)
     assert (own.name, own.architecture, own.sha256) == (row["name"], row["architecture"], row["sha256"])
+    assert own.network.parameters == sum(p.numel() for p in build(own.architecture, num_classes=10).parameters())
     result = run("evaluate", file, "-a", "none", "-d", "cifar10", "--data", trained / "data.npz", "--json",
                  "--out", tmp_path / "ledger")  # fmt: skip
     (entry,) = json.loads(result.stdout)
