@@ -29,7 +29,12 @@ from robust_zoo.training.choices import ATTACKS, CORRUPTED, FP32, IMAGE_SETS, PG
 @click.option("--eps", multiple=True, help="A radius, e.g. 0.5 or 4/255; repeat it for a curve.")
 @click.option("--n", type=click.IntRange(1), help="So many images, evenly spread; all when left out.")
 @click.option(
-    "--out", "ledger_dir", type=click.Path(path_type=Path), default="results", show_default=True, help="The ledger."
+    "--out",
+    "ledger_dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default="results",
+    show_default=True,
+    help="The ledger, a folder.",
 )
 @click.option(
     "--batch-size", type=click.IntRange(1), default=250, show_default=True, help="Images at once; one of the settings."

@@ -8,7 +8,7 @@ from robust_zoo.cli.options import require_picture
 
 
 @click.command("plot")
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="The picture; RUN/curves.png when left out.")
 def command(runs: tuple[Path, ...], output: Path | None) -> None:
     """Draw the curves of a training, or of several on top of each other.

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 @click.command("train")
 @click.argument("name")
 @click.option("--data", help="An .npz; or a directory (or hfds/NAME) with train and val images. See below.")
-@click.option("--out", type=click.Path(path_type=Path), help="The run's directory; an interrupted run goes on.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="The run's directory; an interrupted run goes on."
+)
 @click.option(
     "--recipe",
     "overrides",

@@ -214,7 +214,7 @@ def not_sound(file: Path, expected: str, actual: str) -> VerificationFailed:
         source=str(file),
         expected=expected,
         actual=actual,
-        next="name a folder that robust-zoo evaluate wrote to; of it, delete what was changed and evaluate again",
+        next="move it elsewhere, for a ledger has entries alone; one is made again by the same robust-zoo evaluate",
     )
 
 
