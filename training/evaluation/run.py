@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache, partial
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +174,7 @@ def _of_model(
     checkpoint: Checkpoint, images: Dataset, called: str, ledger_dir: Path, plan: EvaluationPlan, device: torch.device,
     workers: Workers,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """The complete entries of one model. The checks are of the model: they are made once, at its first threat model."""
+    """The complete entries of one model. Checks of the model alone are made once."""
     weights, data_sha256, stages = ensure(checkpoint), images.sha256, suite(plan.attack)
     few = spread(images, _CHECKED)
     pixels, labels = (torch.cat(parts) for parts in zip(*few.batches(_CHECKED), strict=True))
@@ -182,7 +182,14 @@ def _of_model(
     model, folded = origin.models(weights)
     p, threats = checkpoint.preprocessing, threats_of(checkpoint, plan)
     checked = checks.Subject(model, pixels.to(device), labels.to(device), threats[0], p.mean, p.std)
-    flags = cache(lambda: checks.failed_checks(checked) if plan.check and stages else None)
+    failed: list[str] | None = None
+
+    def flags(threat: ThreatModel) -> list[str] | None:
+        nonlocal failed
+        if plan.check and stages:
+            failed = checks.failed_checks(replace(checked, threat=threat), failed)
+        return failed
+
     how: Any = {"batch_size": plan.batch_size, "seed": plan.seed, "precision": plan.precision}
     found = []
     for threat in threats:
@@ -192,7 +199,8 @@ def _of_model(
         label = f"{checkpoint.name} {plan.attack}" + (f" {threat}" if stages else "")
         with bar(label) as shown:
             entry = ledger.complete(
-                ledger_dir, key, evaluation, images, shard=plan.shard, flags=flags, report=partial(show, shown)
-            )
+                ledger_dir, key, evaluation, images, shard=plan.shard, flags=partial(flags, threat),
+                report=partial(show, shown),
+            )  # fmt: skip
         found += [entry] if entry else []
     return found

@@ -9,9 +9,12 @@ from torch import nn
 from robust_zoo import create_model, pixel_model
 from robust_zoo.pixels import PixelModel
 from robust_zoo.registry.lookup import get, list_models
+from robust_zoo.threat import ThreatModel
 from robust_zoo.training.choices import CHECKS as CHECK_WORDS
 from robust_zoo.training.data.cifar10_sample import cifar10_sample
-from robust_zoo.training.evaluation.checks import CHECKS, Subject, failed_checks
+from robust_zoo.training.evaluation import checks
+from robust_zoo.training.evaluation.checks import CHECKS, Check, Subject, failed_checks
+from robust_zoo.training.evaluation.run import EvaluationPlan, evaluate
 
 STANDARD = "resnet18_x0_25_cifar10_l2_eps0"
 ROBUST = "resnet18_x0_25_cifar10_l2_eps0_5"
@@ -97,3 +100,15 @@ def test_sound_models_are_left_alone(name):
 def test_every_check_has_its_name_meaning_and_paper():
     assert len({check.name for check in CHECKS}) == len(CHECKS) == 9
     assert all(CHECK_WORDS[check.name] and check.paper.startswith("https://") for check in CHECKS)
+
+
+def test_a_figure_is_checked_under_its_own_threat_model(tmp_path, monkeypatch):
+    """Whatever else the command asked for, and in which order; what no radius matters to is looked at once."""
+    seen = []
+    of_model = Check("false-gradients", "", lambda s: bool(seen.append("model")))
+    of_threat = Check("black-box-stronger", "", lambda s: s.threat.eps > 0.3, of_threat=True)
+    monkeypatch.setattr(checks, "CHECKS", (of_model, of_threat))
+    radii = [ThreatModel("l2", eps) for eps in (0.0, 0.5, 0.25)]
+    found = evaluate([ROBUST], "", "", tmp_path, EvaluationPlan("fgsm", radii, n=2))
+    assert [entry["flags"] for entry in found] == [[], ["black-box-stronger"], []] and seen == ["model"]
+    assert [check.name for check in CHECKS if check.of_threat] == ["black-box-stronger"]  # the one that reads it

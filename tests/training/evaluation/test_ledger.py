@@ -333,7 +333,9 @@ def test_who_is_overtaken_by_another_reads_what_that_one_wrote(tmp_path):
 def test_no_one_is_told_to_delete_a_file_that_may_be_theirs(tmp_path):
     (tmp_path / "package.json").write_text("{}")
     said = run("report", tmp_path, code=1).stderr
-    assert "package.json is not a sound ledger entry" in said and "move it elsewhere" in said and "delete it" not in said
+    assert (
+        "package.json is not a sound ledger entry" in said and "move it elsewhere" in said and "delete it" not in said
+    )
 
 
 def test_two_things_of_one_name_are_told_apart(whole, tmp_path, monkeypatch):
