@@ -138,7 +138,7 @@ def test_tables_speak_as_the_commands_do(files, contents):
     said = list(csv.DictReader(io.StringIO(report.as_csv(e.entry for e in contents.evidence))))
     lines = lines_of(files, "ledger")
     columns = said[0].keys() - {"flags"}  # in which the command says less: "" for none, and for not checked
-    assert columns < lines[0].keys() and len(columns) == 9
+    assert columns < lines[0].keys() and len(columns) == 13
     assert [{key: line[key] for key in columns} for line in lines] == [
         {key: line[key] for key in columns} for line in said
     ]
