@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/bundled.py cifar10.npz results --at-once 2 [--only '*_cifar10_l2_*']
 
 By `robust-zoo evaluate`; what is there is not computed again. On a CPU as many at once as there are cores: processes
-that share one evaluation (its --jobs) wait for the last batch of each attack, long where three are left for two. Exits with 1
-where an evaluation fails, whose words stand on stderr; the others go on.
+that share one evaluation (its --jobs) wait for the last batch of each attack, long where three are left for two.
+Exits with 1 where an evaluation fails, whose words stand on stderr; the others go on.
 """
 
 from __future__ import annotations

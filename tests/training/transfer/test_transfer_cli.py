@@ -233,7 +233,7 @@ def test_a_place_that_cannot_be_is_said_before_the_work(tmp_path, few_penalties)
 def test_what_is_no_cell_is_not_to_be_deleted_blindly(tmp_path):
     (tmp_path / "package.json").write_text('{"name": "x"}')
     assert "name the --out of a robust-zoo transfer" in run_to("transfer", "report", tmp_path, code=1).stderr
-    assert "name a folder that robust-zoo evaluate" in run_to("report", tmp_path, code=1).stderr
+    assert "move it elsewhere" in run_to("report", tmp_path, code=1).stderr
 
 
 def test_a_kept_model_of_classes_that_are_no_text_is_read_again(tmp_path, few_penalties):
