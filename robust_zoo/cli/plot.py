@@ -8,7 +8,7 @@ from robust_zoo.cli.options import require_picture
 
 
 @click.command("plot")
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, file_okay=False))
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="The picture; RUN/curves.png when left out.")
 def command(runs: tuple[Path, ...], output: Path | None) -> None:
     """Draw the curves of a training, or of several on top of each other.
@@ -21,7 +21,8 @@ def command(runs: tuple[Path, ...], output: Path | None) -> None:
     """
     from robust_zoo.training.figures.curves import plot
 
+    if output:
+        require_picture(output)
     output = output or runs[0] / "curves.png"
-    require_picture(output)
     plot(runs, output)
     click.echo(output)

@@ -170,6 +170,7 @@ def test_dry_run_times_what_a_pass_has_of_a_batch_and_refuses_what_is_no_trainin
         ),
         (["train", NAME, "--data", "x.npz", "--out", __file__], 2, "is a file"),
         (["plot", __file__], 2, "is a file"),
+        (["plot", "{tmp}/none"], 2, "is not a run"),
         (["train", "resnet5_l2_eps3", "--data", "d", "--out", "{tmp}/run", "--launcher", "slurm"], 4, "closest: "),
         (["train", "resnet18_l2_eps3", "--data", "{tmp}/d.npz", "--out", "{tmp}/run"], 2, "is for image files"),
         (["recipe", "resnet5_l2_eps3"], 4, "closest: "),
