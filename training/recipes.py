@@ -31,7 +31,7 @@ _NUMBERS = ("lr", "momentum", "weight_decay", "attack_steps", "attack_step_size"
 _SQUARED = Rule("a number >= 0.000001", lambda n: 1e-6 <= n < inf)  # its square is a number in fp32
 _RULES: Mapping[str, Rule] = (
     dict.fromkeys(("epochs", "batch_size", "accumulation", "step_epochs"), COUNT)
-    | dict.fromkeys(_NUMBERS, AMOUNT)
+    | {"seed": SEED, **dict.fromkeys(_NUMBERS, AMOUNT)}
     | dict.fromkeys(("arks_sigma", "arks_step"), _SQUARED)
     | dict.fromkeys(("label_smoothing", "ema_decay", "regional_smoothing"), BELOW_1)
 )
@@ -103,7 +103,7 @@ class Recipe:
     def __post_init__(self) -> None:
         # Read now: a row that a user adds is a name from then on.
         names = {"schedule": one_of(SCHEDULES), "augment": one_of(AUGMENTS), "objective": one_of(OBJECTIVES)}
-        for field, value, expected in broken(self, {**names, **_RULES, "seed": SEED}):
+        for field, value, expected in broken(self, {**names, **_RULES}):
             raise bad_field(field, value, expected)
         if self.batch_size % self.accumulation:
             raise bad_field("accumulation", self.accumulation, f"a divisor of batch_size ({self.batch_size})")
